@@ -1,0 +1,1 @@
+"""Forecasts of flow, speed and congestion with honest quantiles; `serve.Forecaster` is the front door."""

@@ -1,0 +1,161 @@
+"""The wire format between street and twin: what devices send and what controllers and vehicles receive.
+
+A `Frame` is one message as it came: feed name, source, the source's own counter, time sent, bytes. The bytes of our
+native feeds are JSON documents of the models below (one document a frame). Validation happens in the twin's
+adapters; the virtual city writes with the same models, so both ends agree by construction.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Epoch = Annotated[float, Field(gt=0, lt=1e11, allow_inf_nan=False)]
+Metre = Annotated[float, Field(gt=-1e6, lt=1e6, allow_inf_nan=False)]
+Speed = Annotated[float, Field(ge=0, le=70, allow_inf_nan=False)]
+Heading = Annotated[float, Field(ge=-7, le=7, allow_inf_nan=False)]
+Kind = Literal["car", "bus", "truck", "bicycle", "pedestrian", "emergency", "tram"]
+
+FEEDS = ("loops", "roadside", "v2x", "signals", "control", "weather", "receipts")
+
+
+class Frame(NamedTuple):
+    """One raw message as received."""
+
+    feed: str  # one of FEEDS
+    source: str  # device
+    counter: int  # counts up by one per source and feed; duplicates carry the same
+    sent_at_s: float
+    received_at_s: float
+    payload: bytes
+
+
+class Message(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class LoopReading(Message):
+    detector: str
+    count: int = Field(ge=0, le=100)
+    occupancy: float = Field(ge=0, le=1, allow_inf_nan=False)
+    speed_mps: Speed | None
+
+
+class LoopReport(Message):
+    """One roadside cabinet: all its loops for one interval. Feed "loops"."""
+
+    measured_at: Epoch  # end of the interval
+    interval_s: float = Field(gt=0, le=3600)
+    readings: tuple[LoopReading, ...]
+
+
+class SeenObject(Message):
+    id: int = Field(ge=0, lt=2**62)
+    x_m: Metre
+    y_m: Metre
+    speed_mps: Speed
+    heading_rad: Heading
+    kind: Kind
+
+
+class ObjectList(Message):
+    """What a roadside unit sees at one moment. Feed "roadside"."""
+
+    measured_at: Epoch
+    junction: str  # signal id
+    objects: tuple[SeenObject, ...]
+
+
+class VehicleReport(Message):
+    """What an equipped vehicle says of itself. Feed "v2x"."""
+
+    measured_at: Epoch
+    vehicle: str  # temporary identity; pseudonymised at the border
+    x_m: Metre
+    y_m: Metre
+    speed_mps: Speed
+    heading_rad: Heading
+    kind: Kind
+    destination: str | None = None  # edge id, when it asks for guidance
+
+
+class SignalReport(Message):
+    """Lamps of one controller. Feed "signals"."""
+
+    measured_at: Epoch
+    junction: str
+    state: str = Field(pattern=r"^[rRgGyYuosO]+$", max_length=512)
+    plan_version: int = Field(ge=-1)
+
+
+class NoticeReport(Message):
+    """A closure or works. Feed "control"."""
+
+    measured_at: Epoch
+    id: str
+    edge: str
+    lanes: tuple[int, ...] = ()  # lane positions, 0 rightmost; empty: the whole edge
+    speed_limit_mps: Speed | None = None
+    begin: Epoch
+    end: Epoch
+
+
+class WeatherReport(Message):
+    """A weather station. Feed "weather"."""
+
+    measured_at: Epoch
+    rain_mm_h: float = Field(ge=0, le=500, allow_inf_nan=False)
+    visibility_m: float = Field(ge=0, le=1e5, allow_inf_nan=False)
+    temperature_c: float = Field(ge=-60, le=60, allow_inf_nan=False)
+    wind_mps: float = Field(ge=0, le=100, allow_inf_nan=False)
+
+
+class PlanReceipt(Message):
+    """A controller's answer to a plan. Feed "receipts"."""
+
+    measured_at: Epoch
+    junction: str
+    plan_version: int = Field(ge=0)
+    accepted: bool
+    reason: str = ""
+
+
+class LampStepOrder(Message):
+    state: str
+    duration_s: float = Field(gt=0)
+
+
+class PlanOrder(Message):
+    """An approved plan as it leaves for a controller: the full lamp sequence from `valid_from` on.
+
+    After the last step the last state stands until `valid_until`; then, or when the controller has heard nothing for
+    10 s, it goes back to its own fixed plan through a safe transition.
+    """
+
+    junction: str
+    plan_version: int = Field(ge=0)
+    valid_from: Epoch
+    valid_until: Epoch
+    repeats: bool  # the steps are a cycle
+    steps: tuple[LampStepOrder, ...]
+    signature: str = ""
+
+
+class RouteAdvice(Message):
+    vehicle: str | None  # one vehicle, or None: everyone on `from_edge` bound for `destination`
+    from_edge: str
+    destination: str
+    route: tuple[str, ...]  # edges, from_edge first
+    share: float = Field(ge=0, le=1)
+
+
+class SpeedAdvice(Message):
+    edge: str
+    speed_mps: Speed
+
+
+class GuidanceOrder(Message):
+    valid_until: Epoch
+    routes: tuple[RouteAdvice, ...]
+    speeds: tuple[SpeedAdvice, ...] = ()

@@ -1,0 +1,1 @@
+"""Readers: a file of somebody's format -> `networks.graph.Network`."""

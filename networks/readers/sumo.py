@@ -1,0 +1,517 @@
+"""SUMO road networks (.net.xml, .net.xml.gz) -> `Network`.
+
+The file is read once, straight from its XML: sumolib leaves out pedestrian links and the order of requests that the
+foe matrix needs. Format: SUMO documentation, "Networks/SUMO Road Networks".
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import xml.etree.ElementTree as ET
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from networks import graph
+from networks.errors import NetworkError
+from networks.graph import (
+    Bools,
+    Crossing,
+    EdgeTable,
+    Floats,
+    LaneTable,
+    MovementTable,
+    Network,
+    Programme,
+    ProgrammePhase,
+    Ragged,
+    Signal,
+)
+from networks.intergreen import intergreen_matrix
+from networks.stages import recognise_stages
+
+WALKING_MPS = 1.2  # GB 51038 and RiLSA 2015 (4.2): clearance of pedestrians at 1.0-1.2 m/s
+MIN_GREEN_VEHICLE_S = 5.0
+MAX_RED_S = 180.0  # HCM and GB 51038 practice: a cycle beyond 180 s is not accepted by travellers
+DEFAULT_YELLOW_S = 3.0  # GB 14886: 3-5 s
+
+_TURNS = {
+    "s": graph.STRAIGHT,
+    "l": graph.LEFT,
+    "L": graph.LEFT,
+    "r": graph.RIGHT,
+    "R": graph.RIGHT,
+    "t": graph.U_TURN,
+}
+_CLASS_BITS = {
+    "passenger": graph.PASSENGER,
+    "private": graph.PASSENGER,
+    "bus": graph.BUS,
+    "truck": graph.TRUCK,
+    "bicycle": graph.BICYCLE,
+    "pedestrian": graph.PEDESTRIAN,
+    "emergency": graph.EMERGENCY,
+    "tram": graph.TRAM,
+}
+_ALL_CLASSES = sum(set(_CLASS_BITS.values()))
+MOTOR = graph.PASSENGER | graph.BUS | graph.TRUCK | graph.EMERGENCY
+
+
+@dataclass(slots=True)
+class _RawLane:
+    id: str
+    index: int
+    length_m: float
+    speed_mps: float
+    width_m: float
+    allowed: int
+    shape: list[float]
+
+
+@dataclass(slots=True)
+class _RawEdge:
+    id: str
+    function: str
+    from_node: str
+    to_node: str
+    priority: int
+    name: str
+    crossed: tuple[str, ...]
+    lanes: list[_RawLane] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _RawNode:
+    id: str
+    x: float
+    y: float
+    kind: str
+    internal: list[str]
+    requests: list[tuple[str, str]] = field(default_factory=list)  # (response, foes), by request index
+
+
+@dataclass(slots=True)
+class _RawLink:
+    origin: str  # edge id
+    target: str
+    from_lane: int
+    to_lane: int
+    via: str
+    signal: str
+    link: int
+    turn: str
+    state: str
+
+
+@dataclass(slots=True)
+class _RawNet:
+    edges: dict[str, _RawEdge] = field(default_factory=dict)
+    nodes: dict[str, _RawNode] = field(default_factory=dict)
+    links: list[_RawLink] = field(default_factory=list)
+    programmes: dict[str, list[Programme]] = field(default_factory=lambda: defaultdict(list))
+    projection: str = "!"
+    offset: tuple[float, float] = (0.0, 0.0)
+    bounds: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+
+
+def read_sumo(path: Path, programmes: Sequence[Path] = ()) -> Network:
+    """Read a SUMO network; `programmes` are additional files whose tlLogic replace the net's own as the active ones.
+
+    Raises NetworkError naming the file and the element when it is not a usable SUMO network.
+    """
+    try:
+        raw = _parse(path)
+        for extra in programmes:
+            for signal, logics in _parse(extra).programmes.items():
+                raw.programmes[signal] = logics + [
+                    old for old in raw.programmes.get(signal, []) if old.id not in {new.id for new in logics}
+                ]
+    except (ET.ParseError, EOFError, gzip.BadGzipFile, OSError) as defect:
+        raise NetworkError(f"{path}: not readable as SUMO XML: {defect}") from defect
+    except (KeyError, ValueError) as defect:
+        raise NetworkError(f"{path}: a SUMO element lacks or misstates the attribute {defect}") from defect
+    if not any(not e.function for e in raw.edges.values()):
+        raise NetworkError(f"{path}: holds no road edge; is it a .net.xml?")
+    return _assemble(raw, path)
+
+
+def open_maybe_gzip(path: Path) -> IO[bytes]:
+    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")  # type: ignore[return-value]
+
+
+def _numbers(text: str) -> list[float]:
+    return [float(x) for x in text.replace(",", " ").split()]
+
+
+def _shape(text: str) -> list[float]:
+    return [float(v) for point in text.split() for v in point.split(",")[:2]]
+
+
+def _allowed(attributes: dict[str, str]) -> int:
+    if "allow" in attributes:
+        if attributes["allow"] == "all":
+            return _ALL_CLASSES
+        return sum({_CLASS_BITS[c] for c in attributes["allow"].split() if c in _CLASS_BITS})
+    if attributes.get("disallow") == "all":
+        return 0
+    return _ALL_CLASSES - sum(
+        {_CLASS_BITS[c] for c in attributes.get("disallow", "").split() if c in _CLASS_BITS}
+    )
+
+
+def _parse(path: Path) -> _RawNet:
+    raw = _RawNet()
+    with open_maybe_gzip(path) as stream:
+        for _, element in ET.iterparse(stream):
+            get = element.attrib
+            match element.tag:
+                case "location":
+                    raw.projection = get.get("projParameter", "!")
+                    x, y = _numbers(get.get("netOffset", "0,0"))
+                    raw.offset = (x, y)
+                    a, b, c, d = _numbers(get.get("convBoundary", "0,0,0,0"))
+                    raw.bounds = (a, b, c, d)
+                case "edge":
+                    raw.edges[get["id"]] = _raw_edge(element)
+                    element.clear()
+                case "junction" if get.get("type") != "internal":
+                    raw.nodes[get["id"]] = _RawNode(
+                        get["id"],
+                        float(get["x"]),
+                        float(get["y"]),
+                        get.get("type", ""),
+                        get.get("intLanes", "").split(),
+                        [(r.get("response", ""), r.get("foes", "")) for r in element.findall("request")],
+                    )
+                    element.clear()
+                case "connection":
+                    raw.links.append(
+                        _RawLink(
+                            get["from"],
+                            get["to"],
+                            int(get.get("fromLane", 0)),
+                            int(get.get("toLane", 0)),
+                            get.get("via", ""),
+                            get.get("tl", ""),
+                            int(get.get("linkIndex", -1)),
+                            get.get("dir", "s"),
+                            get.get("state", ""),
+                        )
+                    )
+                case "tlLogic":
+                    raw.programmes[get["id"]].append(_programme(element))
+                    element.clear()
+                case _:
+                    pass
+    return raw
+
+
+def _raw_edge(element: ET.Element) -> _RawEdge:
+    get = element.attrib
+    lanes = [
+        _RawLane(
+            lane.attrib["id"],
+            int(lane.attrib["index"]),
+            float(lane.attrib["length"]),
+            float(lane.attrib["speed"]),
+            float(lane.attrib.get("width", 3.2)),
+            _allowed(lane.attrib),
+            _shape(lane.attrib.get("shape", "")),
+        )
+        for lane in element.findall("lane")
+    ]
+    return _RawEdge(
+        get["id"],
+        get.get("function", ""),
+        get.get("from", ""),
+        get.get("to", ""),
+        int(get.get("priority", -1)),
+        get.get("name", ""),
+        tuple(get.get("crossingEdges", "").split()),
+        lanes,
+    )
+
+
+def _programme(element: ET.Element) -> Programme:
+    phases = tuple(
+        ProgrammePhase(
+            p.attrib["state"],
+            float(p.attrib["duration"]),
+            float(p.attrib.get("minDur", p.attrib["duration"])),
+            float(p.attrib.get("maxDur", p.attrib["duration"])),
+        )
+        for p in element.findall("phase")
+    )
+    return Programme(
+        element.attrib.get("programID", "0"),
+        element.attrib.get("type", "static"),
+        float(element.attrib.get("offset", 0)),
+        phases,
+    )
+
+
+def _ragged(rows: Iterable[Sequence[float]]) -> Ragged:
+    kept = list(rows)
+    offsets = np.cumsum([0, *(len(r) for r in kept)]).astype(np.int32)
+    return Ragged(offsets, np.array([v for r in kept for v in r], dtype=np.float64))
+
+
+def _assemble(raw: _RawNet, path: Path) -> Network:
+    roads = [e for e in raw.edges.values() if not e.function and e.lanes]
+    nodes = [n for n in raw.nodes.values() if n.kind != "internal"]
+    node_index = {n.id: i for i, n in enumerate(nodes)}
+    edge_index = {e.id: i for i, e in enumerate(roads)}
+    for edge in roads:
+        for end in (edge.from_node, edge.to_node):
+            if end not in node_index:
+                raise NetworkError(
+                    f"{path}: edge {edge.id} ends at junction {end!r}, which the file does not hold"
+                )
+    first_lane = np.cumsum([0, *(len(e.lanes) for e in roads)]).astype(np.int32)
+    edges = EdgeTable(
+        ids=tuple(e.id for e in roads),
+        length_m=np.array([e.lanes[0].length_m for e in roads]),
+        speed_limit_mps=np.array([max(lane.speed_mps for lane in e.lanes) for e in roads]),
+        lane_count=np.array([sum(bool(lane.allowed & MOTOR) for lane in e.lanes) for e in roads], np.int32),
+        first_lane=first_lane,
+        from_node=np.array([node_index[e.from_node] for e in roads], np.int32),
+        to_node=np.array([node_index[e.to_node] for e in roads], np.int32),
+        priority=np.array([e.priority for e in roads], np.int32),
+        names=tuple(e.name for e in roads),
+        shape_xy=_ragged(_middle(e).shape for e in roads),
+    )
+    flat = [(i, lane) for i, e in enumerate(roads) for lane in e.lanes]
+    lanes = LaneTable(
+        ids=tuple(lane.id for _, lane in flat),
+        edge=np.array([i for i, _ in flat], np.int32),
+        index=np.array([lane.index for _, lane in flat], np.int32),
+        length_m=np.array([lane.length_m for _, lane in flat]),
+        width_m=np.array([lane.width_m for _, lane in flat]),
+        speed_limit_mps=np.array([lane.speed_mps for _, lane in flat]),
+        allowed=np.array([lane.allowed for _, lane in flat], np.int32),
+        shape_xy=_ragged(lane.shape for _, lane in flat),
+    )
+    for link in raw.links:  # rail crossings and rail signals switch themselves and have no programme
+        if link.signal and link.signal not in raw.programmes and _is_rail(raw, link):
+            link.signal, link.link = "", -1
+    controlled = {link.signal for link in raw.links if link.signal}
+    signal_ids = [s for s in raw.programmes if s in controlled]
+    missing = controlled - set(signal_ids)
+    if missing:
+        raise NetworkError(f"{path}: signal {sorted(missing)[0]!r} controls connections but has no tlLogic")
+    signal_index = {s: i for i, s in enumerate(signal_ids)}
+    movements, request, links_by_signal = _movements(raw, edge_index, first_lane, node_index, signal_index)
+    signals = tuple(
+        _signal(raw, path, sid, movements, request, links_by_signal[sid], node_index, edge_index)
+        for sid in signal_ids
+    )
+    return Network(
+        name=path.name.split(".")[0],
+        projection=None if raw.projection in ("!", "-", "") else raw.projection,
+        net_offset_m=raw.offset,
+        bounds_m=raw.bounds,
+        nodes=tuple(n.id for n in nodes),
+        node_xy=np.array([(n.x, n.y) for n in nodes]).reshape(-1, 2),
+        edges=edges,
+        lanes=lanes,
+        movements=movements,
+        signals=signals,
+        fingerprint=hashlib.sha256(path.read_bytes()).hexdigest()[:16],
+    )
+
+
+def _middle(edge: _RawEdge) -> _RawLane:
+    motor = [lane for lane in edge.lanes if lane.allowed & MOTOR] or edge.lanes
+    return motor[len(motor) // 2]
+
+
+def _movements(
+    raw: _RawNet,
+    edge_index: dict[str, int],
+    first_lane: graph.Ints,
+    node_index: dict[str, int],
+    signal_index: dict[str, int],
+) -> tuple[MovementTable, list[int], dict[str, list[tuple[int, _RawLink, int]]]]:
+    """Vehicle movements, their request index at the node, and per signal (link, raw link, movement or -1)."""
+    onward = {(link.origin, link.from_lane): link for link in raw.links if link.origin.startswith(":")}
+    lane_of = {lane.id: lane for e in raw.edges.values() for lane in e.lanes}
+    columns: dict[str, list[float]] = defaultdict(list)
+    request: list[int] = []
+    internal: list[tuple[str, ...]] = []
+    yields: list[bool] = []
+    by_signal: dict[str, list[tuple[int, _RawLink, int]]] = defaultdict(list)
+    for link in raw.links:
+        if link.origin not in edge_index or link.target not in edge_index:
+            if link.signal:
+                by_signal[link.signal].append((link.link, link, -1))
+            continue
+        path: list[str] = []
+        via = link.via
+        while via and via in lane_of and via not in path:
+            path.append(via)
+            edge_id, _, index = via.rpartition("_")
+            following = onward.get((edge_id, int(index)))
+            via = following.via if following else ""
+        node = raw.nodes[raw.edges[link.origin].to_node]
+        slot = node.internal.index(link.via) if link.via in node.internal else -1
+        if link.signal:
+            by_signal[link.signal].append((link.link, link, len(request)))
+        row = {
+            "from_lane": first_lane[edge_index[link.origin]] + link.from_lane,
+            "to_lane": first_lane[edge_index[link.target]] + link.to_lane,
+            "turn": _TURNS.get(link.turn, graph.STRAIGHT),
+            "length_m": sum(lane_of[p].length_m for p in path),
+            "speed_mps": min((lane_of[p].speed_mps for p in path), default=13.9),
+            "signal": signal_index.get(link.signal, -1),
+            "link": link.link if link.signal else -1,
+            "node": node_index[node.id],
+        }
+        for name, value in row.items():
+            columns[name].append(value)
+        request.append(slot)
+        internal.append(tuple(path))
+        yields.append(0 <= slot < len(node.requests) and "1" in node.requests[slot][0])
+
+    def ints(name: str) -> graph.Ints:
+        return np.array(columns[name], np.int32)
+
+    table = MovementTable(
+        from_lane=ints("from_lane"),
+        to_lane=ints("to_lane"),
+        turn=ints("turn"),
+        length_m=np.array(columns["length_m"], np.float64),
+        speed_mps=np.array(columns["speed_mps"], np.float64),
+        signal=ints("signal"),
+        link=ints("link"),
+        node=ints("node"),
+        yields=np.array(yields, np.bool_),
+        internal_lanes=tuple(internal),
+    )
+    return table, request, by_signal
+
+
+def _signal(
+    raw: _RawNet,
+    path: Path,
+    sid: str,
+    movements: MovementTable,
+    request: list[int],
+    members: list[tuple[int, _RawLink, int]],
+    node_index: dict[str, int],
+    edge_index: dict[str, int],
+) -> Signal:
+    programmes = tuple(raw.programmes[sid])
+    widths = {len(p.state) for programme in programmes for p in programme.phases}
+    count = max(link for link, _, _ in members) + 1
+    if not widths or min(widths) < count:
+        raise NetworkError(
+            f"{path}: signal {sid!r} has {count} links but a phase with {min(widths, default=0)} lamps"
+        )
+    count = min(widths)
+    foes = np.zeros((count, count), np.bool_)
+    slots: dict[str, list[tuple[int, int]]] = defaultdict(list)  # node -> (link, request index)
+    link_movements: list[list[int]] = [[] for _ in range(count)]
+    crossing_parts: dict[str, list[int]] = defaultdict(list)
+    lengths: dict[str, tuple[float, float]] = {}
+    for link, raw_link, movement in members:
+        if movement >= 0:
+            link_movements[link].append(movement)
+            slots[raw.edges[raw_link.origin].to_node].append((link, request[movement]))
+            continue
+        crossing = next((e for e in (raw_link.target, raw_link.origin) if _is_crossing(raw, e)), None)
+        if crossing is None:
+            continue
+        lane = raw.edges[crossing].lanes[0]
+        crossing_parts[crossing].append(link)
+        lengths[crossing] = (lane.length_m, lane.width_m)
+        node_id = crossing[1:].rpartition("_")[0]
+        node = raw.nodes[node_id]
+        if lane.id in node.internal:
+            slots[node_id].append((link, node.internal.index(lane.id)))
+    for node_id, here in slots.items():
+        requests = raw.nodes[node_id].requests
+        for link_a, slot_a in here:
+            if not 0 <= slot_a < len(requests):
+                continue
+            bits = requests[slot_a][1][::-1]
+            for link_b, slot_b in here:
+                if link_a != link_b and 0 <= slot_b < len(bits) and bits[slot_b] == "1":
+                    foes[link_a, link_b] = foes[link_b, link_a] = True
+    crossings = tuple(
+        Crossing(
+            name,
+            tuple(sorted(set(parts))),
+            lengths[name][0],
+            lengths[name][1],
+            tuple(edge_index[e] for e in raw.edges[name].crossed if e in edge_index),
+        )
+        for name, parts in crossing_parts.items()
+    )
+    pedestrian = np.zeros(count, np.bool_)
+    clearance_s = np.zeros(count)
+    for c in crossings:
+        for link in c.links:
+            pedestrian[link] = True
+            clearance_s[link] = max(clearance_s[link], c.length_m / WALKING_MPS)
+    conflicts = _conflicts(foes, programmes)
+    yellow_s = _yellow(programmes)
+    all_red_s = max(
+        (p.duration_s for pr in programmes[:1] for p in pr.phases if not set(p.state) & set("GgyYuo")),
+        default=0.0,
+    )
+    turns = [int(movements.turn[m[0]]) if m else -1 for m in link_movements]
+    return Signal(
+        id=sid,
+        nodes=tuple(sorted({node_index[n] for n in slots})),
+        link_count=count,
+        link_movements=tuple(tuple(m) for m in link_movements),
+        crossings=crossings,
+        programmes=programmes,
+        stages=recognise_stages(programmes),
+        foes=foes,
+        conflicts=conflicts,
+        intergreen_s=intergreen_matrix(
+            conflicts, turns, pedestrian, clearance_s, programmes, yellow_s, all_red_s
+        ),
+        yellow_s=yellow_s,
+        all_red_s=all_red_s,
+        min_green_s=_min_green(pedestrian),
+        max_red_s=max(MAX_RED_S, max((p.cycle_s for p in programmes), default=0.0)),
+        pedestrian=pedestrian,
+        pedestrian_clearance_s=clearance_s,
+    )
+
+
+def _is_rail(raw: _RawNet, link: _RawLink) -> bool:
+    return raw.nodes[raw.edges[link.origin].to_node].kind.startswith("rail")
+
+
+def _is_crossing(raw: _RawNet, edge: str) -> bool:
+    return edge in raw.edges and raw.edges[edge].function == "crossing"
+
+
+def _conflicts(foes: Bools, programmes: Sequence[Programme]) -> Bools:
+    """Foes less the pairs that a shipped phase opens together."""
+    conflicts = foes.copy()
+    for programme in programmes:
+        for phase in programme.phases:
+            lit = np.array([c in "GgyY" for c in phase.state[: len(foes)]])
+            conflicts &= ~np.outer(lit, lit)
+    return conflicts
+
+
+def _yellow(programmes: Sequence[Programme]) -> float:
+    return max(
+        (p.duration_s for pr in programmes[:1] for p in pr.phases if "y" in p.state.lower()),
+        default=DEFAULT_YELLOW_S,
+    )
+
+
+def _min_green(pedestrian: Bools) -> Floats:
+    """Shortest green per link: 5 s for vehicles and for walkers to step off (GB 51038)."""
+    return np.where(pedestrian, MIN_GREEN_VEHICLE_S, MIN_GREEN_VEHICLE_S)

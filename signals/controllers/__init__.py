@@ -1,0 +1,1 @@
+"""Controllers, each behind `base.Controller`."""

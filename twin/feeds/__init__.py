@@ -1,0 +1,1 @@
+"""Feed adapters, one file a feed, each behind `base.Adapter`."""
