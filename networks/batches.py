@@ -64,9 +64,7 @@ class SignalStateBatch:
 
     signal: Ints  # (N,)
     state: tuple[str, ...]  # one lamp string a row
-    plan_version: NDArray[
-        np.int64
-    ]  # (N,) version of the plan being executed, -1 the controller's own fixed plan
+    plan_version: NDArray[np.int64]  # (N,) version of the plan being executed, -1 the controller's own fixed plan
     measured_at_s: Floats
     available_at_s: Floats
 

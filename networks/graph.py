@@ -127,9 +127,7 @@ class Stage:
     """
 
     state: str
-    shipped_green_s: (
-        float  # seconds a cycle in the active programme, 0 for a stage built from the conflict matrix
-    )
+    shipped_green_s: float  # seconds a cycle in the active programme, 0 for a stage built from the conflict matrix
 
 
 @dataclass(frozen=True)
@@ -209,9 +207,7 @@ class Network:
     def edge_successors(self) -> Ragged:
         """Edges reachable from each edge by one movement, sorted, each once."""
         pairs = np.unique(
-            np.stack(
-                [self.lanes.edge[self.movements.from_lane], self.lanes.edge[self.movements.to_lane]], axis=1
-            ),
+            np.stack([self.lanes.edge[self.movements.from_lane], self.lanes.edge[self.movements.to_lane]], axis=1),
             axis=0,
         ).reshape(-1, 2)
         offsets = np.searchsorted(pairs[:, 0], np.arange(len(self.edges.ids) + 1)).astype(np.int32)

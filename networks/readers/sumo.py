@@ -159,9 +159,7 @@ def _allowed(attributes: dict[str, str]) -> int:
         return sum({_CLASS_BITS[c] for c in attributes["allow"].split() if c in _CLASS_BITS})
     if attributes.get("disallow") == "all":
         return 0
-    return _ALL_CLASSES - sum(
-        {_CLASS_BITS[c] for c in attributes.get("disallow", "").split() if c in _CLASS_BITS}
-    )
+    return _ALL_CLASSES - sum({_CLASS_BITS[c] for c in attributes.get("disallow", "").split() if c in _CLASS_BITS})
 
 
 def _parse(path: Path) -> _RawNet:
@@ -269,9 +267,7 @@ def _assemble(raw: _RawNet, path: Path) -> Network:
     for edge in roads:
         for end in (edge.from_node, edge.to_node):
             if end not in node_index:
-                raise NetworkError(
-                    f"{path}: edge {edge.id} ends at junction {end!r}, which the file does not hold"
-                )
+                raise NetworkError(f"{path}: edge {edge.id} ends at junction {end!r}, which the file does not hold")
     first_lane = np.cumsum([0, *(len(e.lanes) for e in roads)]).astype(np.int32)
     edges = EdgeTable(
         ids=tuple(e.id for e in roads),
@@ -475,9 +471,7 @@ def _signal(
         stages=recognise_stages(programmes),
         foes=foes,
         conflicts=conflicts,
-        intergreen_s=intergreen_matrix(
-            conflicts, turns, pedestrian, clearance_s, programmes, yellow_s, all_red_s
-        ),
+        intergreen_s=intergreen_matrix(conflicts, turns, pedestrian, clearance_s, programmes, yellow_s, all_red_s),
         yellow_s=yellow_s,
         all_red_s=all_red_s,
         min_green_s=_min_green(pedestrian),
@@ -488,7 +482,9 @@ def _signal(
 
 
 def _is_rail(raw: _RawNet, link: _RawLink) -> bool:
-    return raw.nodes[raw.edges[link.origin].to_node].kind.startswith("rail")
+    owner = raw.edges[link.origin].to_node if link.origin in raw.edges else ""
+    node = raw.nodes.get(owner or link.origin[1:].rpartition("_")[0])
+    return node is not None and node.kind.startswith("rail")
 
 
 def _is_crossing(raw: _RawNet, edge: str) -> bool:

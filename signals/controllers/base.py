@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from networks.state import Forecast, NetworkState
+from signals.lamps import LampRecord
 from signals.plan import Proposal
 
 
@@ -15,7 +16,15 @@ class Controller(Protocol):
     name: str
 
     def propose(
-        self, state: NetworkState, forecast: Forecast | None, *, valid_from_s: float
+        self,
+        state: NetworkState,
+        forecast: Forecast | None,
+        lamps: Sequence[LampRecord | None],
+        *,
+        valid_from_s: float,
     ) -> Sequence[Proposal]:
-        """Plans that take over at `valid_from_s`, starting from the lamps that will stand then."""
+        """Plans that take over at `valid_from_s`, starting from `lamps`: what each signal will show just then.
+
+        `lamps[i] is None`: signal i is not heard of, or is inside an intergreen of its own programme; no plan for it.
+        """
         ...
