@@ -175,7 +175,7 @@ class Network:
     lanes: LaneTable
     movements: MovementTable
     signals: tuple[Signal, ...]
-    fingerprint: str  # of the source file
+    fingerprint: str  # of the source file and the programmes loaded with it
 
     @cached_property
     def edge_index(self) -> dict[str, int]:

@@ -137,7 +137,11 @@ def read_sumo(path: Path, programmes: Sequence[Path] = ()) -> Network:
         raise NetworkError(f"{path}: a SUMO element lacks or misstates the attribute {defect}") from defect
     if not any(not e.function for e in raw.edges.values()):
         raise NetworkError(f"{path}: holds no road edge; is it a .net.xml?")
-    return _assemble(raw, path)
+    return _assemble(raw, path, _fingerprint(path, *programmes))
+
+
+def _fingerprint(*paths: Path) -> str:
+    return hashlib.sha256(b"".join(p.read_bytes() for p in paths)).hexdigest()[:16]
 
 
 def open_maybe_gzip(path: Path) -> IO[bytes]:
@@ -259,7 +263,7 @@ def _ragged(rows: Iterable[Sequence[float]]) -> Ragged:
     return Ragged(offsets, np.array([v for r in kept for v in r], dtype=np.float64))
 
 
-def _assemble(raw: _RawNet, path: Path) -> Network:
+def _assemble(raw: _RawNet, path: Path, fingerprint: str) -> Network:
     roads = [e for e in raw.edges.values() if not e.function and e.lanes]
     nodes = [n for n in raw.nodes.values() if n.kind != "internal"]
     node_index = {n.id: i for i, n in enumerate(nodes)}
@@ -317,7 +321,7 @@ def _assemble(raw: _RawNet, path: Path) -> Network:
         lanes=lanes,
         movements=movements,
         signals=signals,
-        fingerprint=hashlib.sha256(path.read_bytes()).hexdigest()[:16],
+        fingerprint=fingerprint,
     )
 
 
