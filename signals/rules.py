@@ -1,0 +1,112 @@
+"""What the safety of one signal rests on, as arrays: derived once from `Signal`, read by proof, transition and monitor.
+
+Beyond the pairs of `signal.conflicts`, which may never be open together, a net knows *compatible foes*: paths that
+cross or merge but that some shipped phase opens together, one yielding to the other. Two rules hold for these:
+
+- they may show only the priorities that a shipped phase shows (G with G, or G with g), or weaker ones;
+- where one has just lost its green, the other may start only after the same clearance as for a conflict, since the
+  last driver of the closing stream was not expecting anybody.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from networks.graph import Bools, Floats, Signal
+
+RED, YELLOW, MINOR, MAJOR, OTHER, ILLEGAL = 0, 1, 2, 3, 4, 5  # lamp codes; OTHER: stop-then-go arrow, switched off
+
+CODE_OF_LETTER: NDArray[np.uint8] = np.full(256, ILLEGAL, np.uint8)
+for _letters, _code in (("rRuU", RED), ("yY", YELLOW), ("g", MINOR), ("G", MAJOR), ("soO", OTHER)):
+    for _letter in _letters:
+        CODE_OF_LETTER[ord(_letter)] = _code
+
+_KEPT_MAX = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class SignalRules:
+    """Arrays on the K links of one signal.
+
+    `clear_s[i, j]`: seconds from the end of green of i until j may start, 0 where i and j never meet.
+    `both_major[i, j]`, `major_minor[i, j]`: compatible foes that may show G and G, or G on i with g on j.
+    """
+
+    conflicts: Bools  # (K, K)
+    meets: Bools  # (K, K) conflict or compatible foe
+    clear_s: Floats  # (K, K)
+    both_major: Bools  # (K, K)
+    major_minor: Bools  # (K, K)
+    yellow_s: float  # whole seconds
+    min_green_s: Floats  # (K,)
+    served: Bools  # (K,) some stage opens it and somebody may want it: the maximum red holds
+    pedestrian: Bools  # (K,)
+    max_red_s: float
+    shortest_wait_s: (
+        float  # what it may take to open any link from any state: a minimum green and the longest clearance
+    )
+    shipped_other: tuple[frozenset[str], ...]  # (K,) letters s, o, O that a shipped phase shows on the link
+
+
+def rules_of(signal: Signal) -> SignalRules:
+    """The rules of a signal; derived at the first call, then remembered as long as the process lives."""
+    entry = _known.get(id(signal))
+    if entry is None or entry[0] is not signal:
+        if len(_known) >= _KEPT_MAX:
+            _known.clear()
+        entry = _known[id(signal)] = (signal, _derive(signal))
+    return entry[1]
+
+
+# Signals hold arrays and so cannot be hashed: kept by identity, together with the signal so that no id is reused.
+_known: dict[int, tuple[Signal, SignalRules]] = {}
+
+
+def encode(states: tuple[str, ...] | list[str]) -> NDArray[np.uint8]:
+    """Lamp codes (S, K) of states of equal length."""
+    letters = np.frombuffer("".join(states).encode("latin-1", "replace"), np.uint8)
+    return CODE_OF_LETTER[letters].reshape(len(states), -1)
+
+
+def _derive(signal: Signal) -> SignalRules:
+    count = signal.link_count
+    phases = encode([p.state[:count] for programme in signal.programmes for p in programme.phases])
+    major, green = phases == MAJOR, (phases == MAJOR) | (phases == MINOR)
+    both_major = np.einsum("pi,pj->ij", major, major) > 0
+    major_minor = np.einsum("pi,pj->ij", major, phases == MINOR) > 0
+    conflicts = signal.conflicts | signal.conflicts.T
+    compatible = (signal.foes | signal.foes.T) & ~conflicts
+    yellow_s = float(np.ceil(signal.yellow_s))
+    leaving_s = np.where(
+        signal.pedestrian,
+        np.maximum(signal.pedestrian_clearance_s, yellow_s),
+        yellow_s + signal.all_red_s,
+    )[:, None]
+    clear_s = np.where(conflicts, np.maximum(signal.intergreen_s, yellow_s), 0.0)
+    clear_s = np.where(compatible, leaving_s, clear_s)
+    ends_crossing = signal.pedestrian[:, None] & conflicts
+    clear_s = np.ceil(np.where(ends_crossing, np.maximum(clear_s, leaving_s), clear_s))
+    wanted = signal.pedestrian | np.array([bool(m) for m in signal.link_movements], np.bool_)
+    letters = [
+        frozenset(p.state[k] for programme in signal.programmes for p in programme.phases) & frozenset("soO")
+        for k in range(count)
+    ]
+    return SignalRules(
+        conflicts=conflicts,
+        meets=conflicts | compatible,
+        clear_s=clear_s,
+        both_major=both_major,
+        major_minor=major_minor | both_major,
+        yellow_s=yellow_s,
+        min_green_s=np.ceil(signal.min_green_s),
+        served=wanted & green.any(axis=0),
+        pedestrian=signal.pedestrian,
+        max_red_s=float(signal.max_red_s),
+        shortest_wait_s=float(np.max(signal.min_green_s, initial=0.0))
+        + max(float(clear_s.max(initial=0.0)), yellow_s)
+        + 1.0,
+        shipped_other=tuple(letters),
+    )
