@@ -32,7 +32,7 @@ from networks.graph import (
     Ragged,
     Signal,
 )
-from networks.intergreen import intergreen_matrix
+from networks.intergreen import CYCLING, STRAIGHT_ON, TRAM, TURNING, WALKING, LinkPath, intergreen_matrix
 from networks.stages import recognise_stages
 
 WALKING_MPS = 1.2  # GB 51038 and RiLSA 2015 (4.2): clearance of pedestrians at 1.0-1.2 m/s
@@ -113,6 +113,7 @@ class _RawNet:
     edges: dict[str, _RawEdge] = field(default_factory=dict)
     nodes: dict[str, _RawNode] = field(default_factory=dict)
     links: list[_RawLink] = field(default_factory=list)
+    lanes: dict[str, _RawLane] = field(default_factory=dict)
     programmes: dict[str, list[Programme]] = field(default_factory=lambda: defaultdict(list))
     projection: str = "!"
     offset: tuple[float, float] = (0.0, 0.0)
@@ -264,6 +265,7 @@ def _ragged(rows: Iterable[Sequence[float]]) -> Ragged:
 
 
 def _assemble(raw: _RawNet, path: Path, fingerprint: str) -> Network:
+    raw.lanes = {lane.id: lane for e in raw.edges.values() for lane in e.lanes}
     roads = [e for e in raw.edges.values() if not e.function and e.lanes]
     nodes = [n for n in raw.nodes.values() if n.kind != "internal"]
     node_index = {n.id: i for i, n in enumerate(nodes)}
@@ -307,7 +309,7 @@ def _assemble(raw: _RawNet, path: Path, fingerprint: str) -> Network:
     signal_index = {s: i for i, s in enumerate(signal_ids)}
     movements, request, links_by_signal = _movements(raw, edge_index, first_lane, node_index, signal_index)
     signals = tuple(
-        _signal(raw, path, sid, movements, request, links_by_signal[sid], node_index, edge_index)
+        _signal(raw, path, sid, movements, request, links_by_signal[sid], node_index, edge_index, lanes)
         for sid in signal_ids
     )
     return Network(
@@ -339,7 +341,7 @@ def _movements(
 ) -> tuple[MovementTable, list[int], dict[str, list[tuple[int, _RawLink, int]]]]:
     """Vehicle movements, their request index at the node, and per signal (link, raw link, movement or -1)."""
     onward = {(link.origin, link.from_lane): link for link in raw.links if link.origin.startswith(":")}
-    lane_of = {lane.id: lane for e in raw.edges.values() for lane in e.lanes}
+    lane_of = raw.lanes
     columns: dict[str, list[float]] = defaultdict(list)
     request: list[int] = []
     internal: list[tuple[str, ...]] = []
@@ -404,6 +406,7 @@ def _signal(
     members: list[tuple[int, _RawLink, int]],
     node_index: dict[str, int],
     edge_index: dict[str, int],
+    lanes: LaneTable,
 ) -> Signal:
     programmes = tuple(raw.programmes[sid])
     widths = {len(p.state) for programme in programmes for p in programme.phases}
@@ -464,7 +467,7 @@ def _signal(
         (p.duration_s for pr in programmes[:1] for p in pr.phases if not set(p.state) & set("GgyYuo")),
         default=0.0,
     )
-    turns = [int(movements.turn[m[0]]) if m else -1 for m in link_movements]
+    paths = _link_paths(raw, link_movements, crossings, movements, lanes)
     return Signal(
         id=sid,
         nodes=tuple(sorted({node_index[n] for n in slots})),
@@ -475,7 +478,7 @@ def _signal(
         stages=recognise_stages(programmes),
         foes=foes,
         conflicts=conflicts,
-        intergreen_s=intergreen_matrix(conflicts, turns, pedestrian, clearance_s, programmes, yellow_s, all_red_s),
+        intergreen_s=intergreen_matrix(conflicts, paths, pedestrian, clearance_s, programmes[0], yellow_s, all_red_s),
         yellow_s=yellow_s,
         all_red_s=all_red_s,
         min_green_s=_min_green(pedestrian),
@@ -483,6 +486,34 @@ def _signal(
         pedestrian=pedestrian,
         pedestrian_clearance_s=clearance_s,
     )
+
+
+def _link_paths(
+    raw: _RawNet,
+    link_movements: Sequence[Sequence[int]],
+    crossings: Sequence[Crossing],
+    movements: MovementTable,
+    lanes: LaneTable,
+) -> list[LinkPath]:
+    """The ways behind the stop lines of one signal; movements without internal lanes have none."""
+    paths = []
+    for link, members in enumerate(link_movements):
+        for m in members:
+            flat = [v for lane in movements.internal_lanes[m] for v in raw.lanes[lane].shape]
+            if len(flat) < 4:
+                continue
+            allowed = int(lanes.allowed[movements.from_lane[m]])
+            if allowed & MOTOR:
+                motion = STRAIGHT_ON if movements.turn[m] == graph.STRAIGHT else TURNING
+            else:
+                motion = TRAM if allowed & graph.TRAM else CYCLING
+            paths.append(LinkPath(link, np.array(flat).reshape(-1, 2), motion))
+    for crossing in crossings:
+        lane = raw.edges[crossing.id].lanes[0]
+        if len(lane.shape) >= 4:
+            xy = np.array(lane.shape).reshape(-1, 2)
+            paths += [LinkPath(link, xy, WALKING, crossing.width_m / 2) for link in crossing.links]
+    return paths
 
 
 def _is_rail(raw: _RawNet, link: _RawLink) -> bool:
