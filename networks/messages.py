@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from networks.errors import MessageError
 
 Epoch = Annotated[float, Field(gt=0, lt=1e11, allow_inf_nan=False)]
 Metre = Annotated[float, Field(gt=-1e6, lt=1e6, allow_inf_nan=False)]
@@ -37,7 +39,7 @@ class Message(BaseModel):
 
 class LoopReading(Message):
     detector: str
-    count: int = Field(ge=0, le=100)
+    count: int = Field(ge=0, le=7200)  # the inbox holds it against the interval
     occupancy: float = Field(ge=0, le=1, allow_inf_nan=False)
     speed_mps: Speed | None
 
@@ -159,3 +161,32 @@ class GuidanceOrder(Message):
     valid_until: Epoch
     routes: tuple[RouteAdvice, ...]
     speeds: tuple[SpeedAdvice, ...] = ()
+
+
+def pack_order(order: PlanOrder | GuidanceOrder) -> bytes:
+    """An order as it travels to the street: `{"kind": "plan" | "guidance", "order": {...}}`."""
+    kind = "plan" if isinstance(order, PlanOrder) else "guidance"
+    return b'{"kind":"%s","order":%s}' % (kind.encode(), order.model_dump_json().encode())
+
+
+def unpack_order(payload: bytes) -> PlanOrder | GuidanceOrder:
+    """The order in a payload of `pack_order`. Raises MessageError for anything else."""
+    try:
+        return _ORDERS.validate_json(payload).order
+    except ValidationError as defect:
+        raise MessageError("malformed order", str(defect)) from None
+
+
+class _PackedPlan(Message):
+    kind: Literal["plan"]
+    order: PlanOrder
+
+
+class _PackedGuidance(Message):
+    kind: Literal["guidance"]
+    order: GuidanceOrder
+
+
+_ORDERS: TypeAdapter[_PackedPlan | _PackedGuidance] = TypeAdapter(
+    Annotated[_PackedPlan | _PackedGuidance, Field(discriminator="kind")]
+)

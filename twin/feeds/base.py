@@ -1,0 +1,110 @@
+"""What a feed adapter is: bytes -> validated report -> rows on the network.
+
+Both halves judge, and say what they refuse: `decode` looks at the message alone, `place` holds it against the city.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails, from_json, to_json
+
+from networks.errors import MessageError
+from networks.messages import Frame
+
+MAX_PAYLOAD_BYTES = 1 << 20
+"""Longest message read; the largest honest one, 500 objects in one list, is 50 kB."""
+
+MALFORMED, UNKNOWN_ID, IMPOSSIBLE = "malformed", "unknown_id", "impossible"
+
+
+class Rejected(NamedTuple):
+    """One part of a message that cannot be used: a list row, or a field the rest can do without."""
+
+    reason: str  # stable key for counting
+    detail: str
+    payload: bytes  # the part alone
+
+
+R = TypeVar("R")
+"""A report: has `measured_at`, when the street saw it."""
+
+Row = TypeVar("Row", bound="tuple[Any, ...]")
+M = TypeVar("M", bound=BaseModel)
+
+
+class Decoded(NamedTuple, Generic[R]):
+    """A validated report, and the list rows of it that were not valid."""
+
+    report: R
+    rejected: Sequence[Rejected] = ()
+
+
+class Placed(NamedTuple, Generic[Row]):
+    """Rows ready for a batch, `measured_at_s` first and `available_at_s` second, and what had to be left out."""
+
+    rows: Sequence[Row]
+    rejected: Sequence[Rejected] = ()
+
+
+class Adapter(Protocol[R, Row]):
+    """One feed of one city."""
+
+    feed: str
+    lateness_s: float  # how long after `measured_at` a message may come in and still count
+    expected_every_s: float  # longest honest pause of the whole feed; infinite: it speaks only when there is news
+    source_every_s: float  # the same for each of its devices
+
+    def decode(self, frame: Frame) -> Decoded[R]:
+        """The report in a frame. Keeps nothing. Raises MessageError naming the field."""
+        ...
+
+    def place(self, report: R, received_at_s: float) -> Placed[Row]:
+        """The report's rows on dense indices, held against the city and against what was placed before."""
+        ...
+
+
+AnyAdapter: TypeAlias = Adapter[Any, Any]
+
+
+def decode_message(model: type[M], payload: bytes) -> M:
+    """One JSON document as a model. Raises MessageError("malformed") naming the first bad field."""
+    try:
+        return model.model_validate_json(payload)
+    except ValidationError as error:
+        raise MessageError(MALFORMED, name_fields(error)) from None
+
+
+def decode_list(model: type[M], row_model: type[BaseModel], rows_field: str, payload: bytes) -> Decoded[M]:
+    """One JSON document with a list of rows; a bad row is left out by itself.
+
+    Raises MessageError("malformed") when anything outside the rows is wrong.
+    """
+    try:
+        return Decoded(model.model_validate_json(payload))
+    except ValidationError as error:
+        if any(len(e["loc"]) < 2 or e["loc"][0] != rows_field for e in error.errors(include_url=False)):
+            raise MessageError(MALFORMED, name_fields(error)) from None
+    document = from_json(payload)
+    good: list[BaseModel] = []
+    rejected: list[Rejected] = []
+    for number, row in enumerate(document[rows_field]):
+        try:
+            good.append(row_model.model_validate(row))
+        except ValidationError as error:
+            rejected.append(Rejected(MALFORMED, f"{rows_field}.{number}.{name_fields(error)}", to_json(row)))
+    return Decoded(model.model_validate({**document, rows_field: good}), rejected)
+
+
+def name_fields(error: ValidationError) -> str:
+    """The first bad field, what is wrong with it, and how many more there are; never what the sender wrote there."""
+    problems: list[ErrorDetails] = error.errors(include_url=False, include_context=False, include_input=False)
+    first = problems[0]
+    parts = [str(part) for part in first["loc"]]
+    if first["type"] == "extra_forbidden":
+        parts[-1] = "(unknown field)"
+    where = ".".join(parts) or "document"
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return f"{where}: {first['msg']}{more}"

@@ -1,0 +1,107 @@
+"""Roadside units (camera, radar): what one unit sees at one moment -> `TrackBatch`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from networks.batches import VEHICLE_KINDS, TrackBatch
+from networks.errors import MessageError
+from networks.graph import Network
+from networks.messages import Frame, ObjectList, SeenObject
+from twin.feeds.base import IMPOSSIBLE, UNKNOWN_ID, Decoded, Placed, Rejected, decode_list
+from twin.feeds.recent import Fix, Whereabouts
+
+BOUNDS_MARGIN_M = 200.0
+KIND_INDEX = {kind: i for i, kind in enumerate(VEHICLE_KINDS)}
+
+
+class TrackRow(NamedTuple):
+    measured_at_s: float
+    available_at_s: float
+    unit: int
+    object_id: int
+    x_m: float
+    y_m: float
+    speed_mps: float
+    heading_rad: float
+    kind: int
+
+
+class RoadsideAdapter:
+    feed = "roadside"
+    lateness_s = 10.0
+    expected_every_s = 2.0
+    source_every_s = 2.0
+
+    def __init__(self, network: Network) -> None:
+        self._units = network.signal_index
+        self._area = Area(network)
+        self._whereabouts: Whereabouts[tuple[int, int]] = Whereabouts(3 * self.lateness_s)
+
+    def decode(self, frame: Frame) -> Decoded[ObjectList]:
+        return decode_list(ObjectList, SeenObject, "objects", frame.payload)
+
+    def place(self, report: ObjectList, received_at_s: float) -> Placed[TrackRow]:
+        """Raises MessageError when the junction is not in the city."""
+        unit = self._units.get(report.junction, -1)
+        if unit < 0:
+            raise MessageError(UNKNOWN_ID, "junction: not in this city")
+        rows: list[TrackRow] = []
+        rejected: list[Rejected] = []
+        for seen in report.objects:
+            if not self._area.holds(seen.x_m, seen.y_m):
+                rejected.append(_reject("x_m, y_m: outside the network", seen))
+            elif not self._whereabouts.believes((unit, seen.id), Fix(report.measured_at, seen.x_m, seen.y_m)):
+                rejected.append(_reject("x_m, y_m: jumped faster than anything drives", seen))
+            else:
+                rows.append(
+                    TrackRow(
+                        report.measured_at,
+                        received_at_s,
+                        unit,
+                        seen.id,
+                        seen.x_m,
+                        seen.y_m,
+                        seen.speed_mps,
+                        seen.heading_rad,
+                        KIND_INDEX[seen.kind],
+                    )
+                )
+        return Placed(rows, rejected)
+
+
+class Area:
+    """The network's bounds with a margin: what lies outside has the wrong datum or a broken receiver."""
+
+    def __init__(self, network: Network) -> None:
+        self._west, self._south, self._east, self._north = network.bounds_m
+
+    def holds(self, x_m: float, y_m: float) -> bool:
+        return (
+            self._west - BOUNDS_MARGIN_M <= x_m <= self._east + BOUNDS_MARGIN_M
+            and self._south - BOUNDS_MARGIN_M <= y_m <= self._north + BOUNDS_MARGIN_M
+        )
+
+
+def track_batch(rows: Sequence[TrackRow]) -> TrackBatch:
+    measured, available, unit, object_id, x, y, speed, heading, kind = (
+        zip(*rows, strict=True) if rows else ((),) * len(TrackRow._fields)
+    )
+    return TrackBatch(
+        unit=np.array(unit, np.int32),
+        object_id=np.array(object_id, np.int64),
+        x_m=np.array(x, float),
+        y_m=np.array(y, float),
+        speed_mps=np.array(speed, float),
+        heading_rad=np.array(heading, float),
+        kind=np.array(kind, np.int32),
+        measured_at_s=np.array(measured, float),
+        available_at_s=np.array(available, float),
+    )
+
+
+def _reject(detail: str, seen: SeenObject) -> Rejected:
+    return Rejected(IMPOSSIBLE, detail, seen.model_dump_json().encode())
