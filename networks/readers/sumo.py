@@ -360,7 +360,8 @@ def _movements(
             following = onward.get((edge_id, int(index)))
             via = following.via if following else ""
         node = raw.nodes[raw.edges[link.origin].to_node]
-        slot = node.internal.index(link.via) if link.via in node.internal else -1
+        # a path with an inner stop (internal junction) is listed by its last piece
+        slot = next((node.internal.index(lane) for lane in reversed(path) if lane in node.internal), -1)
         if link.signal:
             by_signal[link.signal].append((link.link, link, len(request)))
         row = {
