@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from networks.errors import UnsafePlanError
+
 
 @dataclass(frozen=True, slots=True)
 class LampStep:
@@ -60,12 +62,26 @@ class Proposal:
     priority: int = 0  # arbiter: emergency 2, transit 1, optimiser 0
 
 
+class Seal:
+    """What `signals.safety.approve` puts on the one plan it has just proven."""
+
+    __slots__ = ("plan",)
+
+    def __init__(self, plan: SignalPlan) -> None:
+        self.plan = plan
+
+
 @dataclass(frozen=True, slots=True)
 class ApprovedPlan:
-    """A plan that `signals.safety.approve` has proven. Made nowhere else."""
+    """A plan that `signals.safety.approve` has proven. Made nowhere else: without the seal of this very plan the
+    constructor raises UnsafePlanError."""
 
     plan: SignalPlan
     version: int
     approved_at_s: float
     proof: str  # fingerprint of plan, signal and lamps that the proof was about
     _token: object = field(repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self._token, Seal) or self._token.plan is not self.plan:
+            raise UnsafePlanError([f"plan for {self.plan.signal_id} was not approved"])

@@ -1,4 +1,4 @@
-"""What the safety of one signal rests on, as arrays: derived once from `Signal`, read by proof, transition and monitor.
+"""What the safety of one signal rests on, as arrays: derived once from `Signal`, for proof, transition and monitor.
 
 Beyond the pairs of `signal.conflicts`, which may never be open together, a net knows *compatible foes*: paths that
 cross or merge but that some shipped phase opens together, one yielding to the other. Two rules hold for these:
@@ -10,7 +10,8 @@ cross or merge but that some shipped phase opens together, one yielding to the o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +50,7 @@ class SignalRules:
         float  # what it may take to open any link from any state: a minimum green and the longest clearance
     )
     shipped_other: tuple[frozenset[str], ...]  # (K,) letters s, o, O that a shipped phase shows on the link
+    digest: bytes  # of everything above
 
 
 def rules_of(signal: Signal) -> SignalRules:
@@ -94,7 +96,7 @@ def _derive(signal: Signal) -> SignalRules:
         frozenset(p.state[k] for programme in signal.programmes for p in programme.phases) & frozenset("soO")
         for k in range(count)
     ]
-    return SignalRules(
+    rules = SignalRules(
         conflicts=conflicts,
         meets=conflicts | compatible,
         clear_s=clear_s,
@@ -109,4 +111,17 @@ def _derive(signal: Signal) -> SignalRules:
         + max(float(clear_s.max(initial=0.0)), yellow_s)
         + 1.0,
         shipped_other=tuple(letters),
+        digest=b"",
     )
+    return replace(rules, digest=_digest(signal.id, rules))
+
+
+def _digest(signal_id: str, rules: SignalRules) -> bytes:
+    digest = hashlib.blake2b(signal_id.encode(), digest_size=16)
+    for f in fields(rules):
+        value = getattr(rules, f.name)
+        if isinstance(value, np.ndarray):
+            digest.update(value.tobytes())
+        else:
+            digest.update(repr([sorted(v) for v in value] if isinstance(value, tuple) else value).encode())
+    return digest.digest()

@@ -8,6 +8,7 @@ g becoming G only when its foes have cleared.
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,7 +46,7 @@ def settle(signal: Signal, record: LampRecord, to_state: str, at_s: float) -> tu
     times = np.concatenate([closes_s, red_s, starts_s])
     moments = sorted({0.0, *times[np.isfinite(times) & (times > 0.0)].tolist()})
     steps: list[LampStep] = []
-    for begin_s, end_s in zip(moments, moments[1:], strict=False):
+    for begin_s, end_s in pairwise(moments):
         state = _state_at(begin_s, old, new, closes_s, red_s, starts_s, to_state)
         if steps and steps[-1].state == state:
             steps[-1] = LampStep(state, steps[-1].duration_s + end_s - begin_s)
