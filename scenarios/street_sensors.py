@@ -1,0 +1,271 @@
+"""The street's devices: loops, roadside units, V2X, lamps and a weather station, with their noise and latency.
+
+They read SUMO once a simulated second and write the wire format of `networks.messages` by hand: building a model an
+object would cost more than the simulation. A test validates every frame against the models.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+from xml.sax.saxutils import quoteattr
+
+import numpy as np
+
+from networks.city import Detector
+from networks.graph import Floats, Ints, Network
+from networks.messages import Frame
+from networks.sensors import (
+    approach_edges,
+    default_detectors,
+    instrumented_signals,
+    signal_positions,
+    stable_share,
+)
+from scenarios.demand import kind_of_class
+from scenarios.street_terms import StreetOptions
+
+WEATHER_EVERY_S = 60
+_SPEAKING = ("car", "bus", "truck", "emergency")  # kinds that may carry a V2X unit
+
+
+@dataclass(slots=True)
+class Driver:
+    """What the street remembers of a vehicle while it drives."""
+
+    id: str
+    kind: str
+    equipped: bool
+    source: str  # its V2X identity
+    head: str  # start of its V2X message, up to the position
+    destination: int  # dense edge, -1 not in the network
+    insertion_delay_s: float
+    edge: int = -1  # dense edge it is on, -1 inside a junction
+    route_index: int = 0
+
+
+class Scan(NamedTuple):
+    """All vehicles after a step."""
+
+    drivers: list[Driver]
+    lanes: list[str]
+    lane: Ints  # (V,) dense lane, -1 inside a junction
+    xy: Floats  # (V, 2) local metres
+    speed_mps: Floats  # (V,)
+    heading_rad: Floats  # (V,) 0 is east, counter-clockwise
+
+
+def write_loops(detectors: Sequence[Detector], network: Network, path: Path) -> None:
+    """SUMO additional file with the city's loops; their own output goes nowhere."""
+    rows = "".join(
+        f"<inductionLoop id={quoteattr(d.id)} lane={quoteattr(network.lanes.ids[d.lane])} "
+        f'pos="{d.position_m:.2f}" period="86400" file="/dev/null"/>\n'
+        for d in detectors
+    )
+    path.write_text(f"<additional>\n{rows}</additional>\n", encoding="utf-8")
+
+
+class Sensors:
+    """Turns the street after each step into frames. `deliver` takes each one as it is sent."""
+
+    def __init__(
+        self,
+        sumo: Any,
+        network: Network,
+        options: StreetOptions,
+        deliver: Callable[[Frame], None],
+        *,
+        first_counter: int,
+    ) -> None:
+        self.detectors = default_detectors(network, options.coverage)
+        self._sumo, self._network, self._options, self._deliver = sumo, network, options, deliver
+        self._rng = np.random.default_rng([options.seed, 1, first_counter])
+        self._counters: dict[tuple[str, str], int] = defaultdict(lambda: first_counter)
+        self._cabinets = self._wire_loops()
+        self._units = instrumented_signals(network, options.coverage)
+        self._unit_xy = signal_positions(network)[list(self._units)].reshape(-1, 2)
+        self._tracks: list[dict[str, int]] = [{} for _ in self._units]
+        self._next_track = 1 + first_counter
+        self._dark_until_s = np.full(len(self._units), -np.inf)
+
+    def send(self, feed: str, source: str, at_s: float, latency_s: float, payload: str) -> None:
+        """One message leaves a device."""
+        counter = self._counters[feed, source]
+        self._counters[feed, source] = counter + 1
+        self._deliver(Frame(feed, source, counter, at_s, at_s + latency_s, payload.encode()))
+
+    def greet(self, name: str) -> Driver:
+        """First sight of a vehicle."""
+        vehicle = self._sumo.vehicle
+        kind = kind_of_class(vehicle.getVehicleClass(name))
+        share = stable_share(f"{self._options.seed}/equipped/{name}")
+        equipped = kind in _SPEAKING and share < self._options.coverage.equipped
+        source = f"v{int(stable_share(f'{self._options.seed}/v2x/{name}') * 2**48):012x}"
+        target = vehicle.getRoute(name)[-1]
+        head = json.dumps({"vehicle": source, "kind": kind, "destination": target})[:-1]
+        destination = self._network.edge_index.get(target, -1)
+        return Driver(name, kind, equipped, source, head, destination, vehicle.getDepartDelay(name))
+
+    def observe(self, now_s: float, scan: Scan, second: int) -> None:
+        """Everything the devices report of the second that ended at `now_s`."""
+        self._read_loops(now_s)
+        self._look_around(now_s, scan)
+        self._hear_vehicles(now_s, scan)
+        if second % WEATHER_EVERY_S == 0:
+            self._read_weather(now_s)
+
+    def report_lamps(self, at_s: float, junction: str, state: str, plan_version: int, latency_s: float) -> None:
+        self.send(
+            "signals",
+            junction,
+            at_s,
+            latency_s,
+            f'{{"measured_at":{at_s:.3f},"junction":{json.dumps(junction)},"state":"{state}",'
+            f'"plan_version":{plan_version}}}',
+        )
+
+    def latencies(self, bounds_s: tuple[float, float], count: int) -> list[float]:
+        """Uniform latencies; plain floats, for they go into frames."""
+        return self._rng.uniform(*bounds_s, count).tolist()  # type: ignore[no-any-return]
+
+    def _wire_loops(self) -> list[tuple[str, list[tuple[str, str, str]]]]:
+        """Per cabinet: the signal, and per loop its id, the start of its reading, the reading of an empty loop."""
+        signal_of = approach_edges(self._network)
+        cabinets: dict[str, list[tuple[str, str, str]]] = defaultdict(list)
+        for detector in self.detectors:
+            junction = self._network.signals[signal_of[int(self._network.lanes.edge[detector.lane])]].id
+            head = f'{{"detector":{json.dumps(detector.id)},'
+            empty = head + '"count":0,"occupancy":0.0,"speed_mps":null}'
+            cabinets[junction].append((detector.id, head, empty))
+        return list(cabinets.items())
+
+    def _read_loops(self, now_s: float) -> None:
+        loop, end_s = self._sumo.inductionloop, float(self._sumo.simulation.getTime())
+        occupied, crossed = loop.getLastStepOccupancy, loop.getVehicleData
+        missed, rng = self._options.noise.loop_miss_frac, self._rng
+        latency_s = self.latencies(self._options.noise.loop_latency_s, len(self._cabinets))
+        for (junction, loops), late_s in zip(self._cabinets, latency_s, strict=True):
+            readings = []
+            for name, head, empty in loops:
+                percent = occupied(name)
+                if percent <= 0.0:
+                    readings.append(empty)
+                    continue
+                # (id, length, entered, left or -1, type); a vehicle counts in the one second in which it left
+                gone = [x for x in crossed(name) if end_s - 1.0 < x[3] <= end_s and rng.random() >= missed]
+                speeds = [min(70.0, x[1] / (x[3] - x[2])) for x in gone if x[3] > x[2]]
+                mean = f"{sum(speeds) / len(speeds):.2f}" if speeds else "null"
+                readings.append(
+                    f'{head}"count":{len(gone)},"occupancy":{min(1.0, percent / 100.0):.3f},"speed_mps":{mean}}}'
+                )
+            text = f'{{"measured_at":{now_s:.3f},"interval_s":1.0,"readings":[{",".join(readings)}]}}'
+            self.send("loops", junction, now_s, late_s, text)
+
+    def _look_around(self, now_s: float, scan: Scan) -> None:
+        noise, rng = self._options.noise, self._rng
+        names, kinds, xy, speed, heading = self._with_walkers(scan)
+        falls = rng.random(len(self._units)) < noise.roadside_dropouts_per_h / 3600.0
+        self._dark_until_s[falls] = now_s + rng.exponential(noise.roadside_dropout_s, int(falls.sum()))
+        apart_m2 = ((xy[None, :, :] - self._unit_xy[:, None, :]) ** 2).sum(axis=2)
+        unit_of, seen = np.nonzero(apart_m2 <= noise.roadside_range_m**2)
+        kept = rng.random(len(seen)) >= noise.roadside_miss_frac
+        unit_of, seen = unit_of[kept], seen[kept]
+        shown_xy = (xy[seen] + rng.normal(0.0, noise.roadside_sigma_m, (len(seen), 2))).tolist()
+        shown_speed = np.clip(
+            speed[seen] + rng.normal(0.0, noise.roadside_speed_sigma_mps, len(seen)), 0.0, 70.0
+        ).tolist()
+        shown_heading = (heading[seen] + rng.normal(0.0, 0.03, len(seen))).tolist()
+        swapped = (rng.random(len(seen)) < noise.roadside_swap_frac).tolist()
+        ghosts = rng.poisson(noise.roadside_false_per_s, len(self._units))
+        latency_s = self.latencies(noise.roadside_latency_s, len(self._units))
+        bounds = np.searchsorted(unit_of, np.arange(len(self._units) + 1)).tolist()
+        who = seen.tolist()
+        for unit, signal in enumerate(self._units):
+            old, tracks, objects = self._tracks[unit], {}, []
+            for row in range(bounds[unit], bounds[unit + 1]):
+                name = names[who[row]]
+                number = 0 if swapped[row] else old.get(name, 0)
+                if not number:
+                    number, self._next_track = self._next_track, self._next_track + 1
+                tracks[name] = number
+                objects.append(
+                    f'{{"id":{number},"x_m":{shown_xy[row][0]:.2f},"y_m":{shown_xy[row][1]:.2f},'
+                    f'"speed_mps":{shown_speed[row]:.2f},"heading_rad":{shown_heading[row]:.3f},'
+                    f'"kind":"{kinds[who[row]]}"}}'
+                )
+            self._tracks[unit] = tracks
+            objects += [self._ghost(unit) for _ in range(ghosts[unit])]
+            if now_s < self._dark_until_s[unit]:
+                continue
+            junction = self._network.signals[signal].id
+            text = f'{{"measured_at":{now_s:.3f},"junction":{json.dumps(junction)},"objects":[{",".join(objects)}]}}'
+            self.send("roadside", junction, now_s, latency_s[unit], text)
+
+    def _with_walkers(self, scan: Scan) -> tuple[list[str], list[str], Floats, Floats, Floats]:
+        """Vehicles and people on foot: names, kinds, positions, speeds, headings."""
+        names, kinds = [d.id for d in scan.drivers], [d.kind for d in scan.drivers]
+        person = self._sumo.person
+        walkers = [p for p in person.getIDList() if not person.getVehicle(p)] if person.getIDCount() else []
+        if not walkers:
+            return names, kinds, scan.xy, scan.speed_mps, scan.heading_rad
+        xy = np.array([person.getPosition(p) for p in walkers])
+        speed = np.array([person.getSpeed(p) for p in walkers])
+        heading = headings([person.getAngle(p) for p in walkers])
+        return (
+            names + walkers,
+            kinds + ["pedestrian"] * len(walkers),
+            np.vstack([scan.xy, xy]),
+            np.concatenate([scan.speed_mps, speed]),
+            np.concatenate([scan.heading_rad, heading]),
+        )
+
+    def _ghost(self, unit: int) -> str:
+        """A false detection somewhere in range."""
+        reach_m, angle = (
+            self._options.noise.roadside_range_m * math.sqrt(self._rng.random()),
+            self._rng.random() * 6.28,
+        )
+        x_m, y_m = self._unit_xy[unit] + reach_m * np.array([math.cos(angle), math.sin(angle)])
+        number, self._next_track = self._next_track, self._next_track + 1
+        return (
+            f'{{"id":{number},"x_m":{x_m:.2f},"y_m":{y_m:.2f},"speed_mps":{self._rng.random() * 10:.2f},'
+            f'"heading_rad":{angle - 3.14:.3f},"kind":"car"}}'
+        )
+
+    def _hear_vehicles(self, now_s: float, scan: Scan) -> None:
+        noise, rng = self._options.noise, self._rng
+        rows = np.array([i for i, d in enumerate(scan.drivers) if d.equipped], np.intp)
+        rows = rows[rng.random(len(rows)) >= noise.v2x_loss_frac]
+        xy = (scan.xy[rows] + rng.normal(0.0, noise.v2x_sigma_m, (len(rows), 2))).tolist()
+        speed = np.clip(
+            scan.speed_mps[rows] + rng.normal(0.0, noise.v2x_speed_sigma_mps, len(rows)), 0.0, 70.0
+        ).tolist()
+        heading = scan.heading_rad[rows].tolist()
+        latency_s = self.latencies(noise.v2x_latency_s, len(rows))
+        for k, row in enumerate(rows.tolist()):
+            driver = scan.drivers[row]
+            text = (
+                f'{driver.head},"measured_at":{now_s:.3f},"x_m":{xy[k][0]:.2f},"y_m":{xy[k][1]:.2f},'
+                f'"speed_mps":{speed[k]:.2f},"heading_rad":{heading[k]:.3f}}}'
+            )
+            self.send("v2x", driver.source, now_s, latency_s[k], text)
+
+    def _read_weather(self, now_s: float) -> None:
+        rain = self._options.rain_mm_h
+        wind, warmth = float(abs(self._rng.normal(3.0, 1.0))), float(self._rng.normal(15.0, 0.2))
+        text = (
+            f'{{"measured_at":{now_s:.3f},"rain_mm_h":{rain:.2f},"visibility_m":{20000.0 / (1.0 + rain):.0f},'
+            f'"temperature_c":{warmth:.1f},"wind_mps":{wind:.1f}}}'
+        )
+        self.send("weather", "station", now_s, 1.0, text)
+
+
+def headings(degrees: Sequence[float]) -> Floats:
+    """SUMO angles (degrees, 0 is north, clockwise) -> radians from east, counter-clockwise, in [-pi, pi)."""
+    turned = np.deg2rad(90.0 - np.asarray(degrees, np.float64))
+    return np.asarray((turned + np.pi) % (2 * np.pi) - np.pi)

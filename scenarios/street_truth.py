@@ -1,0 +1,110 @@
+"""The truth beside a virtual city's sensors: flows, speeds, queues and the fate of every vehicle."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from networks.graph import Network
+from scenarios.measures import ARRIVED, Trip
+from scenarios.street_sensors import Driver, Scan, Sensors, headings
+from scenarios.street_terms import Truth
+
+QUEUED_MPS = 5.0 / 3.6
+
+
+class Watcher:
+    """Follows every vehicle from second to second."""
+
+    def __init__(self, sumo: Any, network: Network, sensors: Sensors, trips: list[Trip]) -> None:
+        self.drivers: dict[str, Driver] = {}
+        self.trips = trips  # of arrived vehicles; survives a restart with the snapshot
+        self._sumo, self._network, self._sensors = sumo, network, sensors
+        self._lanes: dict[str, str] = {}
+        self._losses: dict[str, float] = {}
+        self._lane_edge = np.append(network.lanes.edge, -1)
+        edges = len(network.edges.ids)
+        self._left, self._samples, self._speed = np.zeros(edges), np.zeros(edges, np.int64), np.zeros(edges)
+        self._since_s = float("-inf")
+
+    def look(self) -> tuple[Scan, list[Driver], list[Driver]]:
+        """Read all vehicles after a step: the scan, the drivers who entered an edge, those whose trip ended."""
+        vehicle, index = self._sumo.vehicle, self._network.lane_index
+        names = vehicle.getIDList()
+        lanes = list(map(vehicle.getLaneID, names))
+        before = self._lanes
+        moved = [(n, lane) for n, lane in zip(names, lanes, strict=True) if before.get(n) != lane]
+        self._lanes = dict(zip(names, lanes, strict=True))
+        entered = [driver for name, lane in moved if (driver := self._move(name, index.get(lane, -1)))]
+        gone = self._farewell()
+        self._losses = dict(zip(names, map(vehicle.getTimeLoss, names), strict=True))
+        scan = Scan(
+            drivers=[self.drivers[n] for n in names],
+            lanes=lanes,
+            lane=np.array([index.get(lane, -1) for lane in lanes], np.int32),
+            xy=np.array(list(map(vehicle.getPosition, names))).reshape(-1, 2),
+            speed_mps=np.maximum(np.array(list(map(vehicle.getSpeed, names))), 0.0),
+            heading_rad=headings(list(map(vehicle.getAngle, names))),
+        )
+        edge = self._lane_edge[scan.lane]
+        on = edge >= 0
+        self._samples += np.bincount(edge[on], minlength=len(self._samples))
+        self._speed += np.bincount(edge[on], scan.speed_mps[on], minlength=len(self._speed))
+        return scan, entered, gone
+
+    def truth(self, now_s: float, scan: Scan) -> Truth:
+        """What happened since the last call; the window begins anew."""
+        window_s = now_s - self._since_s
+        lanes = len(self._network.lanes.ids)
+        on, queued = scan.lane >= 0, (scan.lane >= 0) & (scan.speed_mps < QUEUED_MPS)
+        with np.errstate(invalid="ignore"):
+            speed = np.where(self._samples > 0, self._speed / self._samples, np.nan)
+        truth = Truth(
+            now_s=now_s,
+            window_s=window_s,
+            edge_flow_vps=self._left / window_s,
+            edge_speed_mps=speed,
+            edge_samples=self._samples.astype(np.int32),
+            lane_queue_veh=np.bincount(scan.lane[queued], minlength=lanes).astype(np.float64),
+            lane_vehicles=np.bincount(scan.lane[on], minlength=lanes).astype(np.float64),
+        )
+        self.open_window(now_s)
+        return truth
+
+    def open_window(self, now_s: float) -> None:
+        """Counting begins at `now_s`."""
+        self._left[:], self._samples[:], self._speed[:], self._since_s = 0.0, 0, 0.0, now_s
+
+    def _move(self, name: str, lane: int) -> Driver | None:
+        """A vehicle is on another lane than before; the driver when that is another edge."""
+        driver = self.drivers.get(name)
+        if driver is None:
+            driver = self.drivers[name] = self._sensors.greet(name)
+            driver.route_index = max(0, self._sumo.vehicle.getRouteIndex(name))
+        edge = int(self._lane_edge[lane])
+        if edge == driver.edge:
+            return None
+        if driver.edge >= 0:
+            self._left[driver.edge] += 1
+        driver.edge = edge
+        if edge < 0:
+            return None
+        route_index = max(0, self._sumo.vehicle.getRouteIndex(name))
+        if route_index > driver.route_index + 1:  # edges shorter than one second's way
+            for passed in self._sumo.vehicle.getRoute(name)[driver.route_index + 1 : route_index]:
+                self._left[self._network.edge_index[passed]] += 1
+        driver.route_index = route_index
+        return driver
+
+    def _farewell(self) -> list[Driver]:
+        gone = []
+        for name in self._sumo.simulation.getArrivedIDList():
+            driver = self.drivers.pop(name, None)
+            if driver is None:
+                continue  # came and went within one second
+            if driver.edge >= 0:
+                self._left[driver.edge] += 1
+            self.trips.append(Trip(name, ARRIVED, self._losses.get(name, 0.0), driver.insertion_delay_s))
+            gone.append(driver)
+        return gone
