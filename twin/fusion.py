@@ -1,0 +1,486 @@
+"""Feeds -> one state of the whole network, with variance and age. See `Fusion`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from copy import deepcopy
+from itertools import pairwise
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from networks.batches import Batches, CountBatch, ProbeBatch, SignalStateBatch, TrackBatch
+from networks.city import Detector
+from networks.graph import Bools, Floats, Ints, Network
+from networks.state import Estimate, History, LampView, NetworkState, VehicleTable
+from twin import fusion_kernels as kernels
+from twin.edge_estimates import EdgeEstimates, MirrorView
+from twin.fusion_kernels import Lanes, Pool
+from twin.lane_vehicles import make_lanes, make_pool, make_streets
+from twin.loop_record import LoopRecord
+from twin.placing import LaneFinder
+from twin.route_book import RouteBook
+
+MAX_LAG_S = 2  # the lists wait so long for the loops of a second, then go on
+GAP_S = 30.0  # a longer pause is not stepped through: the lists fade instead
+FADE_HALF_LIFE_S = 45.0  # of the belief in a vehicle that nothing has confirmed
+PRIOR_VEHICLES = 15.0  # weight of the prior turning shares, in vehicles
+HITS_HALF_LIFE_S = 1800.0
+RELEARN_S = 10
+DRIVING_KINDS = (0, 1, 2, 5, 6)  # VEHICLE_KINDS that use motor lanes
+TENTATIVE = 4093
+UNIT_LIVE_S = 5.0
+MAX_RANGE_M = 150.0
+
+_OPENNESS = {"G": 3, "g": 2, "y": 1, "Y": 1, "r": 0, "R": 0, "u": 0, "s": 2, "o": 2, "O": 3}
+
+
+class PriorView(Protocol):
+    """What fusion uses of `scenarios.prior.Prior`."""
+
+    @property
+    def profile(self) -> History: ...
+    @property
+    def movement_share(self) -> Floats: ...
+
+
+class Fusion:
+    """Keeps a list of vehicles on every lane and turns each cycle's batches into a `NetworkState`.
+
+    Each second, in this order:
+    1. every vehicle moves under its leader, its lamp and the loops ahead (Krauss' safe speed);
+    2. an upstream count finds the vehicle expected there (on its lane, else beside it) or makes one, and settles it
+       on the lane that, by the edge's own counts, vehicles from that lane end up on;
+    3. a stop-line count removes the front vehicle, or the likeliest of the edge, and hands it to the next edge along
+       a movement that is open and drawn by the turning shares;
+    4. a covered loop without a vehicle fetches or makes one; an uncovered loop holds back, moves over or ends the
+       one believed there; what is made at a stop line is taken back from the same edge (its debt);
+    5. tracks of roadside units and reports of equipped vehicles adopt, correct or make vehicles; within a unit's
+       sight what it does not see ends after 3 s.
+
+    Edges that nothing observes take the mirror's values, else the prior's, else they are not valid.
+    The lists live at the newest second whose loop reports are in (at most `MAX_LAG_S` back) and are driven forward to
+    `now_s` on a copy for the answer.
+    """
+
+    def __init__(
+        self, network: Network, detectors: Sequence[Detector], instrumented: Sequence[int], prior: PriorView | None
+    ) -> None:
+        self._network = network
+        self._detectors = tuple(detectors)
+        self._streets = make_streets(network, detectors)
+        self._share_prior, self._share_known = _share_prior(network, prior)
+        self._pool = make_pool(self._streets)
+        self._lanes = make_lanes(self._streets, self._share_prior)
+        self._finder = LaneFinder(network)
+        self._routes = RouteBook(network)
+        self._routed_lane = np.full(len(self._pool.lane), -1, np.int32)
+        self._detector_lane = np.array([d.lane for d in detectors], dtype=np.int32)
+        self._stop_rows = np.array([i for i, d in enumerate(detectors) if d.role == "stop"], dtype=np.int32)
+        self._up_rows = np.array([i for i, d in enumerate(detectors) if d.role == "upstream"], dtype=np.int32)
+        self._second: int | None = None
+        self._loops = LoopRecord(detectors, -math.inf)
+        self._edges = EdgeEstimates(network, detectors, prior.profile if prior else None)
+        self._lamps: list[LampView | None] = [None] * len(network.signals)
+        self._lamp_links = [_vehicle_links(s.link_movements) for s in network.signals]
+        self._units = {int(u): _Unit(network, int(u)) for u in instrumented}
+        self._tentative = np.zeros(TENTATIVE, np.int64), np.full(TENTATIVE, -np.inf)
+        self._passed_up = np.full(len(network.lanes.ids), 1e-9)  # forgotten slowly
+        self._passed_stop = np.full(len(network.lanes.ids), 1e-9)
+        self._share_age_s = np.full(len(network.movements.turn), np.inf)
+        self._hits_before = self._lanes.hits.copy()
+        self._lane_seen_s = np.full(len(network.lanes.ids), -np.inf)  # newest position report on the lane
+
+    def update(self, batches: Batches, now_s: float, mirror: MirrorView | None) -> NetworkState:
+        """The state at `now_s` after these batches. Late rows count as of the first second not yet worked on."""
+        now = math.floor(now_s)
+        counts, probes, tracks = batches.counts, batches.probes, batches.tracks
+        when = [np.ceil(b.measured_at_s - 1e-6).astype(np.int64) for b in (counts, tracks, probes, batches.signals)]
+        heard = max((int(w.max()) for w in when[:1] if len(w)), default=now - MAX_LAG_S)
+        until = min(max(heard, now - MAX_LAG_S), now)
+        if self._second is None:
+            self._second = min((int(w.min()) for w in when if len(w)), default=until) - 1
+            self._second = min(max(self._second, until - int(GAP_S)), until - 1)
+            self._loops.start_s = float(self._second)
+        if until - self._second > GAP_S:
+            self._skip(until - int(MAX_LAG_S) - 1)
+        begin = self._second + 1
+        orders = [_split(w, begin, until) for w in when]
+        for k, second in enumerate(range(begin, until + 1)):
+            rows = [order[k] for order in orders]
+            self._step(second, batches, rows)
+        if until < begin:
+            self._late(batches, when, float(self._second))
+        self._second = max(until, self._second)
+        self._lamp_rows(batches.signals, np.argsort(batches.signals.measured_at_s, kind="stable").astype(np.int32))
+        return self._answer(now_s, mirror)
+
+    def _step(self, second: int, batches: Batches, rows: list[Ints]) -> None:
+        now_s = float(second)
+        streets, pool, lanes = self._streets, self._pool, self._lanes
+        self._lamp_rows(batches.signals, rows[3])
+        self._loop_rows(second, batches.counts, rows[0])
+        kernels.move_all(streets, pool, lanes, now_s)
+        left = lanes.left.copy()
+        kernels.apply_upstream_counts(streets, pool, lanes, now_s)
+        lanes.left[:] = 0.0
+        kernels.apply_stop_counts(streets, pool, lanes, now_s)
+        kernels.apply_occupancy(streets, pool, lanes, now_s)
+        left += lanes.left
+        self._track_rows(batches.tracks, rows[1], now_s)
+        self._probe_rows(batches.probes, rows[2], now_s)
+        self._watch_sight(now_s)
+        kernels.tidy(streets, pool, lanes, now_s, FADE_HALF_LIFE_S)
+        self._edges.step(second, left, self._sums())
+        if second % RELEARN_S == 0:
+            self._relearn()
+
+    def _loop_rows(self, second: int, batch: CountBatch, rows: Ints) -> None:
+        lanes, loops = self._lanes, self._loops
+        may_leave = np.zeros(len(lanes.listed), np.bool_)
+        np.logical_or.at(may_leave, self._network.movements.from_lane, lanes.open >= 2)
+        loops.step(second, batch, rows, may_leave[self._detector_lane])
+        live = loops.live(float(second))
+        for role_rows, on, count, share, speed, idle, busy in (
+            (
+                self._stop_rows,
+                lanes.stop_live,
+                lanes.stop_count,
+                lanes.stop_share,
+                lanes.stop_mps,
+                lanes.stop_idle_s,
+                lanes.stop_busy_s,
+            ),
+            (
+                self._up_rows,
+                lanes.up_live,
+                lanes.up_count,
+                lanes.up_share,
+                lanes.up_mps,
+                lanes.up_idle_s,
+                lanes.up_busy_s,
+            ),
+        ):
+            lane, told = self._detector_lane[role_rows], live[role_rows]
+            on[lane] = told
+            count[lane] = np.where(told, loops.count[role_rows], 0)
+            share[lane] = np.where(told, loops.share[role_rows], -1.0)
+            speed[lane] = loops.speed_mps[role_rows]
+            idle[lane], busy[lane] = loops.idle_s[role_rows], loops.busy_s[role_rows]
+        self._passed_up += lanes.up_count
+        self._passed_stop += lanes.stop_count
+        passed = np.zeros(len(self._detectors))
+        passed[self._up_rows] = lanes.stop_count[self._detector_lane[self._up_rows]]
+        loops.note_passed(passed)
+
+    def _track_rows(self, batch: TrackBatch, rows: Ints, now_s: float) -> None:
+        rows = rows[np.isin(batch.kind[rows], DRIVING_KINDS)]
+        for unit in np.unique(batch.unit[rows]):
+            if int(unit) in self._units:
+                own = rows[batch.unit[rows] == unit]
+                self._units[int(unit)].hear(float(batch.measured_at_s[own].max()))
+        key = (batch.unit[rows].astype(np.int64) + 1 << 44) | (batch.object_id[rows] & ((1 << 44) - 1))
+        believed = self._report_rows(True, key, batch, rows, np.full(len(rows), -1, np.int32), now_s)
+        for unit, x, y in zip(
+            batch.unit[rows][believed], batch.x_m[rows][believed], batch.y_m[rows][believed], strict=True
+        ):
+            if int(unit) in self._units:
+                self._units[int(unit)].widen(float(x), float(y))
+
+    def _probe_rows(self, batch: ProbeBatch, rows: Ints, now_s: float) -> None:
+        rows = rows[np.isin(batch.kind[rows], DRIVING_KINDS)]
+        key = np.where(batch.vehicle[rows] == 0, 1, batch.vehicle[rows])
+        self._report_rows(False, key, batch, rows, batch.destination_edge[rows].astype(np.int32), now_s)
+        self._follow_routes()
+
+    def _report_rows(
+        self,
+        is_track: bool,
+        key: NDArray[np.int64],
+        batch: TrackBatch | ProbeBatch,
+        rows: Ints,
+        bound: Ints,
+        now_s: float,
+    ) -> Bools:
+        """Apply position reports; answers which rows belong to a vehicle known before."""
+        pool = self._pool
+        if not len(rows):
+            return np.zeros(0, np.bool_)
+        names = pool.track if is_track else pool.probe
+        known = _look_up(names, pool.lane, key)
+        believed = np.where(known >= 0, pool.lane[known], -1).astype(np.int32)
+        x, y, heading = batch.x_m[rows], batch.y_m[rows], batch.heading_rad[rows]
+        placed = self._finder.place(x, y, heading, believed)
+        kernels.apply_reports(
+            self._streets,
+            pool,
+            self._lanes,
+            now_s,
+            is_track,
+            key,
+            known,
+            batch.kind[rows].astype(np.int32),
+            bound,
+            *placed,
+            batch.speed_mps[rows],
+            batch.measured_at_s[rows],
+            *self._tentative,
+        )
+        on_lane = placed.lane >= 0
+        np.maximum.at(self._lane_seen_s, placed.lane[on_lane], batch.measured_at_s[rows][on_lane])
+        return known >= 0
+
+    def _follow_routes(self) -> None:
+        """Equipped vehicles that told their destination take the movement that leads there."""
+        pool = self._pool
+        stale = np.flatnonzero((pool.lane >= 0) & (pool.destination >= 0) & (pool.lane != self._routed_lane))
+        for v in stale:
+            movement = self._routes.movement(int(pool.lane[v]), int(pool.destination[v]))
+            if movement >= 0:
+                pool.movement[v] = movement
+            self._routed_lane[v] = pool.lane[v]
+
+    def _watch_sight(self, now_s: float) -> None:
+        """Where live roadside units look, their silence about a vehicle counts against it."""
+        self._lanes.seen_from_m[:], self._lanes.seen_to_m[:] = np.inf, -np.inf
+        for unit in self._units.values():
+            if now_s - unit.heard_s <= UNIT_LIVE_S:
+                lanes, low, high = unit.sight()
+                self._lanes.seen_from_m[lanes], self._lanes.seen_to_m[lanes] = low, high
+
+    def _lamp_rows(self, batch: SignalStateBatch, rows: Ints) -> None:
+        for row in rows:
+            signal, state, at_s = int(batch.signal[row]), batch.state[row], float(batch.measured_at_s[row])
+            before = self._lamps[signal]
+            links, owners = self._lamp_links[signal]
+            if (before is not None and at_s <= before.measured_at_s) or len(state) != self._network.signals[
+                signal
+            ].link_count:
+                continue
+            version = int(batch.plan_version[row])
+            if before is None:
+                since = np.full(len(state), -np.inf)
+            elif before.state == state:
+                since = before.since_s
+            else:
+                changed = np.array([_colour(a) != _colour(b) for a, b in zip(before.state, state, strict=True)])
+                since = np.where(changed, at_s, before.since_s)
+            if before is None or before.state != state:
+                openness = np.array([_OPENNESS[c] for c in state], dtype=np.int32)
+                self._lanes.open[owners] = openness[links]
+            self._lamps[signal] = LampView(state, since, at_s, version)
+
+    def _relearn(self) -> None:
+        """Turning shares and the shift of vehicles between the lanes of an edge, from what has passed."""
+        lanes, network = self._lanes, self._network
+        lanes.hits[:] *= 0.5 ** (RELEARN_S / HITS_HALF_LIFE_S)
+        gained = lanes.hits > self._hits_before
+        self._share_age_s = np.where(gained, 0.0, self._share_age_s + RELEARN_S)
+        self._hits_before = lanes.hits.copy()
+        weight = PRIOR_VEHICLES * self._share_prior + lanes.hits
+        total = np.bincount(network.movements.from_lane, weight, len(network.lanes.ids))
+        lanes.share[:] = weight / total[network.movements.from_lane]
+        for passed, cum in ((self._passed_up, lanes.up_cum), (self._passed_stop, lanes.stop_cum)):
+            passed *= 0.5 ** (RELEARN_S / HITS_HALF_LIFE_S)
+            cum[:] = self._parts(passed)
+        first = self._streets.first
+        known = self._edge_total(self._passed_up) >= 20
+        complete = np.ones(len(first), np.bool_)
+        motor = np.diff(self._streets.offset) > 0
+        lacking = motor & ((self._streets.up_m < 0) | (self._streets.stop_m < 0))
+        np.logical_and.at(complete, first, ~lacking)
+        identity = ~(known & complete[first])
+        lanes.stop_cum[identity] = lanes.up_cum[identity]
+
+    def _edge_total(self, passed: Floats) -> Floats:
+        total: Floats = np.bincount(self._streets.first, passed, len(passed)).astype(np.float64)
+        return total[self._streets.first]
+
+    def _parts(self, passed: Floats) -> Floats:
+        """Upper end of each lane's part of its edge's total, the lanes taken in order."""
+        running = np.concatenate([[0.0], np.cumsum(passed)])
+        first = self._streets.first
+        parts: Floats = (running[1:] - running[first]) / np.maximum(self._edge_total(passed), 1e-12)
+        parts[np.arange(len(passed)) + 1 == self._streets.last] = 1.0
+        return parts
+
+    def _skip(self, second: int) -> None:
+        """A pause too long to step through: belief in every vehicle fades with it."""
+        assert self._second is not None
+        pause_s = second - self._second
+        pool = self._pool
+        pool.certainty[:] *= 0.5 ** (pause_s / FADE_HALF_LIFE_S)
+        pool.counted[:] = False
+        self._loops.forget(pause_s, second)
+        self._edges.forget(pause_s, second)
+        kernels.tidy(self._streets, pool, self._lanes, float(second), FADE_HALF_LIFE_S)
+        self._second = second
+
+    def _late(self, batches: Batches, when: list[NDArray[np.int64]], now_s: float) -> None:
+        """No new second to work on: position reports still correct the lists."""
+        self._track_rows(batches.tracks, np.arange(len(when[1]), dtype=np.int32), now_s)
+        self._probe_rows(batches.probes, np.arange(len(when[2]), dtype=np.int32), now_s)
+
+    def _sums(self, pool: Pool | None = None, lanes: Lanes | None = None) -> tuple[Floats, Floats, Floats]:
+        """Expected vehicles, those in queue, and the sum of speeds, per lane (L,)."""
+        lanes = lanes or self._lanes
+        vehicles, queue, moving, weight = (np.empty(len(lanes.listed)) for _ in range(4))
+        kernels.sum_lanes(self._streets, pool or self._pool, lanes, vehicles, queue, moving, weight)
+        return vehicles, queue, moving
+
+    def _answer(self, now_s: float, mirror: MirrorView | None) -> NetworkState:
+        assert self._second is not None
+        pool, lanes = self._pool, self._lanes
+        ahead = min(int(now_s) - self._second, MAX_LAG_S)
+        if ahead > 0:
+            pool = deepcopy(pool)
+            lanes = deepcopy(lanes)
+            lanes.stop_share[:] = -1.0
+            lanes.up_share[:] = -1.0
+            for k in range(ahead):
+                kernels.move_all(self._streets, pool, lanes, float(self._second + k + 1))
+        vehicles, queue, _ = self._sums(pool, lanes)
+        edges = self._edges.answer(now_s, self._loops, lanes, self._lane_seen_s, vehicles, queue, mirror)
+        return NetworkState(
+            now_s,
+            edges.flow_vps,
+            edges.speed_mps,
+            edges.density_vpm,
+            edges.lane_queue,
+            edges.lane_vehicles,
+            self._shares(),
+            _table(pool, self._streets.length_m, now_s),
+            tuple(self._lamps),
+            edges.coverage,
+            tuple(self._loops.faults(now_s) + self._silent_units(now_s)),
+        )
+
+    def _shares(self) -> Estimate:
+        lanes, network = self._lanes, self._network
+        total = np.bincount(network.movements.from_lane, lanes.hits, len(network.lanes.ids))[
+            network.movements.from_lane
+        ]
+        share = lanes.share.copy()
+        ways = np.bincount(network.movements.from_lane, minlength=len(network.lanes.ids))[network.movements.from_lane]
+        variance = np.where(ways > 1, share * (1 - share) / (total + PRIOR_VEHICLES * self._share_known + 1), 0.0)
+        valid = self._share_known | (ways == 1) | (total >= 5)
+        return Estimate(share, variance, self._share_age_s.copy(), valid)
+
+    def _silent_units(self, now_s: float) -> list[str]:
+        assert self._second is not None
+        return [
+            f"roadside unit {self._network.signals[u].id}: silent"
+            for u, unit in self._units.items()
+            if now_s - max(unit.heard_s, self._loops.start_s) > 30.0
+        ]
+
+
+class _Unit:
+    """One roadside unit: when it spoke last, and how far it has been seen to see."""
+
+    def __init__(self, network: Network, signal: int) -> None:
+        centre = network.node_xy[list(network.signals[signal].nodes)].mean(axis=0)
+        self._x, self._y = float(centre[0]), float(centre[1])
+        self.heard_s = -math.inf
+        self._range_m = self._drawn_m = 0.0
+        self._points = [
+            (lane, *_points_on(network, lane))
+            for lane in range(len(network.lanes.ids))
+            if np.hypot(*(np.reshape(network.lanes.shape_xy[lane], (-1, 2)) - centre).T).min() < MAX_RANGE_M
+        ]
+        none = np.zeros(0, np.int32), np.zeros(0), np.zeros(0)
+        self._sight: tuple[Ints, Floats, Floats] = none
+
+    def hear(self, at_s: float) -> None:
+        self.heard_s = max(self.heard_s, at_s)
+
+    def widen(self, x: float, y: float) -> None:
+        self._range_m = min(max(self._range_m, math.hypot(x - self._x, y - self._y)), MAX_RANGE_M)
+
+    def sight(self) -> tuple[Ints, Floats, Floats]:
+        """Lanes and the part of each (from, to metres) within the range that the unit has shown."""
+        if self._range_m > self._drawn_m + 2.0:
+            self._drawn_m = self._range_m
+            rows = []
+            for lane, position, xy in self._points:
+                inside = np.hypot(xy[:, 0] - self._x, xy[:, 1] - self._y) < self._range_m
+                if inside.any():
+                    rows.append((lane, position[inside].min(), position[inside].max()))
+            table = np.array(rows).reshape(-1, 3)
+            self._sight = table[:, 0].astype(np.int32), table[:, 1].copy(), table[:, 2].copy()
+        return self._sight
+
+
+def _points_on(network: Network, lane: int) -> tuple[Floats, NDArray[np.float64]]:
+    """Points every 3 m along a lane: positions (P,) and coordinates (P, 2)."""
+    shape = np.reshape(network.lanes.shape_xy[lane], (-1, 2)).astype(np.float64)
+    along = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(shape, axis=0).T))])
+    length = float(network.lanes.length_m[lane])
+    position = np.append(np.arange(0.0, length, 3.0), length)
+    drawn = position * along[-1] / max(length, 1e-6)
+    return position, np.stack([np.interp(drawn, along, shape[:, 0]), np.interp(drawn, along, shape[:, 1])], axis=1)
+
+
+def _share_prior(network: Network, prior: PriorView | None) -> tuple[Floats, Bools]:
+    """Turning shares that sum to 1 on every lane, and where they rest on a prior."""
+    origin, count = network.movements.from_lane, len(network.lanes.ids)
+    ways = np.bincount(origin, minlength=count)[origin]
+    share = 1.0 / np.maximum(ways, 1)
+    known = np.zeros(len(origin), np.bool_)
+    if prior is not None:
+        told = np.nan_to_num(np.asarray(prior.movement_share, dtype=np.float64), nan=0.0).clip(0.0)
+        total = np.bincount(origin, told, count)[origin]
+        known = total > 0
+        share = np.where(known, told / np.where(known, total, 1.0), share)
+    return share, known
+
+
+def _vehicle_links(link_movements: tuple[tuple[int, ...], ...]) -> tuple[Ints, Ints]:
+    pairs = [(link, m) for link, owned in enumerate(link_movements) for m in owned]
+    table = np.array(pairs, dtype=np.int32).reshape(-1, 2)
+    return table[:, 0], table[:, 1]
+
+
+def _colour(lamp: str) -> str:
+    return "green" if lamp in "Gg" else "yellow" if lamp in "yY" else "red"
+
+
+def _split(when: NDArray[np.int64], begin: int, until: int) -> list[Ints]:
+    """Row numbers of each second begin..until; earlier rows go with the first, later ones with the last."""
+    order = np.argsort(when, kind="stable").astype(np.int32)
+    inside = np.clip(when[order], begin, max(until, begin))
+    ends = np.searchsorted(inside, np.arange(begin, until + 2))
+    return [order[a:b] for a, b in pairwise(ends)]
+
+
+def _look_up(names: NDArray[np.int64], lane: Ints, key: NDArray[np.int64]) -> Ints:
+    """Pool row that carries each key, -1 none."""
+    used = np.flatnonzero((lane >= 0) & (names != 0))
+    if not len(used):
+        return np.full(len(key), -1, np.int32)
+    order = used[np.argsort(names[used], kind="stable")]
+    at = np.minimum(np.searchsorted(names[order], key), len(order) - 1)
+    return np.where(names[order[at]] == key, order[at], -1).astype(np.int32)
+
+
+def _table(pool: Pool, length_m: Floats, now_s: float) -> VehicleTable:
+    """Vehicles on lanes; those inside junctions or already over a stop line are left out."""
+    rows = np.flatnonzero(pool.lane >= 0)
+    rows = rows[(pool.position_m[rows] >= 0.0) & (pool.position_m[rows] <= length_m[pool.lane[rows]])]
+    rows = rows[np.lexsort((-pool.position_m[rows], pool.lane[rows]))]
+    probe, track = pool.probe[rows], pool.track[rows]
+    name = np.where(probe != 0, probe, np.where(track != 0, track, -pool.serial[rows]))
+    return VehicleTable(
+        name,
+        pool.lane[rows].copy(),
+        pool.position_m[rows].copy(),
+        pool.speed_mps[rows].copy(),
+        pool.kind[rows].copy(),
+        pool.movement[rows].copy(),
+        probe != 0,
+        pool.destination[rows].copy(),
+        np.clip(pool.certainty[rows], 0.0, 1.0),
+        np.maximum(now_s - pool.seen_s[rows], 0.0),
+    )

@@ -1,0 +1,798 @@
+"""The vehicle lists of all lanes, one second at a time: motion, loop events, loop occupancy, position reports.
+
+Every lane keeps its vehicles front to back in `Lanes.order[Streets.offset[lane]:][:Lanes.listed[lane]]`, as indices
+into the `Pool`. A position below 0 is still inside the junction before the lane; one beyond the lane's length has
+crossed the stop line but its rear has not been counted yet. The rules are stated in `twin.fusion.Fusion`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int32]
+Longs = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+# Car following (Krauss 1998 with the means that its random part leaves), a street's ordinary values.
+ACCELERATION_MPS2 = 2.1
+DECELERATION_MPS2 = 4.5
+STANDSTILL_GAP_M = 1.6
+REACTION_S = 1.0
+GOLDEN = 0.6180339887498949  # step of the low-discrepancy draw
+
+BORROW_LANE_S = 2.5  # cost of taking the vehicle from the next lane, in seconds of travel
+BORROW_UNCOUNTED_S = 5.0  # cost of taking one that the upstream loop has not counted
+BORROW_LIMIT_S = 14.0  # beyond this a count means a vehicle that the list did not know
+HELD_MOVE_S = 4.0  # a front vehicle that the stop loop denies for so long is on another lane
+HELD_DROP_S = 14.0  # ... and for so long does not exist
+
+
+class Streets(NamedTuple):
+    """What does not change. Lanes (L), movements (M)."""
+
+    offset: Ints  # (L+1,) slots of the lane's list
+    length_m: Floats
+    limit_mps: Floats
+    stop_m: Floats  # stop-line loop, -1 none
+    up_m: Floats  # upstream loop, -1 none
+    first: Ints  # first motor lane of the same edge
+    last: Ints  # one past the last
+    movement_offset: Ints  # (L+1,) CSR of the movements leaving each lane
+    movement: Ints
+    to_lane: Ints  # (M,)
+    path_m: Floats  # (M,) inside the junction
+    path_mps: Floats  # (M,)
+
+
+class Pool(NamedTuple):
+    """Vehicles, one row each; `lane` -1 marks a free row."""
+
+    lane: Ints
+    position_m: Floats
+    speed_mps: Floats
+    length_m: Floats
+    kind: Ints
+    movement: Ints
+    destination: Ints
+    certainty: Floats
+    seen_s: Floats  # time of the newest evidence
+    held_s: Floats  # seconds in contradiction to a loop or a roadside unit
+    doubt: Floats  # log-odds against the lane believed
+    counted: Bools  # has passed the upstream loop
+    probe: Longs  # pseudonym, 0 none
+    probe_s: Floats
+    track: Longs  # key of the unit's track, 0 none
+    track_s: Floats
+    serial: Longs
+    free: Ints  # stack of free rows
+    tally: Longs  # (2,) free rows on the stack, last serial
+
+
+class Lanes(NamedTuple):
+    """What changes every second. Lanes (L), movements (M)."""
+
+    order: Ints
+    listed: Ints  # (L,) vehicles in the lane's list
+    stop_live: Bools
+    stop_count: Ints
+    stop_share: Floats  # occupancy, share of the second; -1 not reported
+    stop_mps: Floats
+    stop_idle_s: Floats  # since it was last occupied
+    stop_busy_s: Floats  # occupied without a break
+    up_live: Bools
+    up_count: Ints
+    up_share: Floats
+    up_mps: Floats
+    up_idle_s: Floats
+    up_busy_s: Floats
+    open: Ints  # (M,) 0 red, 1 yellow, 2 gives way, 3 protected or unsignalised
+    share: Floats  # (M,)
+    hits: Floats  # (M,) vehicles seen to take the movement, forgotten slowly
+    draw: Floats  # (L,)
+    up_cum: Floats  # (L,) upper end of the lane's part of the edge's vehicles at the upstream loops
+    stop_cum: Floats  # (L,) the same at the stop line
+    debt: Floats  # (L,) at the edge's first lane: vehicles made at a stop line out of nothing
+    seen_from_m: Floats  # (L,) part within a live roadside unit's sight
+    seen_to_m: Floats
+    left: Floats  # (L,) expected vehicles that left in the step
+
+
+@njit(cache=True)
+def _insert(streets, pool, lanes, v, lane):  # type: ignore[no-untyped-def]
+    """Put v on the lane by its position; False (and v freed) when the lane is physically full."""
+    start, count = streets.offset[lane], lanes.listed[lane]
+    if start + count >= streets.offset[lane + 1]:
+        _free(pool, v)
+        return False
+    k = count
+    while k > 0 and pool.position_m[lanes.order[start + k - 1]] < pool.position_m[v]:
+        lanes.order[start + k] = lanes.order[start + k - 1]
+        k -= 1
+    lanes.order[start + k] = v
+    lanes.listed[lane] = count + 1
+    pool.lane[v] = lane
+    return True
+
+
+@njit(cache=True)
+def _free(pool, v):  # type: ignore[no-untyped-def]
+    pool.lane[v] = -1
+    pool.probe[v] = 0
+    pool.track[v] = 0
+    pool.free[pool.tally[0]] = v
+    pool.tally[0] += 1
+
+
+@njit(cache=True)
+def _take(streets, pool, lanes, v):  # type: ignore[no-untyped-def]
+    """Take v off its lane's list; it stays allocated."""
+    lane = pool.lane[v]
+    start, count = streets.offset[lane], lanes.listed[lane]
+    k = 0
+    while lanes.order[start + k] != v:
+        k += 1
+    for j in range(k, count - 1):
+        lanes.order[start + j] = lanes.order[start + j + 1]
+    lanes.listed[lane] = count - 1
+
+
+@njit(cache=True)
+def _make(streets, pool, lanes, lane, position_m, speed_mps, certainty, now_s):  # type: ignore[no-untyped-def]
+    """A new vehicle on the lane; -1 when the pool or the lane is full."""
+    if pool.tally[0] == 0:
+        return -1
+    pool.tally[0] -= 1
+    v = pool.free[pool.tally[0]]
+    pool.tally[1] += 1
+    pool.serial[v] = pool.tally[1]
+    pool.position_m[v] = position_m
+    pool.speed_mps[v] = speed_mps
+    pool.length_m[v] = 5.0
+    pool.kind[v] = 0
+    pool.destination[v] = -1
+    pool.certainty[v] = certainty
+    pool.seen_s[v] = now_s
+    pool.held_s[v] = 0.0
+    pool.doubt[v] = 0.0
+    pool.counted[v] = streets.up_m[lane] < 0 or position_m > streets.up_m[lane]
+    pool.probe[v] = 0
+    pool.probe_s[v] = -math.inf
+    pool.track[v] = 0
+    pool.track_s[v] = -math.inf
+    pool.movement[v] = _draw_movement(streets, lanes, lane, 0)
+    if not _insert(streets, pool, lanes, v, lane):
+        return -1
+    return v
+
+
+@njit(cache=True)
+def _draw_movement(streets, lanes, lane, least_open):  # type: ignore[no-untyped-def]
+    """A movement of the lane by its shares, among those at least so open; -1 where there is none."""
+    total = 0.0
+    begin, end = streets.movement_offset[lane], streets.movement_offset[lane + 1]
+    for j in range(begin, end):
+        m = streets.movement[j]
+        if lanes.open[m] >= least_open:
+            total += lanes.share[m] + 1e-9
+    if total == 0.0:
+        return -1
+    lanes.draw[lane] = (lanes.draw[lane] + GOLDEN) % 1.0
+    mark = lanes.draw[lane] * total
+    chosen = -1
+    for j in range(begin, end):
+        m = streets.movement[j]
+        if lanes.open[m] >= least_open:
+            chosen = m
+            mark -= lanes.share[m] + 1e-9
+            if mark <= 0.0:
+                break
+    return chosen
+
+
+@njit(cache=True)
+def _safe_speed(gap_m, leader_mps):  # type: ignore[no-untyped-def]
+    """Krauss: the speed from which one still stops behind a leader that brakes as hard."""
+    if gap_m <= 0.0:
+        return 0.0
+    b = DECELERATION_MPS2 * REACTION_S
+    return -b + math.sqrt(b * b + leader_mps * leader_mps + 2.0 * DECELERATION_MPS2 * gap_m)
+
+
+@njit(cache=True)
+def _pass_on(streets, pool, lanes, v, now_s):  # type: ignore[no-untyped-def]
+    """Move v, which has left its lane's end, to where its movement leads."""
+    lane, m = pool.lane[v], pool.movement[v]
+    _take(streets, pool, lanes, v)
+    lanes.left[lane] += pool.certainty[v]
+    if m < 0:
+        _free(pool, v)
+        return
+    target = streets.to_lane[m]
+    pool.position_m[v] = min(pool.position_m[v] - streets.length_m[lane], streets.path_m[m]) - streets.path_m[m]
+    pool.counted[v] = streets.up_m[target] < 0
+    pool.held_s[v] = 0.0
+    pool.doubt[v] = 0.0
+    pool.movement[v] = _draw_movement(streets, lanes, target, 0)
+    _insert(streets, pool, lanes, v, target)
+
+
+@njit(cache=True)
+def move_all(streets, pool, lanes, now_s):  # type: ignore[no-untyped-def]
+    """Advance every vehicle by one second under its leader, its lamp and its loops; pass on those that cross."""
+    lanes.left[:] = 0.0
+    for lane in range(len(lanes.listed)):
+        start = streets.offset[lane]
+        length, limit = streets.length_m[lane], streets.limit_mps[lane]
+        stop, up = streets.stop_m[lane], streets.up_m[lane]
+        watched = stop >= 0 and lanes.stop_live[lane]
+        k = 0
+        while k < lanes.listed[lane]:
+            v = lanes.order[start + k]
+            position, speed, m = pool.position_m[v], pool.speed_mps[v], pool.movement[v]
+            free = limit * 0.96
+            if position < 0:
+                free = min(free, 11.0)
+            allowed = math.inf
+            if k > 0:
+                w = lanes.order[start + k - 1]
+                gap = pool.position_m[w] - pool.length_m[w] - STANDSTILL_GAP_M - position
+                allowed = _safe_speed(gap, pool.speed_mps[w])
+            leads = (k == 0 or pool.position_m[lanes.order[start + k - 1]] > length) and position <= length
+            if leads and m >= 0:
+                brake_m = speed * speed / (2.0 * DECELERATION_MPS2)
+                closed = lanes.open[m] == 0 or (lanes.open[m] == 1 and brake_m < length - position)
+                if closed:
+                    allowed = min(allowed, _safe_speed(length - 0.3 - position, 0.0))
+                else:
+                    # slow down for the turn; stop for a full lane beyond
+                    turn = streets.path_mps[m]
+                    reach = length - position
+                    allowed = min(allowed, math.sqrt(turn * turn + 2.0 * DECELERATION_MPS2 * 0.6 * reach) + 0.5)
+                    target = streets.to_lane[m]
+                    held = lanes.listed[target]
+                    if held > 0:
+                        w = lanes.order[streets.offset[target] + held - 1]
+                        tail = reach + streets.path_m[m] + pool.position_m[w] - pool.length_m[w]
+                        if pool.speed_mps[w] < 2.0 and pool.position_m[w] < 8.0:
+                            allowed = min(allowed, _safe_speed(tail - STANDSTILL_GAP_M, pool.speed_mps[w]))
+            speed = max(0.0, min(min(speed + ACCELERATION_MPS2, free), allowed))
+            position += speed
+            if up >= 0 and lanes.up_live[lane] and not pool.counted[v]:
+                edge_m = up - 0.2 if lanes.up_share[lane] == 0.0 else up + pool.length_m[v] - 0.2
+                if position > edge_m:
+                    position = edge_m
+                    if lanes.up_share[lane] == 0.0:
+                        pool.held_s[v] += 1.0
+            pool.position_m[v], pool.speed_mps[v] = position, speed
+            if position > length:
+                if watched:
+                    pool.position_m[v] = min(position, stop + pool.length_m[v] - 0.1)
+                elif streets.movement_offset[lane] == streets.movement_offset[lane + 1]:
+                    lanes.left[lane] += pool.certainty[v]
+                    _take(streets, pool, lanes, v)
+                    _free(pool, v)
+                    continue
+                else:
+                    if m < 0 or lanes.open[m] == 0:
+                        pool.movement[v] = _draw_movement(streets, lanes, lane, 1)
+                        m = pool.movement[v]
+                    if m < 0:
+                        pool.position_m[v], pool.speed_mps[v] = length, 0.0
+                    else:
+                        target = streets.to_lane[m]
+                        room = streets.offset[target + 1] - streets.offset[target]
+                        if lanes.listed[target] >= room:
+                            pool.position_m[v], pool.speed_mps[v] = length, 0.0
+                        else:
+                            _pass_on(streets, pool, lanes, v, now_s)
+                            continue
+            k += 1
+
+
+@njit(cache=True)
+def _cost_s(streets, pool, lanes, v, lane, mark_m, now_s):  # type: ignore[no-untyped-def]
+    """Seconds by which v misses being at mark_m of the lane now, with a fine for what makes it unlikely."""
+    gap = mark_m - pool.position_m[v]
+    cost = abs(gap) / max(0.6 * streets.limit_mps[lane], 4.0)
+    own = pool.lane[v]
+    cost += BORROW_LANE_S * abs(own - lane)
+    fresh = max(pool.probe_s[v], pool.track_s[v])
+    if now_s - fresh < 4.0 and (own != lane or abs(gap) > 12.0):
+        cost += 30.0
+    return cost
+
+
+@njit(cache=True)
+def _find_front(streets, pool, lanes, lane, mark_m, uncounted, now_s):  # type: ignore[no-untyped-def]
+    """The likeliest vehicle of the edge to be at mark_m of the lane, and its cost; -1 when there is none.
+
+    Looks at each lane's first vehicle short of the mark (or on it); `uncounted` asks for one that the upstream loop
+    has not counted yet.
+    """
+    best, best_cost = -1, math.inf
+    for other in range(streets.first[lane], streets.last[lane]):
+        start = streets.offset[other]
+        for k in range(lanes.listed[other]):
+            v = lanes.order[start + k]
+            if other != lane and pool.position_m[v] > streets.length_m[other] - 1.0 and not uncounted:
+                continue  # stands at, or is over, its own stop line
+            if uncounted and pool.counted[v]:
+                continue
+            cost = _cost_s(streets, pool, lanes, v, lane, mark_m, now_s)
+            if not uncounted and not pool.counted[v] and streets.up_m[other] >= 0:
+                cost += BORROW_UNCOUNTED_S
+            if other != lane and not uncounted and lanes.stop_live[other] and lanes.stop_busy_s[other] > 0 and k == 0:
+                cost += 6.0  # its own stop loop is occupied: most likely by it
+            if cost < best_cost:
+                best, best_cost = v, cost
+            if not (now_s - max(pool.probe_s[v], pool.track_s[v]) < 4.0):
+                break  # the first that nobody has just seen elsewhere
+    return best, best_cost
+
+
+@njit(cache=True)
+def _settle_lane(streets, lanes, lane):  # type: ignore[no-untyped-def]
+    """The lane at the stop line of a vehicle counted upstream on `lane`: the lanes' parts matched in order."""
+    first, last = streets.first[lane], streets.last[lane]
+    if last - first < 2:
+        return lane
+    low = lanes.up_cum[lane - 1] if lane > first else 0.0
+    high = lanes.up_cum[lane]
+    lanes.draw[lane] = (lanes.draw[lane] + GOLDEN) % 1.0
+    mark = low + lanes.draw[lane] * (high - low)
+    for other in range(first, last):
+        if mark < lanes.stop_cum[other]:
+            return other
+    return lane
+
+
+@njit(cache=True)
+def apply_upstream_counts(streets, pool, lanes, now_s):  # type: ignore[no-untyped-def]
+    """Each vehicle counted at an upstream loop: the one expected there is found, or made, and set behind it."""
+    for lane in range(len(lanes.listed)):
+        if streets.up_m[lane] < 0:
+            continue
+        for _ in range(lanes.up_count[lane]):
+            speed = lanes.up_mps[lane]
+            if not speed >= 0:
+                speed = 0.7 * streets.limit_mps[lane]
+            up = streets.up_m[lane]
+            v, cost = _find_front(streets, pool, lanes, lane, up + 5.0, True, now_s)
+            position = up + 5.0 + 0.5 * speed
+            if v >= 0 and cost < BORROW_LIMIT_S:
+                _take(streets, pool, lanes, v)
+                position = up + pool.length_m[v] + 0.5 * speed
+                fresh = now_s - max(pool.probe_s[v], pool.track_s[v]) < 4.0
+                target = lane if fresh else _settle_lane(streets, lanes, lane)
+                pool.position_m[v] = _behind_tail(streets, pool, lanes, target, position, up + pool.length_m[v])
+                pool.certainty[v] = 1.0
+                pool.seen_s[v] = now_s
+                pool.counted[v] = True
+                pool.speed_mps[v] = speed
+                pool.held_s[v] = 0.0
+                if target != pool.lane[v] or pool.movement[v] < 0:
+                    pool.movement[v] = _draw_movement(streets, lanes, target, 0)
+                _insert(streets, pool, lanes, v, target)
+            else:
+                target = _settle_lane(streets, lanes, lane)
+                position = _behind_tail(streets, pool, lanes, target, position, up + 5.0)
+                v = _make(streets, pool, lanes, target, position, speed, 1.0, now_s)
+                if v >= 0:
+                    pool.counted[v] = True
+
+
+@njit(cache=True)
+def _behind_tail(streets, pool, lanes, lane, position_m, least_m):  # type: ignore[no-untyped-def]
+    """The position, or less where the last counted vehicle of the lane still stands; never below least_m."""
+    start = streets.offset[lane]
+    for k in range(lanes.listed[lane] - 1, -1, -1):
+        w = lanes.order[start + k]
+        if pool.counted[w]:
+            return max(min(position_m, pool.position_m[w] - pool.length_m[w] - 1.0), least_m)
+    return position_m
+
+
+@njit(cache=True)
+def apply_stop_counts(streets, pool, lanes, now_s):  # type: ignore[no-untyped-def]
+    """Each vehicle counted at a stop line leaves: the front one, or the likeliest of the neighbour lanes."""
+    for lane in range(len(lanes.listed)):
+        if streets.stop_m[lane] < 0:
+            continue
+        for _ in range(lanes.stop_count[lane]):
+            length = streets.length_m[lane]
+            v, cost = _find_front(streets, pool, lanes, lane, length, False, now_s)
+            if v < 0 or cost > BORROW_LIMIT_S:
+                v = _make(streets, pool, lanes, lane, length, 5.0, 1.0, now_s)
+                if v < 0:
+                    continue
+                lanes.debt[streets.first[lane]] += 1.0
+            elif pool.lane[v] != lane:
+                _take(streets, pool, lanes, v)
+                pool.position_m[v] = length + 1.0
+                pool.movement[v] = -1
+                if not _insert(streets, pool, lanes, v, lane):
+                    continue
+            m = pool.movement[v]
+            if m < 0 or lanes.open[m] == 0:
+                other = _draw_movement(streets, lanes, lane, 1)
+                if other >= 0:
+                    m = other
+                elif m < 0:
+                    m = _draw_movement(streets, lanes, lane, 0)
+                pool.movement[v] = m
+            _credit_movements(streets, lanes, lane)
+            if lanes.stop_mps[lane] >= 0:
+                pool.speed_mps[v] = lanes.stop_mps[lane]
+            pool.position_m[v] = streets.stop_m[lane] + pool.length_m[v] + 0.5 * pool.speed_mps[v]
+            pool.certainty[v] = max(pool.certainty[v], 0.9)
+            pool.seen_s[v] = now_s
+            _pass_on(streets, pool, lanes, v, now_s)
+
+
+@njit(cache=True)
+def _credit_movements(streets, lanes, lane):  # type: ignore[no-untyped-def]
+    """One vehicle took one of the open movements: share it among them (expectation step)."""
+    total = 0.0
+    begin, end = streets.movement_offset[lane], streets.movement_offset[lane + 1]
+    for j in range(begin, end):
+        m = streets.movement[j]
+        if lanes.open[m] > 0:
+            total += lanes.share[m] + 1e-9
+    if total > 0.0:
+        for j in range(begin, end):
+            m = streets.movement[j]
+            if lanes.open[m] > 0:
+                lanes.hits[m] += (lanes.share[m] + 1e-9) / total
+
+
+@njit(cache=True)
+def apply_occupancy(streets, pool, lanes, now_s):  # type: ignore[no-untyped-def]
+    """Loops that are covered, or not covered, correct where the vehicles near them stand."""
+    for lane in range(len(lanes.listed)):
+        if streets.stop_m[lane] >= 0 and lanes.stop_live[lane]:
+            if lanes.stop_share[lane] == 0.0:
+                _clear_stop_line(streets, pool, lanes, lane, now_s)
+            elif lanes.stop_share[lane] > 0.95 or (lanes.stop_share[lane] > 0.0 and lanes.stop_count[lane] == 0):
+                _fill_stop_line(streets, pool, lanes, lane, now_s)
+        if streets.up_m[lane] >= 0 and lanes.up_live[lane] and lanes.up_busy_s[lane] >= 3.0:
+            _fill_upstream(streets, pool, lanes, lane, now_s)
+
+
+@njit(cache=True)
+def _clear_stop_line(streets, pool, lanes, lane, now_s):  # type: ignore[no-untyped-def]
+    """Nothing covers the stop loop: whoever was thought to do so waits before it, moves over, or goes."""
+    start, stop = streets.offset[lane], streets.stop_m[lane]
+    if lanes.listed[lane] == 0:
+        return
+    v = lanes.order[start]
+    if pool.position_m[v] < stop - 1.0:
+        return
+    pool.position_m[v] = stop - 0.3
+    pool.held_s[v] += 1.0
+    fresh = now_s - max(pool.probe_s[v], pool.track_s[v]) < 3.0
+    if pool.held_s[v] <= HELD_MOVE_S or fresh:
+        return
+    first = streets.first[lane]
+    if lanes.debt[first] >= 0.7:
+        lanes.debt[first] -= 1.0
+        _take(streets, pool, lanes, v)
+        _free(pool, v)
+        return
+    best, best_tail = -1, -math.inf
+    for other in range(max(first, lane - 1), min(streets.last[lane], lane + 2)):
+        if other == lane or streets.stop_m[other] < 0 or not lanes.stop_live[other]:
+            continue
+        if lanes.stop_share[other] == 0.0 or lanes.listed[other] == 0:
+            continue
+        if streets.offset[other] + lanes.listed[other] >= streets.offset[other + 1]:
+            continue
+        w = lanes.order[streets.offset[other] + lanes.listed[other] - 1]
+        tail = pool.position_m[w]
+        if tail > best_tail:
+            best, best_tail = other, tail
+    if best >= 0:
+        _take(streets, pool, lanes, v)
+        w = lanes.order[streets.offset[best] + lanes.listed[best] - 1]
+        pool.position_m[v] = min(stop - 1.0, pool.position_m[w] - pool.length_m[w] - 1.0)
+        pool.held_s[v] = 0.0
+        pool.movement[v] = _draw_movement(streets, lanes, best, 0)
+        _insert(streets, pool, lanes, v, best)
+    elif pool.held_s[v] > HELD_DROP_S:
+        _take(streets, pool, lanes, v)
+        _free(pool, v)
+
+
+@njit(cache=True)
+def _fill_stop_line(streets, pool, lanes, lane, now_s):  # type: ignore[no-untyped-def]
+    """Something covers the stop loop: the front vehicle is there."""
+    start, stop, length = streets.offset[lane], streets.stop_m[lane], streets.length_m[lane]
+    busy = lanes.stop_busy_s[lane]
+    v = lanes.order[start] if lanes.listed[lane] > 0 else -1
+    if v < 0 or pool.position_m[v] < stop:
+        w, cost = _find_front(streets, pool, lanes, lane, stop, False, now_s)
+        if w < 0 or cost > 0.6 * BORROW_LIMIT_S:
+            w = _make(streets, pool, lanes, lane, stop + 1.0, 2.0, 0.95, now_s)
+            if w < 0:
+                return
+            lanes.debt[streets.first[lane]] += 1.0
+        elif w != v:
+            changes_lane = pool.lane[w] != lane
+            _take(streets, pool, lanes, w)
+            pool.position_m[w] = stop + 1.0
+            if changes_lane:
+                pool.movement[w] = _draw_movement(streets, lanes, lane, 0)
+            if not _insert(streets, pool, lanes, w, lane):
+                return
+        v = w
+        pool.position_m[v] = stop + 1.0
+    pool.counted[v] = True
+    pool.held_s[v] = 0.0
+    pool.certainty[v] = max(pool.certainty[v], 0.95)
+    pool.seen_s[v] = now_s
+    if busy >= 2.0:
+        pool.speed_mps[v] = min(pool.speed_mps[v], 1.5)
+        if pool.position_m[v] > length:
+            pool.position_m[v] = length - 0.1
+
+
+@njit(cache=True)
+def _fill_upstream(streets, pool, lanes, lane, now_s):  # type: ignore[no-untyped-def]
+    """The upstream loop stays covered: a standing vehicle is on it, the queue reaches it."""
+    start, up = streets.offset[lane], streets.up_m[lane]
+    nearest, gap = -1, math.inf
+    for k in range(lanes.listed[lane]):
+        v = lanes.order[start + k]
+        off = abs(pool.position_m[v] - up - 2.5)
+        if not pool.counted[v] and off < gap:
+            nearest, gap = v, off
+    if nearest < 0 or gap > 40.0:
+        nearest = _make(streets, pool, lanes, lane, up + 2.5, 0.0, 0.95, now_s)
+        if nearest < 0:
+            return
+    elif gap > 3.0:
+        _take(streets, pool, lanes, nearest)
+        pool.position_m[nearest] = up + 2.5
+        _insert(streets, pool, lanes, nearest, lane)
+    pool.counted[nearest] = False
+    pool.speed_mps[nearest] = min(pool.speed_mps[nearest], 1.0)
+    pool.certainty[nearest] = max(pool.certainty[nearest], 0.95)
+    pool.seen_s[nearest] = now_s
+    pool.held_s[nearest] = 0.0
+
+
+@njit(cache=True)
+def tidy(streets, pool, lanes, now_s, half_life_s):  # type: ignore[no-untyped-def]
+    """Keep order and spacing, let unseen certainty fade, drop what no longer is believed."""
+    fade = 0.5 ** (1.0 / half_life_s)
+    for lane in range(len(lanes.listed)):
+        lanes.debt[lane] *= 0.99
+        start = streets.offset[lane]
+        k = 0
+        ahead = math.inf
+        while k < lanes.listed[lane]:
+            v = lanes.order[start + k]
+            up = streets.up_m[lane]
+            watched = streets.stop_m[lane] >= 0 and lanes.stop_live[lane] and (up < 0 or lanes.up_live[lane])
+            if not (watched and pool.counted[v]) and now_s - pool.seen_s[v] > 3.0:
+                pool.certainty[v] *= fade
+            gone = pool.certainty[v] < 0.15
+            if up >= 0 and not pool.counted[v] and pool.held_s[v] > 8.0:
+                gone = True
+            if pool.position_m[v] >= 0.0:
+                low, high = lanes.seen_from_m[lane], lanes.seen_to_m[lane]
+                unseen = now_s - max(pool.track_s[v], pool.probe_s[v]) > 3.0
+                if unseen and low + 6.0 < pool.position_m[v] < high - 6.0:
+                    pool.held_s[v] += 1.0
+                    if pool.held_s[v] > 3.0:
+                        gone = True
+            if gone:
+                _take(streets, pool, lanes, v)
+                _free(pool, v)
+                continue
+            if pool.position_m[v] > ahead:
+                pool.position_m[v] = ahead
+            ahead = pool.position_m[v] - pool.length_m[v] - 0.5
+            k += 1
+
+
+@njit(cache=True)
+def apply_reports(  # type: ignore[no-untyped-def]
+    streets,
+    pool,
+    lanes,
+    now_s,
+    is_track,
+    key,
+    known,
+    kind,
+    destination,
+    lane,
+    position_m,
+    lateral_m,
+    prior_position_m,
+    prior_lateral_m,
+    speed_mps,
+    measured_s,
+    tentative_key,
+    tentative_s,
+):
+    """Position reports (N,): each moves the vehicle that carries its key, or adopts the nearest, or makes one.
+
+    `known` is the pool row that carried the key when the call began, -1 none. `tentative_*` (T,) remember first
+    sights: a track is believed at its second sight within 2.5 s.
+    """
+    variance = 0.25 if is_track else 1.0
+    gain = 0.7 if is_track else 0.5
+    for i in range(len(key)):
+        v = known[i]
+        names = pool.track if is_track else pool.probe
+        if v >= 0 and (pool.lane[v] < 0 or names[v] != key[i]):
+            v = -1
+        if lane[i] < 0:
+            if v >= 0:
+                _note_in_junction(streets, pool, lanes, v, is_track, measured_s[i], now_s)
+            continue
+        lag = min(max(now_s - measured_s[i], 0.0), 3.0)
+        target, position = lane[i], position_m[i]
+        if v >= 0 and target != pool.lane[v] and streets.first[target] == streets.first[pool.lane[v]]:
+            if prior_lateral_m[i] < math.inf:
+                pool.doubt[v] += (prior_lateral_m[i] ** 2 - lateral_m[i] ** 2) / (2.0 * variance)
+                if pool.doubt[v] < 3.0:
+                    target, position = pool.lane[v], prior_position_m[i]
+        elif v >= 0:
+            pool.doubt[v] = max(0.0, pool.doubt[v] - 1.0)
+        position = min(position + speed_mps[i] * lag, streets.length_m[target] + 3.0)
+        if v < 0:
+            v = _adopt(streets, pool, lanes, target, position, is_track, now_s)
+            if v < 0:
+                if is_track:
+                    slot = key[i] % len(tentative_key)
+                    fresh = tentative_key[slot] == key[i] and now_s - tentative_s[slot] <= 2.5
+                    tentative_key[slot], tentative_s[slot] = key[i], now_s
+                    if not fresh:
+                        continue
+                v = _make(streets, pool, lanes, target, position, speed_mps[i], 1.0, now_s)
+                if v < 0:
+                    continue
+            else:
+                pool.position_m[v] = position
+            names[v] = key[i]
+            pool.doubt[v] = 0.0
+        origin = pool.lane[v]
+        if origin != target:
+            _relocate(streets, pool, lanes, v, target, position, now_s)
+            if pool.lane[v] < 0:
+                continue
+        else:
+            _take(streets, pool, lanes, v)
+            off = position - pool.position_m[v]
+            pool.position_m[v] = position if abs(off) > 8.0 else pool.position_m[v] + gain * off
+            if not _insert(streets, pool, lanes, v, target):
+                continue
+        pool.speed_mps[v] = speed_mps[i]
+        pool.kind[v] = kind[i]
+        pool.length_m[v] = 12.0 if kind[i] == 1 or kind[i] == 2 else 5.0
+        if destination[i] >= 0:
+            pool.destination[v] = destination[i]
+        pool.certainty[v] = 1.0
+        pool.seen_s[v] = max(pool.seen_s[v], measured_s[i])
+        if streets.stop_m[target] < 0 or pool.position_m[v] < streets.stop_m[target] - 2.0:
+            pool.held_s[v] = 0.0
+        up = streets.up_m[target]
+        if up >= 0:
+            rear = pool.position_m[v] - pool.length_m[v]
+            if rear > up + 3.0:
+                pool.counted[v] = True
+            elif rear < up - 6.0:
+                pool.counted[v] = False
+        if is_track:
+            pool.track_s[v] = max(pool.track_s[v], measured_s[i])
+        else:
+            pool.probe_s[v] = max(pool.probe_s[v], measured_s[i])
+
+
+@njit(cache=True)
+def _note_in_junction(streets, pool, lanes, v, is_track, measured_s, now_s):  # type: ignore[no-untyped-def]
+    """A known vehicle is reported on no lane: if it stood near the end of its lane it has crossed the line."""
+    lane = pool.lane[v]
+    pool.seen_s[v] = max(pool.seen_s[v], measured_s)
+    if is_track:
+        pool.track_s[v] = max(pool.track_s[v], measured_s)
+    else:
+        pool.probe_s[v] = max(pool.probe_s[v], measured_s)
+    if pool.position_m[v] > streets.length_m[lane] - 25.0:
+        if streets.stop_m[lane] >= 0 and lanes.stop_live[lane]:
+            _take(streets, pool, lanes, v)
+            pool.position_m[v] = streets.length_m[lane] + 1.0
+            _insert(streets, pool, lanes, v, lane)
+        else:
+            pool.position_m[v] = streets.length_m[lane] + 1.0
+            _pass_on(streets, pool, lanes, v, now_s)
+
+
+@njit(cache=True)
+def _adopt(streets, pool, lanes, lane, position_m, is_track, now_s):  # type: ignore[no-untyped-def]
+    """The listed vehicle that a new report most likely is; -1 when none is near enough."""
+    best, best_cost = -1, math.inf
+    for other in range(streets.first[lane], streets.last[lane]):
+        start = streets.offset[other]
+        for k in range(lanes.listed[other]):
+            v = lanes.order[start + k]
+            if is_track:
+                if pool.track[v] != 0 and now_s - pool.track_s[v] < 3.0:
+                    continue
+                sure = pool.probe[v] != 0 and now_s - pool.probe_s[v] < 3.0
+            else:
+                if pool.probe[v] != 0 and now_s - pool.probe_s[v] < 5.0:
+                    continue
+                sure = pool.track[v] != 0 and now_s - pool.track_s[v] < 3.0
+            off = abs(pool.position_m[v] - position_m)
+            gate = 4.5 if sure else (18.0 if pool.counted[v] else 35.0)
+            if sure and other != lane:
+                gate = 3.0
+            if off > gate:
+                continue
+            cost = off + (0.0 if other == lane else 8.0)
+            if cost < best_cost:
+                best, best_cost = v, cost
+    return best
+
+
+@njit(cache=True)
+def _relocate(streets, pool, lanes, v, target, position_m, now_s):  # type: ignore[no-untyped-def]
+    """v is reported on another lane. If that is another edge, the vehicle sent there in its place goes back."""
+    origin, old = pool.lane[v], pool.position_m[v]
+    other_edge = streets.first[origin] != streets.first[target]
+    _take(streets, pool, lanes, v)
+    if other_edge:
+        start = streets.offset[target]
+        for k in range(lanes.listed[target]):
+            w = lanes.order[start + k]
+            plain = pool.probe[w] == 0 and now_s - pool.track_s[w] > 3.0
+            if plain and abs(pool.position_m[w] - position_m) < 25.0 and old <= streets.length_m[origin]:
+                _take(streets, pool, lanes, w)
+                pool.position_m[w] = old
+                pool.movement[w] = _draw_movement(streets, lanes, origin, 0)
+                pool.counted[w] = pool.counted[v]
+                _insert(streets, pool, lanes, w, origin)
+                break
+        m = _link(streets, origin, target)
+        if m >= 0:
+            lanes.hits[m] += 2.0
+        pool.counted[v] = streets.up_m[target] < 0
+    pool.position_m[v] = position_m
+    pool.movement[v] = _draw_movement(streets, lanes, target, 0)
+    pool.doubt[v] = 0.0
+    pool.held_s[v] = 0.0
+    _insert(streets, pool, lanes, v, target)
+
+
+@njit(cache=True)
+def _link(streets, origin, target):  # type: ignore[no-untyped-def]
+    for j in range(streets.movement_offset[origin], streets.movement_offset[origin + 1]):
+        m = streets.movement[j]
+        if streets.to_lane[m] == target:
+            return m
+    return -1
+
+
+@njit(cache=True)
+def sum_lanes(streets, pool, lanes, vehicles, queue, moving, weight):  # type: ignore[no-untyped-def]
+    """Write expected vehicles, those below 2 m/s, and the sum of speeds with its weight, per lane (L,)."""
+    for lane in range(len(lanes.listed)):
+        vehicles[lane] = queue[lane] = moving[lane] = weight[lane] = 0.0
+        start = streets.offset[lane]
+        for k in range(lanes.listed[lane]):
+            v = lanes.order[start + k]
+            if 0.0 <= pool.position_m[v] <= streets.length_m[lane]:
+                vehicles[lane] += pool.certainty[v]
+                moving[lane] += pool.certainty[v] * pool.speed_mps[v]
+                weight[lane] += pool.certainty[v]
+                if pool.speed_mps[v] < 2.0:
+                    queue[lane] += pool.certainty[v]
