@@ -23,7 +23,6 @@ class Ride:
     route: tuple[int, ...]
     at: int
     kind: str  # SUMO vehicle class
-    weight: float = 1.0  # scheduled vehicles that it stands for
 
 
 class Passages:
@@ -57,11 +56,12 @@ class Passages:
                 self.departed[ride.route[0]] += 1
                 fresh.append(vehicle)
         for vehicle in self._sumo.simulation.getArrivedIDList():
-            ride = self.rides.pop(vehicle, None)
+            ride = self.rides.get(vehicle)
             if ride is not None:
                 for edge in ride.route[ride.at :]:
-                    self.left[edge] += 1
+                    self.leave(vehicle, edge)
                 self.arrived[ride.route[-1]] += 1
+                del self.rides[vehicle]
         return fresh
 
     def look(self) -> None:
@@ -71,8 +71,12 @@ class Passages:
             at = route_index(vehicle)
             if at > ride.at:
                 for edge in ride.route[ride.at : at]:
-                    self.left[edge] += 1
+                    self.leave(vehicle, edge)
                 ride.at = at
+
+    def leave(self, vehicle: str, edge: int) -> None:
+        """One vehicle has left one edge; a subclass may learn more from it."""
+        self.left[edge] += 1
 
     def take(self) -> tuple[Floats, Floats, Floats]:
         """The counters (left, departed, arrived), each (E,), which start again from zero."""

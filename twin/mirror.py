@@ -1,0 +1,161 @@
+"""The mirror: a running simulation kept close to the street, in a process of its own.
+
+The loop's side is a handle that never waits: `assimilate` leaves the observation with a background thread, which
+hands it to the process when that is ready for one. A slow mirror falls behind by a bounded number of observations,
+a dead one is seen at once and restarted from its last snapshot, with the observations since then played again.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import tempfile
+import threading
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+from networks.city import CityFolder
+from networks.errors import CityTwinError
+from networks.graph import Network
+from networks.state import NetworkState
+from scenarios.simulation import receive
+from twin.mirror_process import MirrorSpec, serve
+from twin.mirror_words import Change, MirrorEstimate, Observation, Snapshot, observe
+
+WAITING = 64  # observations left with a slow mirror before the oldest are dropped
+KEPT_FOR_RESTART = 240  # observations since the last snapshot
+DEFAULT_SEED = 4711
+
+__all__ = ["Change", "Mirror", "MirrorEstimate"]
+
+
+class Mirror:
+    """Handle of the mirror's process. Safe to use from one thread; nothing here blocks on the simulation."""
+
+    def __init__(self, city: CityFolder, network: Network, *, seed: int = DEFAULT_SEED, correct: bool = True) -> None:
+        self._city, self._network, self._seed, self._correct = city, network, seed, correct
+        self._folder = tempfile.TemporaryDirectory(prefix="citytwin_mirror_")
+        self._lock = threading.Condition()
+        self._waiting: deque[Observation] = deque(maxlen=WAITING)
+        self._since_snapshot: deque[Observation] = deque(maxlen=KEPT_FOR_RESTART)
+        self._snapshot: Snapshot | None = None
+        self._latest: MirrorEstimate | None = None
+        self._process: Any = None
+        self._connection: Any = None
+        self._life = -1
+        self._posted_s = float("-inf")
+        self.failure = ""  # why the process ended, for the cycle's report
+        self.dropped = 0  # observations that a slow mirror never saw
+
+    def start(self) -> None:
+        """Start the process; it loads the city in the background."""
+        self._life += 1
+        self.failure = ""
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        spec = MirrorSpec(
+            self._city,
+            self._network,
+            self._seed,
+            Path(self._folder.name),
+            self._life,
+            self._correct,
+            self._snapshot,
+        )
+        self._process = context.Process(target=serve, args=(theirs,), daemon=True, name="citytwin-mirror")
+        self._process.start()
+        theirs.close()
+        self._connection = ours
+        thread = threading.Thread(target=self._converse, args=(spec, ours, self._process), daemon=True)
+        thread.start()
+
+    def assimilate(self, state: NetworkState) -> None:
+        """Leave a state with the mirror, which steps to its time. Returns at once, alive or not."""
+        seen = observe(state, self._network, self._city.begin_s - self._city.epoch_s)
+        with self._lock:
+            self._posted_s = state.now_s
+            self._since_snapshot.append(seen)
+            if self.alive:
+                self.dropped += len(self._waiting) == WAITING
+                self._waiting.append(seen)
+                self._lock.notify_all()
+
+    def latest(self) -> MirrorEstimate | None:
+        """The newest estimate; its `now_s` tells its age. None before the first."""
+        return self._latest
+
+    @property
+    def alive(self) -> bool:
+        return self._process is not None and not self.failure and bool(self._process.is_alive())
+
+    @property
+    def behind_s(self) -> float:
+        """Seconds between the newest state left with the mirror and its newest estimate; inf before the first."""
+        return self._posted_s - self._latest.now_s if self._latest is not None else float("inf")
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait until the mirror has caught up with what was left with it; False when it died or ran out of time."""
+        with self._lock:
+            return self._lock.wait_for(lambda: self.behind_s <= 0 or not self.alive, timeout_s) and self.behind_s <= 0
+
+    def kill(self) -> None:
+        """End the process at once, as a fault would."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.join(2.0)
+
+    def restart(self) -> None:
+        """A new process from the last snapshot; it catches up in the background through the observations since."""
+        self.kill()
+        with self._lock:
+            if self._snapshot is not None and not Path(self._snapshot.file).is_file():
+                self._snapshot = None
+            self._waiting.clear()
+            self._waiting.extend(self._since_snapshot)
+            self.start()
+            self._lock.notify_all()
+
+    def close(self) -> None:
+        """End the process and remove its files."""
+        self.kill()
+        with self._lock:
+            self._life += 1
+            self._lock.notify_all()
+        self._folder.cleanup()
+
+    def _converse(self, spec: MirrorSpec, connection: Any, process: Any) -> None:
+        """Thread of one life of the process: hand over an observation, take the answer, again."""
+        life = spec.life
+        try:
+            connection.send(spec)
+            while True:
+                with self._lock:
+                    self._lock.wait_for(lambda: bool(self._waiting) or self._life != life or not process.is_alive())
+                    if self._life != life:
+                        return
+                    seen = self._waiting.popleft() if self._waiting else None
+                if seen is not None:
+                    connection.send(seen)
+                estimate, snapshot = receive(connection, process, None, "mirror")
+                with self._lock:
+                    if self._life != life:
+                        return
+                    self._latest = estimate
+                    if snapshot is not None:
+                        self._keep(snapshot)
+                    self._lock.notify_all()
+        except (CityTwinError, OSError) as error:
+            with self._lock:
+                if self._life == life:
+                    self.failure = str(error) or type(error).__name__
+                    self._waiting.clear()
+                self._lock.notify_all()
+        finally:
+            connection.close()
+
+    def _keep(self, snapshot: Snapshot) -> None:
+        if self._snapshot is not None:
+            Path(self._snapshot.file).unlink(missing_ok=True)
+        self._snapshot = snapshot
+        while self._since_snapshot and self._since_snapshot[0].until_s <= snapshot.at_s:
+            self._since_snapshot.popleft()

@@ -1,0 +1,69 @@
+"""How many of the scheduled departures really come: learned from what the first sensor on their way counts.
+
+Every scheduled vehicle belongs to the first measured edge on its route. There the measured count, less the vehicles
+that an upstream sensor has already corrected, over the scheduled count gives a factor; departures are thinned or
+copied by it with error diffusion, so that no random number decides and the count is never off by more than one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from networks.graph import Bools, Floats
+
+MEMORY_S = 600.0  # of the counts behind a factor: long against a signal cycle, short against a change of demand
+PSEUDO_VEHICLES = 8.0  # weight of the network-wide factor in that of one sensor
+LOWEST, HIGHEST = 0.3, 3.0
+
+
+@dataclass(slots=True)
+class DemandCorrection:
+    """Factors per first sensor (E,) and the fractions of vehicles still owed.
+
+    `scheduled`, `passing`, `measured` (E,): fading counts of vehicles at each measured edge: scheduled ones that meet
+    their first sensor there, others, and what the street measured.
+    """
+
+    scheduled: Floats
+    passing: Floats
+    measured: Floats
+    factor: Floats
+    overall: float = 1.0
+    owed: dict[int, float] = field(default_factory=lambda: defaultdict(float))
+
+    @staticmethod
+    def for_edges(count: int) -> DemandCorrection:
+        return DemandCorrection(np.zeros(count), np.zeros(count), np.zeros(count), np.ones(count))
+
+    def learn(self, scheduled: Floats, passing: Floats, measured: Floats, use: Bools, span_s: float) -> None:
+        """Take in the counts (E,) of the last `span_s` seconds on the edges of `use`; the others keep their memory.
+
+        An edge whose flow is held back by a queue says nothing about demand: leave it out of `use`.
+        """
+        fade = math.exp(-span_s / MEMORY_S)
+        for memory, count in ((self.scheduled, scheduled), (self.passing, passing), (self.measured, measured)):
+            memory[use] = memory[use] * fade + count[use]
+        wanted = np.maximum(0.0, self.measured - self.passing)
+        total = 5 * PSEUDO_VEHICLES
+        self.overall = _bounded((wanted.sum() + total) / (self.scheduled.sum() + total))
+        ratio = (wanted + PSEUDO_VEHICLES * self.overall) / (self.scheduled + PSEUDO_VEHICLES)
+        self.factor = np.clip(ratio, LOWEST, HIGHEST)
+
+    def factor_of(self, first_sensor: int) -> float:
+        """-1: no sensor on its way, then the network-wide factor."""
+        return float(self.factor[first_sensor]) if first_sensor >= 0 else self.overall
+
+    def copies(self, first_sensor: int, allowed: tuple[int, int]) -> int:
+        """How many vehicles shall depart for one scheduled, within `allowed`; the rest stays owed."""
+        owed = self.owed[first_sensor] + self.factor_of(first_sensor)
+        count = max(allowed[0], min(allowed[1], math.floor(owed + 0.5)))
+        self.owed[first_sensor] = max(-2.0, min(2.0, owed - count))
+        return count
+
+
+def _bounded(value: float) -> float:
+    return min(HIGHEST, max(LOWEST, value))

@@ -1,0 +1,114 @@
+"""Where the mirror's lanes hold too many or too few vehicles, and what may be done about it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from networks.graph import Bools, Floats, Network
+
+QUEUED_MPS = 2.0
+MEMORY_CYCLES = 3.0  # a difference must last: one cycle's may be a vehicle on its way over the stop line
+DEAD_BAND_VEH = 1.0  # besides one standard deviation
+PER_EDGE, PER_STEP = 2, 40  # vehicles put in or taken out at once
+BODY_M = 7.5  # a car and its gap
+QUEUE_MARGIN_VEH = 1.0  # a queue that the street reports is never cut shorter than this above it
+
+
+class LaneTraffic(NamedTuple):
+    """The mirror's vehicles, sorted by lane and then from the lane's start."""
+
+    ids: tuple[str, ...]
+    first: np.ndarray[tuple[int], np.dtype[np.int64]]  # (L+1,) vehicles of lane l are first[l]..first[l+1]
+    position_m: Floats
+    speed_mps: Floats
+    vehicles: Floats  # (L,)
+    queue: Floats  # (L,) slower than 2 m/s
+
+
+def sort_by_lane(
+    ids: list[str], lane: list[int], position_m: list[float], speed_mps: list[float], lanes: int
+) -> LaneTraffic:
+    """Build `LaneTraffic` from one row a vehicle; rows with lane -1 (inside a junction) are left out."""
+    at, place, speed = np.array(lane, np.int64), np.array(position_m), np.array(speed_mps)
+    order = np.lexsort((place, at))
+    order = order[at[order] >= 0] if len(order) else order
+    first = np.searchsorted(at[order], np.arange(lanes + 1)) if len(order) else np.zeros(lanes + 1, np.int64)
+    on, slow = at[order], (speed[order] < QUEUED_MPS) if len(order) else np.zeros(0, np.bool_)
+    return LaneTraffic(
+        tuple(ids[k] for k in order),
+        first.astype(np.int64),
+        place[order] if len(order) else np.zeros(0),
+        speed[order] if len(order) else np.zeros(0),
+        np.bincount(on, minlength=lanes).astype(np.float64),
+        np.bincount(on[slow], minlength=lanes).astype(np.float64),
+    )
+
+
+class LaneCorrection:
+    """Remembers how far each edge is off and says what to do this step.
+
+    Counts are compared per edge: in which lane of an approach a vehicle stands is the lane-changing model's business,
+    that it is there at all is not.
+    """
+
+    def __init__(self, network: Network) -> None:
+        self._edge = network.lanes.edge
+        self._edges = len(network.edges.ids)
+        self._missing = np.zeros(self._edges)  # vehicles, smoothed
+
+    def wanted(self, fused: Floats, deviation: Floats, traffic: LaneTraffic) -> Floats:
+        """Vehicles to put on (+) or take off (-) each edge (E,), whole and bounded. NaN in `fused` (L,): unknown."""
+        known = np.isfinite(fused) & np.isfinite(deviation)
+        gap = np.bincount(self._edge[known], (fused - traffic.vehicles)[known], minlength=self._edges)
+        band = np.sqrt(np.bincount(self._edge[known], deviation[known] ** 2, minlength=self._edges)) + DEAD_BAND_VEH
+        seen = np.bincount(self._edge[known], minlength=self._edges) > 0
+        self._missing = np.where(seen, self._missing + (gap - self._missing) / MEMORY_CYCLES, 0.0)
+        sure = np.sign(self._missing) == np.sign(gap)
+        excess = np.where(sure, np.minimum(np.abs(self._missing), np.abs(gap)) - band, 0.0)
+        number = np.clip(np.floor(excess + 0.5), 0, PER_EDGE)
+        worst = np.argsort(-excess, kind="stable")
+        number[worst[np.cumsum(number[worst]) > PER_STEP]] = 0
+        return number * np.sign(gap)
+
+    def done(self, edge: int, vehicles: int) -> None:
+        """`vehicles` were put on (+) or taken off (-): do not ask for them again."""
+        self._missing[edge] -= vehicles
+
+
+def rearmost_surplus(traffic: LaneTraffic, lane: int, removable: Bools, reported_queue: float) -> int:
+    """Row of the vehicle to take off this lane, or -1.
+
+    The rearmost removable one. A standing vehicle only while the mirror's queue is longer than the reported one by a
+    margin, a moving one only while the lane keeps as many vehicles as the street says are queued: real queues stay.
+    """
+    queue = 0.0 if np.isnan(reported_queue) else reported_queue
+    if traffic.vehicles[lane] - 1 < queue:
+        return -1
+    for row in range(int(traffic.first[lane]), int(traffic.first[lane + 1])):
+        standing = traffic.speed_mps[row] < QUEUED_MPS
+        if removable[row] and (not standing or traffic.queue[lane] - 1 >= queue + QUEUE_MARGIN_VEH):
+            return row
+    return -1
+
+
+def free_place(traffic: LaneTraffic, lane: int, length_m: float, limit_mps: float, *, queued: bool) -> float:
+    """Front-bumper position for one more vehicle on this lane, NaN when there is no room.
+
+    `queued`: the street has a longer queue, so join the end of the mirror's; otherwise the middle of the widest gap.
+    """
+    rows = slice(int(traffic.first[lane]), int(traffic.first[lane + 1]))
+    fronts, speeds = traffic.position_m[rows], traffic.speed_mps[rows]
+    if queued:
+        standing = fronts[speeds < QUEUED_MPS]
+        place = (standing[0] if len(standing) else length_m + BODY_M - 2.0) - BODY_M
+        behind = fronts[fronts < place]
+        room = place - (behind[-1] if len(behind) else 0.0)
+        return float(place) if room >= BODY_M else float("nan")
+    ends = np.concatenate([[0.0], fronts, [length_m + BODY_M]])  # a vehicle's rear ends the gap behind it
+    gaps = np.diff(ends) - BODY_M
+    widest = int(np.argmax(gaps))
+    if gaps[widest] < BODY_M + limit_mps:  # one second's way behind and a body ahead
+        return float("nan")
+    return float(min(length_m - 1.0, ends[widest] + (gaps[widest] + BODY_M) / 2))

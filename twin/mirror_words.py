@@ -1,0 +1,99 @@
+"""What passes between the loop and the mirror's process: plain arrays, no library beyond numpy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from networks.graph import Floats, Network
+from networks.state import Estimate, NetworkState
+
+LAMPS_FRESH_S = 10.0  # an older report leaves the signal to its shipped programme, as the street's controller does
+EVIDENCE_FRESH_S = 15.0  # lane counts older than this correct nothing
+FLOW_EVIDENCE_FRESH_S = 120.0  # loops report every minute or faster
+
+
+class LampOrder(NamedTuple):
+    """Lamps of one signal as last reported, with the simulated second at which each link took its colour."""
+
+    state: str
+    since_s: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What the mirror needs of one fused state. NaN: no evidence of its own."""
+
+    until_s: float  # simulated second to step to
+    lamps: tuple[LampOrder | None, ...]  # per signal; None: not heard lately
+    edge_flow_vps: Floats  # (E,)
+    lane_vehicles: Floats  # (L,)
+    lane_vehicles_sd: Floats  # (L,)
+    lane_queue_veh: Floats  # (L,)
+
+
+class Change(NamedTuple):
+    """One vehicle put into or taken out of the mirror's traffic by hand."""
+
+    at_s: float  # simulated second
+    action: str  # "insert", "remove", "copy" (of a scheduled departure), "thin" (a departure dropped)
+    vehicle: str
+    edge: int
+
+
+@dataclass(frozen=True, slots=True)
+class MirrorEstimate:
+    """The mirror's traffic. Flow is over the last 300 s, speed over the last 60 s, everything else is now."""
+
+    now_s: float  # UTC epoch
+    edge_flow_vps: Floats  # (E,) vehicles a second leaving the edge
+    edge_speed_mps: Floats  # (E,) space mean; the speed limit where nobody drove
+    edge_samples: Floats  # (E,) vehicle looks behind the speed
+    edge_density_vpm: Floats  # (E,) all lanes together
+    lane_queue_veh: Floats  # (L,) slower than 2 m/s
+    lane_vehicles: Floats  # (L,)
+    demand_factor: Floats  # (E,) measured over scheduled departures, for vehicles whose first sensor is this edge
+    backlog_veh: int  # scheduled but not yet on the road
+    teleports: int
+    departed: int
+    arrived: int
+    running: int
+    inserted: int  # put on the road to match lane counts
+    removed: int  # taken off the road to match lane counts
+    copied: int  # extra departures
+    thinned: int  # departures dropped
+    changes: tuple[Change, ...]  # since the estimate before
+
+
+class Snapshot(NamedTuple):
+    """A saved mirror: SUMO's state file and what the corrections remember."""
+
+    at_s: float  # simulated second
+    file: str
+    memory: bytes
+
+
+def observe(state: NetworkState, network: Network, sim_second_of_epoch_zero: float) -> Observation:
+    """Cut out of a fused state what the mirror corrects itself by: only values with fresh evidence of their own."""
+    shift_s = sim_second_of_epoch_zero
+    lamps = tuple(
+        LampOrder(view.state, view.since_s + shift_s)
+        if view is not None and state.now_s - view.measured_at_s <= LAMPS_FRESH_S
+        else None
+        for view in state.lamps
+    )
+    return Observation(
+        until_s=state.now_s + shift_s,
+        lamps=lamps,
+        edge_flow_vps=_fresh(state.edge_flow_vps, FLOW_EVIDENCE_FRESH_S),
+        lane_vehicles=_fresh(state.lane_vehicles, EVIDENCE_FRESH_S),
+        lane_vehicles_sd=np.sqrt(np.maximum(0.0, state.lane_vehicles.variance)),
+        lane_queue_veh=_fresh(state.lane_queue_veh, EVIDENCE_FRESH_S),
+    )
+
+
+def _fresh(estimate: Estimate, oldest_s: float) -> Floats:
+    known = estimate.valid & (estimate.age_s <= oldest_s)
+    return np.where(known, estimate.value, np.nan)
