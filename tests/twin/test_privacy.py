@@ -49,7 +49,7 @@ def test_a_masked_frame_decodes_to_the_same_report_but_the_name() -> None:
 
 @settings(deadline=None)
 @given(
-    st.sampled_from(sorted(VehicleReport.model_fields) + ["plate", PLATE]),
+    st.sampled_from([*sorted(VehicleReport.model_fields), "plate", PLATE]),
     st.sampled_from([PLATE, [PLATE], {PLATE: 1}, {"owner": PLATE}]),
     st.sampled_from(["v2x", "v2y"]),
 )
