@@ -22,9 +22,10 @@ _LETTERS = np.frombuffer(b"rygG", np.uint8)  # by lamp code
 
 
 def transition(signal: Signal, from_state: str, to_state: str) -> tuple[LampStep, ...]:
-    """Steps from a stage that has stood for its minimum green to another stage, the target itself not included.
+    """Steps from one stage to another, the target itself not included; empty when it may follow at once.
 
-    Empty when the target may follow at once.
+    The first stage is taken to have stood for its minimum green and for every clearance. After a short one some link
+    may still be clearing from before: `settle`, which knows the past, then gives the exact steps.
     """
     return settle(signal, LampRecord.start(from_state, 0.0), to_state, 0.0)
 
