@@ -93,6 +93,7 @@ class Crossing:
     length_m: float
     width_m: float
     edges: tuple[int, ...]  # edges crossed, dense indices
+    shape: tuple[float, ...] = ()  # middle line in local metres, flat x0 y0 x1 y1 ...
 
 
 @dataclass(frozen=True, slots=True)

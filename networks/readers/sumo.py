@@ -453,6 +453,7 @@ def _signal(
             lengths[name][0],
             lengths[name][1],
             tuple(edge_index[e] for e in raw.edges[name].crossed if e in edge_index),
+            tuple(raw.edges[name].lanes[0].shape),
         )
         for name, parts in crossing_parts.items()
     )
