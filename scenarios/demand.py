@@ -43,7 +43,7 @@ _KINDS = {
     "rail_urban": "tram",
     "rail": "tram",
 }
-_DEFAULT_CLASSES = {"DEFAULT_BIKETYPE": "bicycle", "DEFAULT_BUSTYPE": "bus", "DEFAULT_PEDTYPE": "pedestrian"}
+_DEFAULT_CLASSES = {"DEFAULT_BIKETYPE": "bicycle", "DEFAULT_RAILTYPE": "rail", "DEFAULT_PEDTYPE": "pedestrian"}
 
 
 def kind_of_class(vehicle_class: str) -> str:

@@ -18,7 +18,7 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 
 from networks.city import Detector
-from networks.graph import Floats, Ints, Network
+from networks.graph import Bools, Floats, Ints, Network
 from networks.messages import Frame
 from networks.sensors import (
     approach_edges,
@@ -45,6 +45,7 @@ class Driver:
     head: str  # start of its V2X message, up to the position
     destination: int  # dense edge, -1 not in the network
     insertion_delay_s: float
+    motor: bool  # neither a bicycle nor a walker
     edge: int = -1  # dense edge it is on, -1 inside a junction
     route_index: int = 0
 
@@ -53,6 +54,7 @@ class Scan(NamedTuple):
     """All vehicles after a step."""
 
     drivers: list[Driver]
+    motor: Bools  # (V,)
     lanes: list[str]
     lane: Ints  # (V,) dense lane, -1 inside a junction
     xy: Floats  # (V, 2) local metres
@@ -109,7 +111,8 @@ class Sensors:
         target = vehicle.getRoute(name)[-1]
         head = json.dumps({"vehicle": source, "kind": kind, "destination": target})[:-1]
         destination = self._network.edge_index.get(target, -1)
-        return Driver(name, kind, equipped, source, head, destination, vehicle.getDepartDelay(name))
+        waited_s = vehicle.getDepartDelay(name)
+        return Driver(name, kind, equipped, source, head, destination, waited_s, motor=kind != "bicycle")
 
     def observe(self, now_s: float, scan: Scan, second: int) -> None:
         """Everything the devices report of the second that ended at `now_s`."""
@@ -146,22 +149,24 @@ class Sensors:
 
     def _read_loops(self, now_s: float) -> None:
         loop, end_s = self._sumo.inductionloop, float(self._sumo.simulation.getTime())
-        occupied, crossed = loop.getLastStepOccupancy, loop.getVehicleData
+        present, crossed = loop.getLastStepVehicleNumber, loop.getVehicleData
         missed, rng = self._options.noise.loop_miss_frac, self._rng
         latency_s = self.latencies(self._options.noise.loop_latency_s, len(self._cabinets))
         for (junction, loops), late_s in zip(self._cabinets, latency_s, strict=True):
             readings = []
             for name, head, empty in loops:
-                percent = occupied(name)
-                if percent <= 0.0:
+                if not present(name):
                     readings.append(empty)
                     continue
-                # (id, length, entered, left or -1, type); a vehicle counts in the one second in which it left
-                gone = [x for x in crossed(name) if end_s - 1.0 < x[3] <= end_s and rng.random() >= missed]
+                # (id, length, entered, left or -1, type); a vehicle counts in the one second in which it left.
+                # SUMO's own occupancy leaves out those who stood on the loop before and left within the second.
+                data = crossed(name)
+                gone = [x for x in data if end_s - 1.0 < x[3] <= end_s and rng.random() >= missed]
+                covered_s = sum((x[3] if x[3] >= 0 else end_s) - max(x[2], end_s - 1.0) for x in data)
                 speeds = [min(70.0, x[1] / (x[3] - x[2])) for x in gone if x[3] > x[2]]
                 mean = f"{sum(speeds) / len(speeds):.2f}" if speeds else "null"
                 readings.append(
-                    f'{head}"count":{len(gone)},"occupancy":{min(1.0, percent / 100.0):.3f},"speed_mps":{mean}}}'
+                    f'{head}"count":{len(gone)},"occupancy":{min(1.0, max(0.0, covered_s)):.3f},"speed_mps":{mean}}}'
                 )
             text = f'{{"measured_at":{now_s:.3f},"interval_s":1.0,"readings":[{",".join(readings)}]}}'
             self.send("loops", junction, now_s, late_s, text)

@@ -63,7 +63,8 @@ class StreetOptions:
 class Truth:
     """What really happened since the last report; for scoring only, never seen by the twin.
 
-    A vehicle leaves an edge when it enters the junction behind it or ends its trip on it. Queued: below 5 km/h.
+    Motor vehicles only, as loops see them. One leaves an edge when it enters the junction behind it, or ends its
+    trip there. Queued: below 5 km/h.
     """
 
     now_s: float

@@ -39,8 +39,10 @@ class Watcher:
         entered = [driver for name, lane in moved if (driver := self._move(name, index.get(lane, -1)))]
         gone = self._farewell()
         self._losses = dict(zip(names, map(vehicle.getTimeLoss, names), strict=True))
+        drivers = [self.drivers[n] for n in names]
         scan = Scan(
-            drivers=[self.drivers[n] for n in names],
+            drivers=drivers,
+            motor=np.array([d.motor for d in drivers], np.bool_),
             lanes=lanes,
             lane=np.array([index.get(lane, -1) for lane in lanes], np.int32),
             xy=np.array(list(map(vehicle.getPosition, names))).reshape(-1, 2),
@@ -48,7 +50,7 @@ class Watcher:
             heading_rad=headings(list(map(vehicle.getAngle, names))),
         )
         edge = self._lane_edge[scan.lane]
-        on = edge >= 0
+        on = (edge >= 0) & scan.motor
         self._samples += np.bincount(edge[on], minlength=len(self._samples))
         self._speed += np.bincount(edge[on], scan.speed_mps[on], minlength=len(self._speed))
         return scan, entered, gone
@@ -57,7 +59,8 @@ class Watcher:
         """What happened since the last call; the window begins anew."""
         window_s = now_s - self._since_s
         lanes = len(self._network.lanes.ids)
-        on, queued = scan.lane >= 0, (scan.lane >= 0) & (scan.speed_mps < QUEUED_MPS)
+        on = (scan.lane >= 0) & scan.motor
+        queued = on & (scan.speed_mps < QUEUED_MPS)
         with np.errstate(invalid="ignore"):
             speed = np.where(self._samples > 0, self._speed / self._samples, np.nan)
         truth = Truth(
@@ -86,14 +89,14 @@ class Watcher:
         if edge == driver.edge:
             return None
         if driver.edge >= 0:
-            self._left[driver.edge] += 1
+            self._left[driver.edge] += driver.motor
         driver.edge = edge
         if edge < 0:
             return None
         route_index = max(0, self._sumo.vehicle.getRouteIndex(name))
         if route_index > driver.route_index + 1:  # edges shorter than one second's way
             for passed in self._sumo.vehicle.getRoute(name)[driver.route_index + 1 : route_index]:
-                self._left[self._network.edge_index[passed]] += 1
+                self._left[self._network.edge_index[passed]] += driver.motor
         driver.route_index = route_index
         return driver
 
@@ -104,7 +107,7 @@ class Watcher:
             if driver is None:
                 continue  # came and went within one second
             if driver.edge >= 0:
-                self._left[driver.edge] += 1
+                self._left[driver.edge] += driver.motor
             self.trips.append(Trip(name, ARRIVED, self._losses.get(name, 0.0), driver.insertion_delay_s))
             gone.append(driver)
         return gone

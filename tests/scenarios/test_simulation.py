@@ -1,0 +1,30 @@
+"""Runs in processes of their own, and what happens when they fail."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from networks.city import CityFolder
+from networks.errors import CityError, ProcessError
+from scenarios.simulation import RunSpec, run_in_process
+from tests.scenarios.sumo_lamps import die, watch_lamps
+
+
+def test_what_sumo_cannot_load_is_an_error_with_its_words(tiny_city: CityFolder, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.rou.xml"
+    broken.write_text('<routes><vehicle id="x" depart="0"><route edges="left0A0 nowhere"/></vehicle></routes>')
+    with pytest.raises(CityError, match="nowhere"):
+        run_in_process(watch_lamps, RunSpec(tiny_city.network, (broken,)), 5)
+
+
+def test_a_process_that_dies_is_an_error_not_a_wait() -> None:
+    with pytest.raises(ProcessError, match="exit code 7"):
+        run_in_process(die, 7, timeout_s=60.0)
+
+
+def test_a_process_that_takes_too_long_is_ended() -> None:
+    with pytest.raises(ProcessError, match="no answer"):
+        run_in_process(time.sleep, 60.0, timeout_s=0.5)
