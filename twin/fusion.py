@@ -29,6 +29,7 @@ FADE_HALF_LIFE_S = 45.0  # of the belief in a vehicle that nothing has confirmed
 PRIOR_VEHICLES = 15.0  # weight of the prior turning shares, in vehicles
 HITS_HALF_LIFE_S = 1800.0
 RELEARN_S = 10
+SETTLE_SPAN_S = 400.0
 DRIVING_KINDS = (0, 1, 2, 5, 6)  # VEHICLE_KINDS that use motor lanes
 TENTATIVE = 4093
 UNIT_LIVE_S = 5.0
@@ -89,6 +90,7 @@ class Fusion:
         self._tentative = np.zeros(TENTATIVE, np.int64), np.full(TENTATIVE, -np.inf)
         self._passed_up = np.full(len(network.lanes.ids), 1e-9)  # forgotten slowly
         self._passed_stop = np.full(len(network.lanes.ids), 1e-9)
+        self._since_up, self._since_stop, self._since_s = (np.zeros(len(network.lanes.ids)) for _ in range(3))
         self._share_age_s = np.full(len(network.movements.turn), np.inf)
         self._hits_before = self._lanes.hits.copy()
         self._lane_seen_s = np.full(len(network.lanes.ids), -np.inf)  # newest position report on the lane
@@ -132,6 +134,7 @@ class Fusion:
         self._track_rows(batches.tracks, rows[1], now_s)
         self._probe_rows(batches.probes, rows[2], now_s)
         self._watch_sight(now_s)
+        kernels.fill_queues(streets, pool, lanes, now_s)
         kernels.tidy(streets, pool, lanes, now_s, FADE_HALF_LIFE_S)
         self._edges.step(second, left, self._sums())
         if second % RELEARN_S == 0:
@@ -169,8 +172,9 @@ class Fusion:
             share[lane] = np.where(told, loops.share[role_rows], -1.0)
             speed[lane] = loops.speed_mps[role_rows]
             idle[lane], busy[lane] = loops.idle_s[role_rows], loops.busy_s[role_rows]
-        self._passed_up += lanes.up_count
-        self._passed_stop += lanes.stop_count
+        self._since_up += lanes.up_count
+        self._since_stop += lanes.stop_count
+        self._learn_settling()
         passed = np.zeros(len(self._detectors))
         passed[self._up_rows] = lanes.stop_count[self._detector_lane[self._up_rows]]
         loops.note_passed(passed)
@@ -293,6 +297,24 @@ class Fusion:
         np.logical_and.at(complete, first, ~lacking)
         identity = ~(known & complete[first])
         lanes.stop_cum[identity] = lanes.up_cum[identity]
+
+    def _learn_settling(self) -> None:
+        """Counts between two moments when an edge is empty between its loops tell where its vehicles end up.
+
+        Counts over any other span would take a lane whose queue grows for one that vehicles leave.
+        """
+        lanes, first = self._lanes, self._streets.first
+        self._since_s += 1.0
+        quiet = (lanes.stop_idle_s >= 3.0) & (lanes.up_idle_s >= 5.0) & (lanes.listed <= 1)
+        busy_lanes = np.bincount(first, ~quiet, len(first))[first]
+        clear = busy_lanes == 0
+        balanced = np.abs(self._edge_total(self._since_up) - self._edge_total(self._since_stop)) <= 2.0
+        learn = clear & balanced
+        self._passed_up[learn] += self._since_up[learn]
+        self._passed_stop[learn] += self._since_stop[learn]
+        done = clear | (self._since_s > SETTLE_SPAN_S)
+        for counts in (self._since_up, self._since_stop, self._since_s):
+            counts[done] = 0.0
 
     def _edge_total(self, passed: Floats) -> Floats:
         total: Floats = np.bincount(self._streets.first, passed, len(passed)).astype(np.float64)

@@ -30,7 +30,10 @@ BORROW_LANE_S = 2.5  # cost of taking the vehicle from the next lane, in seconds
 BORROW_UNCOUNTED_S = 5.0  # cost of taking one that the upstream loop has not counted
 BORROW_LIMIT_S = 14.0  # beyond this a count means a vehicle that the list did not know
 HELD_MOVE_S = 4.0  # a front vehicle that the stop loop denies for so long is on another lane
-HELD_DROP_S = 14.0  # ... and for so long does not exist
+HELD_DROP_S = 9.0  # ... and for so long does not exist
+FILL_AFTER_S = 3.0  # standing for so long is standing in a queue
+FILL_SPACING_M = 6.9
+SURPLUS_M = 3.5  # so much overlap with a vehicle just seen means one too many
 
 
 class Streets(NamedTuple):
@@ -63,6 +66,7 @@ class Pool(NamedTuple):
     certainty: Floats
     seen_s: Floats  # time of the newest evidence
     held_s: Floats  # seconds in contradiction to a loop or a roadside unit
+    still_s: Floats  # seconds known to stand
     doubt: Floats  # log-odds against the lane believed
     counted: Bools  # has passed the upstream loop
     probe: Longs  # pseudonym, 0 none
@@ -85,6 +89,7 @@ class Lanes(NamedTuple):
     stop_mps: Floats
     stop_idle_s: Floats  # since it was last occupied
     stop_busy_s: Floats  # occupied without a break
+    stop_held: Longs  # serial of the vehicle on the stop loop, 0 none
     up_live: Bools
     up_count: Ints
     up_share: Floats
@@ -160,6 +165,7 @@ def _make(streets, pool, lanes, lane, position_m, speed_mps, certainty, now_s): 
     pool.seen_s[v] = now_s
     pool.held_s[v] = 0.0
     pool.doubt[v] = 0.0
+    pool.still_s[v] = 0.0
     pool.counted[v] = streets.up_m[lane] < 0 or position_m > streets.up_m[lane]
     pool.probe[v] = 0
     pool.probe_s[v] = -math.inf
@@ -404,6 +410,8 @@ def apply_stop_counts(streets, pool, lanes, now_s):  # type: ignore[no-untyped-d
     for lane in range(len(lanes.listed)):
         if streets.stop_m[lane] < 0:
             continue
+        if lanes.stop_count[lane] > 0:
+            lanes.stop_held[lane] = 0
         for _ in range(lanes.stop_count[lane]):
             length = streets.length_m[lane]
             v, cost = _find_front(streets, pool, lanes, lane, length, False, now_s)
@@ -466,46 +474,74 @@ def apply_occupancy(streets, pool, lanes, now_s):  # type: ignore[no-untyped-def
 
 @njit(cache=True)
 def _clear_stop_line(streets, pool, lanes, lane, now_s):  # type: ignore[no-untyped-def]
-    """Nothing covers the stop loop: whoever was thought to do so waits before it, moves over, or goes."""
+    """Nothing covers the stop loop: whoever was thought to do so waits before it, moves over, or goes.
+
+    A vehicle that was on the loop a second ago and was not counted has ended its trip there, or the loop missed it.
+    """
     start, stop = streets.offset[lane], streets.stop_m[lane]
+    first = streets.first[lane]
     if lanes.listed[lane] == 0:
+        lanes.stop_held[lane] = 0
         return
     v = lanes.order[start]
+    if lanes.stop_held[lane] == pool.serial[v]:
+        lanes.left[lane] += pool.certainty[v]
+        _take(streets, pool, lanes, v)
+        _free(pool, v)
+        lanes.stop_held[lane] = 0
+        return
+    lanes.stop_held[lane] = 0
     if pool.position_m[v] < stop - 1.0:
         return
     pool.position_m[v] = stop - 0.3
-    pool.held_s[v] += 1.0
-    fresh = now_s - max(pool.probe_s[v], pool.track_s[v]) < 3.0
-    if pool.held_s[v] <= HELD_MOVE_S or fresh:
-        return
-    first = streets.first[lane]
+    ahead = stop + 2.0
+    k = 0
+    while k < lanes.listed[lane]:
+        v = lanes.order[start + k]
+        if k > 0 and (pool.speed_mps[v] > 2.0 or ahead - pool.position_m[v] > 4.0):
+            return  # not standing behind those who are not there
+        ahead = pool.position_m[v] - pool.length_m[v]
+        pool.held_s[v] += 1.0
+        fresh = now_s - max(pool.probe_s[v], pool.track_s[v]) < 3.0
+        if fresh:
+            return
+        if pool.held_s[v] > HELD_MOVE_S and _move_over(streets, pool, lanes, v, lane, first):
+            continue
+        k += 1
+
+
+@njit(cache=True)
+def _move_over(streets, pool, lanes, v, lane, first):  # type: ignore[no-untyped-def]
+    """Take v, which is not where it was thought, off its lane: to a queue beside it, or out. False: it stays."""
     if lanes.debt[first] >= 0.7:
         lanes.debt[first] -= 1.0
         _take(streets, pool, lanes, v)
         _free(pool, v)
-        return
+        return True
     best, best_tail = -1, -math.inf
     for other in range(max(first, lane - 1), min(streets.last[lane], lane + 2)):
         if other == lane or streets.stop_m[other] < 0 or not lanes.stop_live[other]:
             continue
-        if lanes.stop_share[other] == 0.0 or lanes.listed[other] == 0:
+        if lanes.stop_share[other] <= 0.0 or lanes.listed[other] == 0:
             continue
         if streets.offset[other] + lanes.listed[other] >= streets.offset[other + 1]:
             continue
         w = lanes.order[streets.offset[other] + lanes.listed[other] - 1]
-        tail = pool.position_m[w]
-        if tail > best_tail:
-            best, best_tail = other, tail
+        if pool.position_m[w] > best_tail:
+            best, best_tail = other, pool.position_m[w]
     if best >= 0:
         _take(streets, pool, lanes, v)
         w = lanes.order[streets.offset[best] + lanes.listed[best] - 1]
-        pool.position_m[v] = min(stop - 1.0, pool.position_m[w] - pool.length_m[w] - 1.0)
+        pool.position_m[v] = min(pool.position_m[v], pool.position_m[w] - pool.length_m[w] - 1.0)
         pool.held_s[v] = 0.0
         pool.movement[v] = _draw_movement(streets, lanes, best, 0)
         _insert(streets, pool, lanes, v, best)
-    elif pool.held_s[v] > HELD_DROP_S:
+        return True
+    if pool.held_s[v] > HELD_DROP_S:
         _take(streets, pool, lanes, v)
         _free(pool, v)
+        return True
+    return False
 
 
 @njit(cache=True)
@@ -531,6 +567,7 @@ def _fill_stop_line(streets, pool, lanes, lane, now_s):  # type: ignore[no-untyp
                 return
         v = w
         pool.position_m[v] = stop + 1.0
+    lanes.stop_held[lane] = pool.serial[v]
     pool.counted[v] = True
     pool.held_s[v] = 0.0
     pool.certainty[v] = max(pool.certainty[v], 0.95)
@@ -567,6 +604,40 @@ def _fill_upstream(streets, pool, lanes, lane, now_s):  # type: ignore[no-untype
 
 
 @njit(cache=True)
+def fill_queues(streets, pool, lanes, now_s):  # type: ignore[no-untyped-def]
+    """A vehicle known to stand in a queue has no gap before it: the vehicles missing there are put in."""
+    for lane in range(len(lanes.listed)):
+        start = streets.offset[lane]
+        k = 0
+        while k < lanes.listed[lane]:
+            v = lanes.order[start + k]
+            sure = now_s - max(pool.probe_s[v], pool.track_s[v]) < 2.0 and pool.kind[v] != 1
+            on_loop = (
+                lanes.up_busy_s[lane] >= FILL_AFTER_S and abs(pool.position_m[v] - streets.up_m[lane] - 2.5) < 0.1
+            )
+            stands = (sure or on_loop) and pool.speed_mps[v] < 0.5 and pool.position_m[v] >= 0.0
+            pool.still_s[v] = pool.still_s[v] + 1.0 if stands else 0.0
+            if pool.still_s[v] < FILL_AFTER_S:
+                k += 1
+                continue
+            if k > 0:
+                w = lanes.order[start + k - 1]
+                front, still = pool.position_m[w] - pool.length_m[w], pool.speed_mps[w] < 1.5
+            else:
+                front, still = streets.length_m[lane], lanes.stop_busy_s[lane] >= FILL_AFTER_S
+            gap = front - STANDSTILL_GAP_M - pool.position_m[v]
+            missing = int(gap / FILL_SPACING_M + 0.25) if still else 0
+            room = streets.offset[lane + 1] - start - lanes.listed[lane]
+            for j in range(min(missing, room)):
+                position = pool.position_m[v] + (j + 1) * FILL_SPACING_M
+                w = _make(streets, pool, lanes, lane, position, 0.0, 0.85, now_s)
+                if w >= 0:
+                    lanes.debt[streets.first[lane]] += 0.7
+                    k += 1
+            k += 1
+
+
+@njit(cache=True)
 def tidy(streets, pool, lanes, now_s, half_life_s):  # type: ignore[no-untyped-def]
     """Keep order and spacing, let unseen certainty fade, drop what no longer is believed."""
     fade = 0.5 ** (1.0 / half_life_s)
@@ -579,7 +650,7 @@ def tidy(streets, pool, lanes, now_s, half_life_s):  # type: ignore[no-untyped-d
             v = lanes.order[start + k]
             up = streets.up_m[lane]
             watched = streets.stop_m[lane] >= 0 and lanes.stop_live[lane] and (up < 0 or lanes.up_live[lane])
-            if not (watched and pool.counted[v]) and now_s - pool.seen_s[v] > 3.0:
+            if not watched and now_s - pool.seen_s[v] > 3.0:
                 pool.certainty[v] *= fade
             gone = pool.certainty[v] < 0.15
             if up >= 0 and not pool.counted[v] and pool.held_s[v] > 8.0:
@@ -595,6 +666,22 @@ def tidy(streets, pool, lanes, now_s, half_life_s):  # type: ignore[no-untyped-d
                 _take(streets, pool, lanes, v)
                 _free(pool, v)
                 continue
+            if (
+                pool.position_m[v] > ahead + SURPLUS_M
+                and now_s - max(pool.probe_s[v], pool.track_s[v]) < 1.5
+                and k > 0
+            ):
+                # seen where the list has somebody else: one of those ahead is not there
+                w = lanes.order[start + k - 1]
+                if now_s - max(pool.probe_s[w], pool.track_s[w]) > 3.0:
+                    lanes.debt[streets.first[lane]] -= 0.7
+                    _take(streets, pool, lanes, w)
+                    _free(pool, w)
+                    k -= 1
+                    ahead = math.inf
+                    if k > 0:
+                        w = lanes.order[start + k - 1]
+                        ahead = pool.position_m[w] - pool.length_m[w] - 0.5
             if pool.position_m[v] > ahead:
                 pool.position_m[v] = ahead
             ahead = pool.position_m[v] - pool.length_m[v] - 0.5
