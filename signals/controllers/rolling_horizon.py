@@ -1,241 +1,324 @@
-"""Rolling-horizon control of one junction: every way of going on is rolled out over the vehicles in view.
+"""Rolling-horizon control of all junctions, told only arrays: vehicles on the way to stop lines, and lamps.
 
-A candidate is "hold the present stage for e more seconds, then go to stage p"; what follows in the roll-out is a base
-policy (serve most vehicles over the next window, the change paid for). The cheapest candidate in weighted vehicle
-seconds becomes the plan, and is thought over again at the next cycle. Method: rollout algorithm (Bertsekas,
-Tsitsiklis and Wu 1997) on the schedule-driven view of intersections (Xie, Smith, Lu and Barlow 2012).
+Every cycle each junction is thought over anew (`junction_choice`). What it plans to let over its stop lines becomes
+arrivals at the next junctions one cycle later, so coordination emerges without a common cycle.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from networks.graph import Bools, Floats, Network, Signal
-from signals.controllers import rolling_horizon_kernels as kernels
-from signals.lamps import GREEN, LampRecord
+from networks.graph import Bools, Floats, Ints, Network
+from networks.state import Forecast, NetworkState, VehicleTable
+from signals.controllers import junction_choice_kernels as kernels
+from signals.controllers.approaches import StopLineMap, build_stop_lines
+from signals.controllers.junction_choice import (
+    VEHICLE_SPACE_M,
+    ApproachView,
+    Choice,
+    JunctionModel,
+    Tuning,
+    build_model,
+    choose,
+    travel_time_s,
+)
+from signals.lamps import LampRecord
+from signals.plan import LampStep, Proposal, SignalPlan
+from signals.rules import rules_of
+from signals.transitions import is_stage, settle
 
-Int64s = NDArray[np.int64]
-
-HOLDS_S = (0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 11.0, 15.0, 20.0)
+VALIDITY_S = 60.0
+STARVING_S = 55.0  # a link this close to its longest red is served next, whatever it costs
+WAIT_SCALE_S, WAIT_WEIGHT_MAX = 45.0, 10.0  # a vehicle's weight grows with 1 + (wait / scale)^2, up to the maximum
 
 
 @dataclass(frozen=True, slots=True)
-class Tuning:
-    """Behaviour of drivers and weights of the search; one set for all cities.
+class ApproachRows:
+    """Vehicles on the way to stop lines, all junctions together, in any order."""
 
-    headway and start-up lost time are those of SUMO's default driver (saturation flow 1 850 veh/h a lane) and agree
-    with HCM 6th ed. (1 900 pc/h/ln, 2 s); the critical gap is HCM's for permissive lefts (4.5 s).
-    """
+    signal: Ints  # (R,)
+    link: Ints  # (R,) link it will use
+    distance_m: Floats  # (R,) to the stop line
+    arrival_s: Floats  # (R,) earliest arrival after the plan's begin
+    wait_s: Floats  # (R,) how long it has stood
+    weight: Floats  # (R,) persons, or the certainty that it exists
+    stopped: Bools  # (R,)
 
-    horizon_s: int = 60
-    headway_s: float = 2.0
-    startup_s: float = 1.0
-    stop_penalty_s: float = 4.0
-    terminal_s: float = 12.0
-    window_s: float = 20.0
-    gap_s: float = 4.5
-    usable_yellow_s: float = 1.0
-    switch_s: float = 0.0
-    max_green_s: float = 60.0
-    spill_weight: float = 1.0
-    holds_s: tuple[float, ...] = HOLDS_S
 
-    def vector(self) -> Floats:
-        return np.array(
-            [
-                self.headway_s,
-                self.startup_s,
-                self.stop_penalty_s,
-                self.terminal_s,
-                self.window_s,
-                self.gap_s,
-                self.usable_yellow_s,
-                self.switch_s,
-            ]
+@dataclass(frozen=True, slots=True)
+class LaneRoom:
+    """Receiving side, per dense lane of the network."""
+
+    vehicles: Floats  # (L,) on the lane now
+    moving_frac: Floats  # (L,) share of them that is not queued
+
+
+class RollingHorizon:
+    """The adaptive controller of the live loop. See `signals.controllers.base.Controller`."""
+
+    name = "rolling horizon"
+
+    def __init__(self, network: Network, tuning: Tuning | None = None) -> None:
+        self.network = network
+        self.tuning = tuning or Tuning()
+        self.models: list[JunctionModel] = [build_model(network, i) for i in range(len(network.signals))]
+        self._stop_lines: StopLineMap = build_stop_lines(network)
+        self._relayed = _no_rows()
+        self._targets: dict[int, str] = {}  # stage that the plan in force leads to
+
+    def propose(
+        self,
+        state: NetworkState,
+        forecast: Forecast | None,
+        lamps: Sequence[LampRecord | None],
+        *,
+        valid_from_s: float,
+    ) -> Sequence[Proposal]:
+        ahead_s = max(0.0, valid_from_s - state.now_s)
+        rows = self._rows_from_state(state, lamps, ahead_s)
+        vehicles = state.lane_vehicles.value
+        queue = np.where(state.lane_queue_veh.valid, state.lane_queue_veh.value, 0.0)
+        moving = np.clip(1.0 - queue / np.maximum(vehicles, 1.0), 0.0, 1.0)
+        room = LaneRoom(np.where(state.lane_vehicles.valid, vehicles, 0.0), moving)
+        return self.plan(rows, room, lamps, valid_from_s=valid_from_s)
+
+    def plan(
+        self, rows: ApproachRows, room: LaneRoom, lamps: Sequence[LampRecord | None], *, valid_from_s: float
+    ) -> list[Proposal]:
+        """Proposals from rows whose arrival times count from `valid_from_s`."""
+        rows = _join(rows, self._expected_rows(valid_from_s))
+        order, first = self._by_lane(rows)
+        proposals: list[Proposal] = []
+        expected: list[tuple[int, Ints, Floats, Floats]] = []  # signal, link, crossing, weight
+        for index, model in enumerate(self.models):
+            record = lamps[index]
+            if record is None or not len(model.lanes):
+                continue
+            span = order[first[index] : first[index + 1]]
+            view = self._view(model, rows, span, room)
+            proposal, choice = self._propose_one(index, model, record, view, valid_from_s)
+            if proposal is not None:
+                proposals.append(proposal)
+            if choice is not None and len(span):
+                over = choice.crossing_s < self.tuning.horizon_s
+                expected.append((index, rows.link[span][over], choice.crossing_s[over], rows.weight[span][over]))
+        self._relay(expected, valid_from_s)
+        return proposals
+
+    def _propose_one(
+        self, index: int, model: JunctionModel, record: LampRecord, view: ApproachView, valid_from_s: float
+    ) -> tuple[Proposal | None, Choice | None]:
+        signal = model.signal
+        if not is_stage(record.state) or record.state not in model.stage_of:
+            target = self._targets.get(index)
+            if target is None:
+                return None, None
+            steps = (*settle(signal, record, target, valid_from_s), LampStep(target, VALIDITY_S))
+            plan = self._plan(index, model, record, steps, valid_from_s, "completing the change of stage")
+            return Proposal(plan, 0.0, 0.0, 0.0), None
+        choice = choose(model, record, view, self.tuning, self._allowed(model, record, valid_from_s))
+        if choice is None:
+            return None, None
+        here, there = model.stage_states[choice.stage], model.stage_states[choice.target]
+        if here == there:
+            steps = (LampStep(here, VALIDITY_S),)
+            reason = f"keep stage {choice.stage}"
+        else:
+            change = settle(signal, record, there, valid_from_s + choice.hold_s)
+            held = (LampStep(here, choice.hold_s),) if choice.hold_s else ()
+            steps = (*held, *change, LampStep(there, VALIDITY_S))
+            reason = f"stage {choice.stage} for {choice.hold_s:.0f} s more, then stage {choice.target}"
+        self._targets[index] = there
+        waiting, coming = int(view.stopped.sum()), len(view.stopped) - int(view.stopped.sum())
+        reason += (
+            f": {waiting} waiting, {coming} coming, {choice.served_veh:.0f} served in {self.tuning.horizon_s} s, "
+            f"expected cost {choice.cost_veh_s:.0f} veh s, next best {choice.next_best_veh_s:.0f}"
+        )
+        plan = self._plan(index, model, record, steps, valid_from_s, reason)
+        return Proposal(plan, choice.cost_veh_s, choice.next_best_veh_s, choice.served_veh), choice
+
+    def _plan(
+        self,
+        index: int,
+        model: JunctionModel,
+        record: LampRecord,
+        steps: tuple[LampStep, ...],
+        valid_from_s: float,
+        reason: str,
+    ) -> SignalPlan:
+        return SignalPlan(
+            signal=index,
+            signal_id=model.signal.id,
+            steps=steps,
+            valid_from_s=valid_from_s,
+            valid_until_s=self._latest_end_s(model, record, steps, valid_from_s),
+            source=self.name,
+            reason=reason,
+        )
+
+    def _latest_end_s(
+        self, model: JunctionModel, record: LampRecord, steps: tuple[LampStep, ...], valid_from_s: float
+    ) -> float:
+        """As long as the plan may stand: no link that some stage serves is red for longer than allowed by then."""
+        rules = rules_of(model.signal)
+        end_s = valid_from_s + VALIDITY_S
+        floor_s = valid_from_s + rules.shortest_wait_s
+        red_since = np.where(np.isfinite(record.since_s), record.since_s, record.at_s)
+        lit = np.zeros(model.signal.link_count, np.bool_)
+        for step in steps:
+            lit |= np.array([c not in "r" for c in step.state])
+        always_red = rules.served & ~lit
+        if always_red.any():
+            deadline = np.maximum(red_since[always_red] + rules.max_red_s, floor_s)
+            end_s = min(end_s, float(np.floor(deadline.min())))
+        return max(end_s, valid_from_s + 1.0)
+
+    def _allowed(self, model: JunctionModel, record: LampRecord, now_s: float) -> Bools | None:
+        """Stages that serve the link closest to its longest red, once that is close; None: any stage."""
+        rules = rules_of(model.signal)
+        red = np.array([c == "r" for c in record.state]) & rules.served & np.isfinite(record.since_s)
+        if not red.any():
+            return None
+        age_s = np.where(red, now_s - record.since_s, -np.inf)
+        worst = int(np.argmax(age_s))
+        if age_s[worst] < rules.max_red_s - STARVING_S:
+            return None
+        serving: Bools = model.stages[:, worst] != kernels.CLOSED
+        return serving if serving.any() else None
+
+    def _by_lane(self, rows: ApproachRows) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Rows in order of signal, approach lane and distance; and where each signal begins in that order."""
+        lane = self._stop_lines.link_lane[self._stop_lines.link_offset[rows.signal] + rows.link]
+        order = np.lexsort((rows.distance_m, lane, rows.signal))
+        first = np.searchsorted(rows.signal[order], np.arange(len(self.models) + 1))
+        return order.astype(np.int64), first.astype(np.int64)
+
+    def _view(
+        self, model: JunctionModel, rows: ApproachRows, span: NDArray[np.int64], room: LaneRoom
+    ) -> ApproachView:
+        link = rows.link[span].astype(np.int64)
+        lane = model.link_lane[link]
+        lane_first = np.searchsorted(lane, np.arange(len(model.lanes) + 1)).astype(np.int64)
+        step = lane * 1e7  # ascending arrivals within each lane: a running maximum that restarts per lane
+        arrival = np.maximum.accumulate(np.maximum(rows.arrival_s[span], 0.0) + step) - step
+        vehicles, moving = room.vehicles[model.outs], room.moving_frac[model.outs]
+        return ApproachView(
+            lane_first=lane_first,
+            arrival_s=arrival,
+            link=link,
+            weight=rows.weight[span] * np.minimum(WAIT_WEIGHT_MAX, 1.0 + (rows.wait_s[span] / WAIT_SCALE_S) ** 2),
+            stopped=rows.stopped[span],
+            lane_fill=np.minimum(
+                1.5,
+                room.vehicles[model.lanes]
+                * (1.0 - room.moving_frac[model.lanes])
+                * VEHICLE_SPACE_M
+                / np.maximum(model.lane_length_m, VEHICLE_SPACE_M),
+            ),
+            space_veh=np.maximum(0.0, model.out_storage_veh - vehicles),
+            refill_vps=0.1 + 0.4 * moving,
+        )
+
+    def _rows_from_state(
+        self, state: NetworkState, lamps: Sequence[LampRecord | None], ahead_s: float
+    ) -> ApproachRows:
+        table, lines = state.vehicles, self._stop_lines
+        use = (lines.signal[table.lane] >= 0) & (table.certainty > 0.05)
+        table = _pick(table, use)
+        distance = self.network.lanes.length_m[table.lane] - table.position_m + lines.ahead_m[table.lane]
+        limit = np.maximum(self.network.lanes.speed_limit_mps[lines.lane[table.lane]], 3.0)
+        signal = lines.signal[table.lane]
+        link = lines.pick_links(table, state.movement_share)
+        stopped = table.speed_mps < 1.0
+        red_s = self._red_for_s(lamps)
+        wait = np.where(stopped, red_s[lines.link_offset[signal] + link], 0.0)
+        arrival = travel_time_s(np.maximum(distance, 0.0), table.speed_mps, limit) - ahead_s
+        return ApproachRows(signal, link, distance, arrival, wait, table.certainty, stopped)
+
+    def _red_for_s(self, lamps: Sequence[LampRecord | None]) -> Floats:
+        """Per link of all signals: how long it has been red."""
+        red = np.zeros(self._stop_lines.link_offset[-1])
+        for index, record in enumerate(lamps):
+            if record is not None:
+                since = np.where(np.isfinite(record.green_until_s), record.at_s - record.green_until_s, 0.0)
+                first = self._stop_lines.link_offset[index]
+                red[first : first + len(since)] = np.clip(since, 0.0, 300.0)
+        return red
+
+    def _relay(self, expected: Sequence[tuple[int, Ints, Floats, Floats]], valid_from_s: float) -> None:
+        """Keep what each junction will let go as arrivals at the next stop line, in absolute time."""
+        if not expected:
+            self._relayed = _no_rows()
+            return
+        lines = self._stop_lines
+        signal = np.concatenate([np.full(len(link), s, np.int32) for s, link, _, _ in expected])
+        link = np.concatenate([link for _, link, _, _ in expected])
+        crossing = np.concatenate([c for _, _, c, _ in expected])
+        weight = np.concatenate([w for _, _, _, w in expected])
+        out = lines.link_out[lines.link_offset[signal] + link]
+        out = np.where(out >= 0, out, 0)
+        onward = lines.signal[out] >= 0
+        out, crossing, weight = out[onward], crossing[onward], weight[onward]
+        distance = self.network.lanes.length_m[out] + lines.ahead_m[out]
+        limit = np.maximum(self.network.lanes.speed_limit_mps[out], 3.0)
+        drive_s = lines.link_inside_s[lines.link_offset[signal] + link][onward] + distance / limit
+        picks = lines.pick_by_share(lines.lane[out], np.arange(len(out)))
+        self._relayed = ApproachRows(
+            signal=lines.signal[out],
+            link=picks,
+            distance_m=distance + crossing * 10.0,
+            arrival_s=valid_from_s + crossing + drive_s,
+            wait_s=crossing + valid_from_s,  # when it crosses the first stop line; before that it is not counted here
+            weight=weight,
+            stopped=np.zeros(len(out), np.bool_),
+        )
+
+    def _expected_rows(self, valid_from_s: float) -> ApproachRows:
+        """Relayed arrivals of vehicles that have not crossed their first stop line yet, relative to the plan."""
+        kept = self._relayed
+        use = (kept.wait_s >= valid_from_s) & (kept.arrival_s < valid_from_s + self.tuning.horizon_s)
+        return ApproachRows(
+            kept.signal[use],
+            kept.link[use],
+            kept.distance_m[use],
+            kept.arrival_s[use] - valid_from_s,
+            np.zeros(int(use.sum())),
+            kept.weight[use],
+            kept.stopped[use],
         )
 
 
-@dataclass(frozen=True)
-class JunctionModel:
-    """The unchanging side of one signal, numbered within the junction."""
-
-    signal: Signal
-    lanes: NDArray[np.int32]  # (L,) dense lane indices of the approach lanes
-    outs: NDArray[np.int32]  # (O,) dense lane indices of the receiving lanes
-    link_lane: Int64s  # (K,)
-    link_out: Int64s  # (K,)
-    stages: NDArray[np.uint8]  # (S, K)
-    stage_states: tuple[str, ...]
-    gives_way: Bools  # (K, K)
-    lane_length_m: Floats  # (L,)
-    out_storage_veh: Floats  # (O,)
-    stage_of: dict[str, int] = field(repr=False)
+def _no_rows() -> ApproachRows:
+    ints, floats = np.zeros(0, np.int32), np.zeros(0)
+    return ApproachRows(ints, ints, floats, floats, floats, floats, np.zeros(0, np.bool_))
 
 
-@dataclass(frozen=True, slots=True)
-class ApproachView:
-    """Vehicles on the way to one junction, by approach lane, front first. Times count from the plan's begin."""
-
-    lane_first: Int64s  # (L+1,)
-    arrival_s: Floats  # (V,) earliest at the stop line
-    link: Int64s  # (V,)
-    weight: Floats  # (V,)
-    stopped: Bools  # (V,)
-    lane_fill: Floats  # (L,) share of the lane's storage in use
-    space_veh: Floats  # (O,)
-    refill_vps: Floats  # (O,)
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """What to do: hold the present stage, then change. `target == stage`: stay."""
-
-    stage: int
-    target: int
-    hold_s: float
-    cost_veh_s: float
-    next_best_veh_s: float
-    served_veh: float
-    crossing_s: Floats  # (V,) when each vehicle of the view is expected over the stop line, inf: not within the horizon
-
-
-VEHICLE_SPACE_M = 7.5  # length and gap of a standing car
-
-
-def build_model(network: Network, signal_index: int) -> JunctionModel:
-    """Number lanes, links, stages and receiving lanes of one signal."""
-    signal = network.signals[signal_index]
-    movements = network.movements
-    link_from = [int(movements.from_lane[m[0]]) if m else -1 for m in signal.link_movements]
-    link_to = [int(movements.to_lane[m[0]]) if m else -1 for m in signal.link_movements]
-    lanes = sorted({lane for lane in link_from if lane >= 0})
-    outs = sorted({lane for lane in link_to if lane >= 0})
-    states = tuple(s.state for s in signal.stages) + protected_stages(signal)
-    stages = np.array([[_mode(c) for c in state[: signal.link_count]] for state in states], np.uint8)
-    return JunctionModel(
-        signal=signal,
-        lanes=np.array(lanes, np.int32),
-        outs=np.array(outs, np.int32),
-        link_lane=np.array([lanes.index(x) if x >= 0 else -1 for x in link_from], np.int64),
-        link_out=np.array([outs.index(x) if x >= 0 else -1 for x in link_to], np.int64),
-        stages=stages.reshape(len(states), signal.link_count),
-        stage_states=states,
-        gives_way=_gives_way(signal),
-        lane_length_m=network.lanes.length_m[lanes],
-        out_storage_veh=np.maximum(1.0, network.lanes.length_m[outs] / VEHICLE_SPACE_M),
-        stage_of={state: i for i, state in enumerate(states)},
+def _join(a: ApproachRows, b: ApproachRows) -> ApproachRows:
+    return ApproachRows(
+        np.concatenate([a.signal, b.signal]),
+        np.concatenate([a.link, b.link]),
+        np.concatenate([a.distance_m, b.distance_m]),
+        np.concatenate([a.arrival_s, b.arrival_s]),
+        np.concatenate([a.wait_s, b.wait_s]),
+        np.concatenate([a.weight, b.weight]),
+        np.concatenate([a.stopped, b.stopped]),
     )
 
 
-def protected_stages(signal: Signal) -> tuple[str, ...]:
-    """Further stages, free of any foe, for the vehicle links that no shipped stage serves without giving way.
-
-    A permissive stream that never finds its gap (the far exit blocked, opposing queues without end) can lock two
-    junctions into each other; a stage of its own frees it. Built greedily from the foe matrix: the link itself,
-    then other links that lack protection, then any link that fits. Crossings stay red: they have stages of their own.
-    """
-    count = signal.link_count
-    vehicle = [k for k in range(count) if signal.link_movements[k]]
-    covered = {k for stage in signal.stages for k in vehicle if _protected(signal, stage.state, k)}
-    made: list[str] = []
-    lacking = [k for k in vehicle if k not in covered]
-    while lacking:
-        members = [lacking[0]]
-        for k in [*lacking[1:], *vehicle]:
-            if k not in members and not signal.foes[k, members].any() and not signal.conflicts[k, members].any():
-                members.append(k)
-        made.append("".join("G" if k in members else "r" for k in range(count)))
-        lacking = [k for k in lacking if k not in members]
-    return tuple(dict.fromkeys(made))
-
-
-def _protected(signal: Signal, state: str, link: int) -> bool:
-    others = [k for k, lamp in enumerate(state[: signal.link_count]) if lamp in "Gg" and k != link]
-    return state[link] == "G" and not signal.foes[link, others].any()
-
-
-def _mode(lamp: str) -> int:
-    if lamp == "G":
-        return kernels.PROTECTED
-    return kernels.PERMISSIVE if lamp in "gsoO" else kernels.CLOSED
-
-
-def _gives_way(signal: Signal) -> Bools:
-    """[i, j]: some shipped phase shows i as `g` while its foe j is open as `G`."""
-    answer = np.zeros((signal.link_count, signal.link_count), np.bool_)
-    for programme in signal.programmes:
-        for phase in programme.phases:
-            for i, lamp in enumerate(phase.state[: signal.link_count]):
-                if lamp == "g":
-                    answer[i] |= signal.foes[i] & np.array([c == "G" for c in phase.state[: signal.link_count]])
-    return answer
-
-
-def choose(model: JunctionModel, record: LampRecord, view: ApproachView, tuning: Tuning) -> Choice | None:
-    """The best way on from `record`; None when the lamps do not show one of the junction's stages."""
-    stage = model.stage_of.get(record.state)
-    if stage is None:
-        return None
-    signal = model.signal
-    count = len(model.stage_states)
-    targets = np.repeat(np.arange(count), len(tuning.holds_s))
-    holds = np.tile(np.array(tuning.holds_s), count)
-    kept = (targets != stage) | (holds == tuning.holds_s[-1])
-    targets, holds = targets[kept], holds[kept]
-    green = np.array([c in GREEN for c in record.state])
-    link_from = np.where(green, np.maximum(record.green_from_s - record.at_s, -1e6), -1e6)
-    link_until = np.where(green, kernels.NEVER, np.maximum(record.green_until_s - record.at_s, -1e6))
-    age_s = -float(link_from[green].max()) if green.any() else 1e6
-    cost, served = np.empty(len(holds)), np.empty(len(holds))
-    crossing = np.empty(len(view.arrival_s))
-
-    def roll(hold_options: Floats, target_options: Int64s) -> None:
-        kernels.score_candidates(
-            hold_options,
-            target_options,
-            stage,
-            min(age_s, 1e6),
-            model.stages,
-            link_from,
-            link_until,
-            signal.intergreen_s,
-            signal.yellow_s,
-            signal.min_green_s,
-            tuning.max_green_s,
-            model.link_lane,
-            model.link_out,
-            model.gives_way,
-            view.lane_first,
-            view.arrival_s,
-            view.link,
-            view.weight,
-            view.stopped,
-            1.0 + tuning.spill_weight * view.lane_fill**2,
-            view.space_veh,
-            view.refill_vps,
-            tuning.vector(),
-            tuning.horizon_s,
-            cost,
-            served,
-            crossing,
-        )
-
-    roll(holds, targets.astype(np.int64))
-    best = int(np.argmin(cost))
-    others = cost[targets != targets[best]]
-    best_cost, best_served = float(cost[best]), float(served[best])
-    next_best = float(others.min()) if len(others) else best_cost
-    roll(holds[best : best + 1], targets[best : best + 1].astype(np.int64))
-    return Choice(stage, int(targets[best]), float(holds[best]), best_cost, next_best, best_served, crossing)
-
-
-def travel_time_s(distance_m: Floats, speed_mps: Floats, limit_mps: Floats, accel_mps2: float = 2.0) -> Floats:
-    """Earliest arrival of vehicles `distance_m` away that accelerate to the limit."""
-    speed = np.minimum(speed_mps, limit_mps)
-    ramp_m = (limit_mps**2 - speed**2) / (2 * accel_mps2)
-    on_ramp = (np.sqrt(speed**2 + 2 * accel_mps2 * np.maximum(distance_m, 0.0)) - speed) / accel_mps2
-    cruise = (limit_mps - speed) / accel_mps2 + (distance_m - ramp_m) / np.maximum(limit_mps, 0.1)
-    return np.where(distance_m < ramp_m, on_ramp, cruise)
+def _pick(table: VehicleTable, use: Bools) -> VehicleTable:
+    return VehicleTable(
+        table.id[use],
+        table.lane[use],
+        table.position_m[use],
+        table.speed_mps[use],
+        table.kind[use],
+        table.movement[use],
+        table.equipped[use],
+        table.destination_edge[use],
+        table.certainty[use],
+        table.age_s[use],
+    )

@@ -1,13 +1,14 @@
 """Roll-outs of one junction: vehicle-level point queues behind each stop line, second by second.
 
 All times are seconds from the moment the plan takes over. Lanes, links, stages and receiving lanes are numbered
-within the junction. See `rolling_horizon` for what the numbers mean and where they come from.
+within the junction. See `junction_choice` for what the numbers mean and where they come from.
 """
 
 from __future__ import annotations
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 CLOSED, PROTECTED, PERMISSIVE = 0, 1, 2
 NEVER = 1e9
@@ -15,35 +16,35 @@ NEVER = 1e9
 
 @njit(cache=True)
 def score_candidates(
-    holds_s,
-    targets,
-    stage,
-    stage_age_s,
-    stages,
-    link_from_s,
-    link_until_s,
-    intergreen_s,
-    yellow_s,
-    min_green_s,
-    max_green_s,
-    link_lane,
-    link_out,
-    gives_way,
-    lane_first,
-    arrival_s,
-    vehicle_link,
-    weight,
-    stopped,
-    lane_weight,
-    space_veh,
-    refill_vps,
-    parameters,
-    horizon_s,
-    cost,
-    served,
-    crossing_s,
-):
-    """Cost and vehicles served of "hold the stage for holds_s[c], then go to stage targets[c]", for every candidate c.
+    holds_s: NDArray[np.float64],
+    targets: NDArray[np.int64],
+    stage: int,
+    stage_age_s: float,
+    stages: NDArray[np.uint8],
+    link_from_s: NDArray[np.float64],
+    link_until_s: NDArray[np.float64],
+    intergreen_s: NDArray[np.float64],
+    yellow_s: float,
+    min_green_s: NDArray[np.float64],
+    max_green_s: float,
+    link_lane: NDArray[np.int64],
+    link_out: NDArray[np.int64],
+    gives_way: NDArray[np.bool_],
+    lane_first: NDArray[np.int64],
+    arrival_s: NDArray[np.float64],
+    vehicle_link: NDArray[np.int64],
+    weight: NDArray[np.float64],
+    stopped: NDArray[np.bool_],
+    lane_weight: NDArray[np.float64],
+    space_veh: NDArray[np.float64],
+    refill_vps: NDArray[np.float64],
+    parameters: NDArray[np.float64],
+    horizon_s: int,
+    cost: NDArray[np.float64],
+    served: NDArray[np.float64],
+    crossing_s: NDArray[np.float64],
+) -> None:
+    """Cost and vehicles served of "hold the stage for holds_s[c], then go to targets[c]", for every candidate c.
 
     holds_s      (C,) float64   seconds the present stage stays
     targets      (C,) int64     stage after that; equal to `stage`: only the base policy ends it
@@ -67,7 +68,8 @@ def score_candidates(
     lane_weight  (L,) float64   urgency of a lane (spill-back)
     space_veh    (O,) float64   vehicles that still fit on each receiving lane
     refill_vps   (O,) float64   rate at which it empties
-    parameters   (8,) float64   headway_s, startup_s, stop_penalty_s, terminal_s, window_s, gap_s, usable_yellow_s, switch_s
+    parameters   (8,) float64   headway_s, startup_s, stop_penalty_s, terminal_s, window_s, gap_s, usable_yellow_s,
+                                switch_s
     horizon_s    int
     cost         (C,) float64   written: weighted vehicle seconds
     served       (C,) float64   written
@@ -76,7 +78,7 @@ def score_candidates(
     Point queue with FIFO lanes (Vickrey 1969), gap acceptance by critical gap (HCM 6th ed., ch. 19).
     """
     count, links, lanes = len(holds_s), stages.shape[1], len(lane_first) - 1
-    outs, stage_count = len(space_veh), stages.shape[0]
+    outs = len(space_veh)
     headway_s, startup_s, stop_penalty_s, terminal_s = parameters[0], parameters[1], parameters[2], parameters[3]
     window_s, gap_s, usable_yellow_s, switch_s = parameters[4], parameters[5], parameters[6], parameters[7]
     head = np.empty(lanes, np.int64)
@@ -113,9 +115,9 @@ def score_candidates(
                         to, first = target, False
                 elif age_s >= 5.0:
                     to = _base_choice(
-                        current, age_s, t, stages, stage_count, links, lanes, intergreen_s, yellow_s, end_s, link_lane,
-                        lane_first, head, arrived, arrival_s, vehicle_link, headway_s, window_s, max_green_s,
-                    )
+                        current, age_s, t, stages, yellow_s, lane_first, head, arrival_s, vehicle_link, headway_s,
+                        window_s, max_green_s,
+                    )  # fmt: skip
                 if to != current:
                     # minimum green of the links that close, and intergreen before the links that open
                     change_s = t
@@ -186,10 +188,10 @@ def score_candidates(
                                 if other < 0:
                                     continue
                                 w = head[other]
-                                if w < lane_first[other + 1] and vehicle_link[w] == j:
-                                    if max(arrival_s[w], ready_s[other]) < t + gap_s:
-                                        free = False
-                                        break
+                                comes = w < lane_first[other + 1] and vehicle_link[w] == j
+                                if comes and max(arrival_s[w], ready_s[other]) < t + gap_s:
+                                    free = False
+                                    break
                             if not free:
                                 break
                         delayed = t - arrival_s[v] > 2.0
@@ -219,19 +221,29 @@ def score_candidates(
 
 @njit(cache=True)
 def _base_choice(
-    current, age_s, t, stages, stage_count, links, lanes, intergreen_s, yellow_s, end_s, link_lane,
-    lane_first, head, arrived, arrival_s, vehicle_link, headway_s, window_s, max_green_s,
-):  # fmt: skip
-    """Stage that serves most vehicles over the next `window_s`, the change paid for: the base policy of a roll-out."""
+    current: int,
+    age_s: float,
+    t: float,
+    stages: NDArray[np.uint8],
+    yellow_s: float,
+    lane_first: NDArray[np.int64],
+    head: NDArray[np.int64],
+    arrival_s: NDArray[np.float64],
+    vehicle_link: NDArray[np.int64],
+    headway_s: float,
+    window_s: float,
+    max_green_s: float,
+) -> int:
+    """Base policy: the stage that serves most vehicles over the next `window_s`, the change paid for."""
     best, best_score = current, -1.0
-    for s in range(stage_count):
+    for s in range(stages.shape[0]):
         usable_s = window_s
         if s != current:
             usable_s = window_s - yellow_s - 2.0
         elif age_s > max_green_s:
             continue
         score = 0.0
-        for lane in range(lanes):
+        for lane in range(len(head)):
             v = head[lane]
             if v >= lane_first[lane + 1]:
                 continue

@@ -1,0 +1,121 @@
+"""citytwin's controllers as plugins of an outside referee of signal control.
+
+The referee calls `adaptive(ctx)` once and the answer before every simulated second; `ctx.ls` is libsumo. Full
+detection: every vehicle is seen. Every change of lamps is proven by `signals.safety.approve` before it is shown.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from networks.graph import Network
+from networks.readers.sumo import read_sumo
+from signals.controllers.junction_choice import Tuning, travel_time_s
+from signals.controllers.rolling_horizon import ApproachRows, LaneRoom, RollingHorizon
+from signals.lamps import LampRecord
+from signals.plan import SignalPlan
+from signals.safety import approve
+from signals.transitions import is_stage
+
+SIGHT_M = 250.0
+
+
+def adaptive(ctx: Any, **params: float) -> Callable[[float], None]:
+    """Rolling-horizon control with full detection. `params` override fields of `Tuning`."""
+    tuning = Tuning(**{k: int(v) if k == "horizon_s" else v for k, v in params.items()})  # type: ignore[arg-type]
+    network = read_sumo(Path(ctx.scenario.net))
+    controller = RollingHorizon(network, tuning)
+    street = _Street(ctx.ls, network)
+    plans: dict[int, SignalPlan] = {}
+
+    def tick(now_s: float) -> None:
+        records = street.look(now_s)
+        for proposal in controller.plan(street.rows(), street.room(), records, valid_from_s=now_s):
+            plan = proposal.plan
+            record = records[plan.signal]
+            if record is None or plan.steps[0].state == record.state or not is_stage(record.state):
+                continue
+            version = int(now_s)
+            plans[plan.signal] = approve(
+                plan, network.signals[plan.signal], record, now_s=now_s, version=version
+            ).plan
+        for index, plan in plans.items():
+            street.show(index, plan.state_at(now_s))
+
+    return tick
+
+
+class _Street:
+    """Everything a detector in every lane and vehicle would tell, read from the running simulation."""
+
+    def __init__(self, libsumo: Any, network: Network) -> None:
+        self.ls, self.network = libsumo, network
+        self.records: list[LampRecord | None] = [None] * len(network.signals)
+        self.stop_lines = RollingHorizon(network)._stop_lines
+
+    def look(self, now_s: float) -> list[LampRecord | None]:
+        for index, signal in enumerate(self.network.signals):
+            record = self.records[index]
+            if record is None:
+                state = signal.stages[0].state
+                self.ls.trafficlight.setRedYellowGreenState(signal.id, state)
+                self.records[index] = LampRecord.start(state, now_s)
+            else:
+                self.records[index] = record.then(record.state, now_s)
+        return self.records
+
+    def show(self, index: int, state: str) -> None:
+        record = self.records[index]
+        if record is not None and record.state != state:
+            self.records[index] = record.then(state, record.at_s)
+            self.ls.trafficlight.setRedYellowGreenState(self.network.signals[index].id, state)
+
+    def rows(self) -> ApproachRows:
+        vehicle, ids = self.ls.vehicle, self.network.signal_index
+        lane_of, limits, offset = (
+            self.stop_lines.link_lane,
+            self.network.lanes.speed_limit_mps,
+            self.stop_lines.link_offset,
+        )
+        columns: list[tuple[int, int, float, float, float, float]] = []
+        for name in vehicle.getIDList():
+            ahead = vehicle.getNextTLS(name)
+            if not ahead:
+                continue
+            signal_id, link, distance, _ = ahead[0]
+            index = ids.get(signal_id)
+            if index is None or distance > SIGHT_M or lane_of[offset[index] + link] < 0:
+                continue
+            limit = float(limits[lane_of[offset[index] + link]])
+            columns.append((index, link, distance, vehicle.getSpeed(name), vehicle.getWaitingTime(name), limit))
+        table = np.array(columns, np.float64).reshape(-1, 6)
+        return ApproachRows(
+            signal=table[:, 0].astype(np.int32),
+            link=table[:, 1].astype(np.int32),
+            distance_m=table[:, 2],
+            arrival_s=travel_time_s(table[:, 2], table[:, 3], np.maximum(table[:, 5], 3.0)),
+            wait_s=table[:, 4],
+            weight=np.ones(len(table)),
+            stopped=table[:, 3] < 0.5,
+        )
+
+    def room(self) -> LaneRoom:
+        lane = self.ls.lane
+        count = len(self.network.lanes.ids)
+        vehicles, moving = np.zeros(count), np.ones(count)
+        wanted = {int(o) for o in self.stop_lines.link_out if o >= 0} | {
+            int(a) for a in self.stop_lines.link_lane if a >= 0
+        }
+        for index in wanted:
+            name = self.network.lanes.ids[index]
+            vehicles[index] = lane.getLastStepVehicleNumber(name)
+            if vehicles[index]:
+                moving[index] = 1.0 - lane.getLastStepHaltingNumber(name) / vehicles[index]
+        return LaneRoom(vehicles, moving)

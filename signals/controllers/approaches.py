@@ -1,0 +1,107 @@
+"""Which stop line a vehicle on a lane is heading for, how far it is, and which link it will use there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from networks.graph import Floats, Ints, Network
+from networks.state import Estimate, VehicleTable
+
+REACH_M = 300.0  # how far upstream of a stop line lanes are followed through unsignalised nodes
+GOLDEN = 0.6180339887498949  # additive recurrence: evenly spread draws without chance
+
+
+@dataclass(frozen=True)
+class StopLineMap:
+    """Static maps over the dense lanes (L) of the network and over all links of all signals (X, see link_offset)."""
+
+    signal: Ints  # (L,) signal ahead, -1 none within reach
+    lane: Ints  # (L,) approach lane at that stop line (the lane itself where it is one), -1 none
+    ahead_m: Floats  # (L,) from the end of the lane to the stop line
+    link_offset: NDArray[np.int64]  # (S+1,)
+    link_lane: Ints  # (X,) dense approach lane, -1 for a crossing
+    link_out: Ints  # (X,) dense receiving lane, -1 for a crossing
+    link_inside_s: Floats  # (X,) driving time across the junction
+    lane_links: Ints  # (L, B) links that leave an approach lane, -1 padded
+    lane_cumulative: Floats  # (L, B) their cumulative shares
+    movement_link: Ints  # (M,)
+
+    def pick_links(self, table: VehicleTable, share: Estimate) -> Ints:
+        """Link of each vehicle: by its known movement, else by the shares of its approach lane."""
+        known = table.movement >= 0
+        movement = np.where(known, table.movement, 0)
+        at_line = self.lane[table.lane] == table.lane
+        own = self.movement_link[movement] if len(self.movement_link) else np.zeros(len(movement), np.int32)
+        guess = self.pick_by_share(self.lane[table.lane], table.id)
+        return np.where(known & at_line & (own >= 0), own, guess).astype(np.int32)
+
+    def pick_by_share(self, approach_lane: Ints, number: NDArray[np.int64]) -> Ints:
+        """A link for each vehicle from the shares of its approach lane, spread evenly by its number."""
+        draw = np.mod(np.abs(number.astype(np.float64)) * GOLDEN, 1.0)
+        column = (self.lane_cumulative[approach_lane] <= draw[:, None]).sum(axis=1)
+        column = np.minimum(column, (self.lane_links[approach_lane] >= 0).sum(axis=1) - 1)
+        links: Ints = self.lane_links[approach_lane, np.maximum(column, 0)]
+        return links
+
+
+def build_stop_lines(network: Network, shares: Floats | None = None) -> StopLineMap:
+    """Follow every lane downstream to its next stop line. `shares` (M,): of the from-lane; equal shares if None."""
+    movements, lanes = network.movements, network.lanes
+    count = len(lanes.ids)
+    signal, lane = np.full(count, -1, np.int32), np.full(count, -1, np.int32)
+    ahead = np.full(count, np.inf)
+    offset = np.cumsum([0, *(s.link_count for s in network.signals)]).astype(np.int64)
+    total = int(offset[-1])
+    link_lane, link_out = np.full(total, -1, np.int32), np.full(total, -1, np.int32)
+    inside_s = np.zeros(total)
+    for m in range(len(movements.turn)):
+        s = int(movements.signal[m])
+        if s < 0:
+            continue
+        a = int(movements.from_lane[m])
+        signal[a], lane[a], ahead[a] = s, a, 0.0
+        x = int(offset[s]) + int(movements.link[m])
+        if link_lane[x] < 0:
+            link_lane[x], link_out[x] = a, movements.to_lane[m]
+            inside_s[x] = movements.length_m[m] / max(float(movements.speed_mps[m]), 3.0)
+    frontier = [int(a) for a in np.flatnonzero(lane >= 0)]
+    while frontier:
+        here = frontier.pop(0)
+        for m in network.lane_feeders[here].astype(np.int64):
+            up = int(movements.from_lane[m])
+            if movements.signal[m] >= 0 or (signal[up] >= 0 and ahead[up] == 0.0):
+                continue
+            distance = ahead[here] + float(lanes.length_m[here]) + float(movements.length_m[m])
+            if distance < min(ahead[up], REACH_M):
+                signal[up], lane[up], ahead[up] = signal[here], lane[here], distance
+                frontier.append(up)
+    links, cumulative = _link_shares(network, lane, shares)
+    return StopLineMap(
+        signal=signal,
+        lane=lane,
+        ahead_m=np.where(np.isfinite(ahead), ahead, 0.0),
+        link_offset=offset,
+        link_lane=link_lane,
+        link_out=link_out,
+        link_inside_s=inside_s,
+        lane_links=links,
+        lane_cumulative=cumulative,
+        movement_link=movements.link,
+    )
+
+
+def _link_shares(network: Network, lane: Ints, shares: Floats | None) -> tuple[Ints, Floats]:
+    movements, count = network.movements, len(network.lanes.ids)
+    widest = max((len(network.lane_movements[a]) for a in range(count)), default=1)
+    links = np.full((count, max(widest, 1)), -1, np.int32)
+    cumulative = np.ones((count, max(widest, 1)))
+    for a in np.flatnonzero(lane == np.arange(count)):
+        rows = [int(m) for m in network.lane_movements[int(a)] if movements.signal[m] >= 0]
+        part = np.array([1.0 if shares is None else max(float(shares[m]), 1e-3) for m in rows])
+        for column, m in enumerate(rows):
+            links[a, column] = movements.link[m]
+        cumulative[a, : len(rows)] = np.cumsum(part) / part.sum()
+    return links, cumulative
