@@ -289,4 +289,4 @@ def _violation(signal: Signal, rules: SignalRules, row: Floats, from_s: float) -
     if code == kernels.INTERGREEN and rules.pedestrian[link]:
         rule = "pedestrian clearance"
     links = (link,) if other < 0 else (link, other)
-    return Violation(rule, signal.id, links, from_s + row[3], float(row[4]), float(row[5]))
+    return Violation(rule, signal.id, links, float(from_s + row[3]), float(row[4]), float(row[5]))
