@@ -43,7 +43,7 @@ class Passages:
     def adopt_running(self) -> None:
         """Take over the vehicles of a loaded snapshot."""
         for vehicle in self._sumo.vehicle.getIDList():
-            ride = self._enter(vehicle)
+            ride = self._greet(vehicle)
             if ride is not None:
                 ride.at = max(0, self._sumo.vehicle.getRouteIndex(vehicle))
 
@@ -51,15 +51,15 @@ class Passages:
         """Call after every step. Gives back the motor vehicles that departed in it."""
         fresh = []
         for vehicle in self._sumo.simulation.getDepartedIDList():
-            ride = self._enter(vehicle)
+            ride = self._greet(vehicle)
             if ride is not None:
                 self.departed[ride.route[0]] += 1
+                self.enter(vehicle, ride.route[0])
                 fresh.append(vehicle)
         for vehicle in self._sumo.simulation.getArrivedIDList():
             ride = self.rides.get(vehicle)
             if ride is not None:
-                for edge in ride.route[ride.at :]:
-                    self.leave(vehicle, edge)
+                self._advance(vehicle, ride, len(ride.route))
                 self.arrived[ride.route[-1]] += 1
                 del self.rides[vehicle]
         return fresh
@@ -70,13 +70,10 @@ class Passages:
         for vehicle, ride in self.rides.items():
             at = route_index(vehicle)
             if at > ride.at:
-                for edge in ride.route[ride.at : at]:
-                    self.leave(vehicle, edge)
-                ride.at = at
+                self._advance(vehicle, ride, at)
 
-    def leave(self, vehicle: str, edge: int) -> None:
-        """One vehicle has left one edge; a subclass may learn more from it."""
-        self.left[edge] += 1
+    def enter(self, vehicle: str, edge: int) -> None:
+        """A vehicle has come onto an edge, or departed there: for subclasses that learn from it."""
 
     def take(self) -> tuple[Floats, Floats, Floats]:
         """The counters (left, departed, arrived), each (E,), which start again from zero."""
@@ -95,7 +92,14 @@ class Passages:
             self._routes[name] = route
         return route
 
-    def _enter(self, vehicle: str) -> Ride | None:
+    def _advance(self, vehicle: str, ride: Ride, at: int) -> None:
+        for edge in ride.route[ride.at : at]:
+            self.left[edge] += 1
+        for edge in ride.route[ride.at + 1 : at + 1]:
+            self.enter(vehicle, edge)
+        ride.at = at
+
+    def _greet(self, vehicle: str) -> Ride | None:
         kind = self._sumo.vehicle.getVehicleClass(vehicle)
         route = self.route_of(vehicle)
         if kind in UNCOUNTED or not route:

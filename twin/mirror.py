@@ -11,16 +11,18 @@ import multiprocessing
 import tempfile
 import threading
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from networks.city import CityFolder
+from networks.city import CityFolder, Detector
 from networks.errors import CityTwinError
 from networks.graph import Network
+from networks.sensors import default_detectors
 from networks.state import NetworkState
 from scenarios.simulation import receive
 from twin.mirror_process import MirrorSpec, serve
-from twin.mirror_words import Change, MirrorEstimate, Observation, Snapshot, observe
+from twin.mirror_words import Change, MirrorEstimate, Observation, Snapshot, Watched, observe
 
 WAITING = 64  # observations left with a slow mirror before the oldest are dropped
 KEPT_FOR_RESTART = 240  # observations since the last snapshot
@@ -71,7 +73,7 @@ class Mirror:
 
     def assimilate(self, state: NetworkState) -> None:
         """Leave a state with the mirror, which steps to its time. Returns at once, alive or not."""
-        seen = observe(state, self._network, self._city.begin_s - self._city.epoch_s)
+        seen = observe(state, self._watched, self._city.begin_s - self._city.epoch_s)
         with self._lock:
             self._posted_s = state.now_s
             self._since_snapshot.append(seen)

@@ -1,8 +1,9 @@
 """How many of the scheduled departures really come: learned from what the first sensor on their way counts.
 
-Every scheduled vehicle belongs to the first measured edge on its route. There the measured count, less the vehicles
-that an upstream sensor has already corrected, over the scheduled count gives a factor; departures are thinned or
-copied by it with error diffusion, so that no random number decides and the count is never off by more than one.
+Every scheduled vehicle belongs to the first measured edge on its route. There the measured arrivals (what left the
+edge and what it stored), less the vehicles that an upstream sensor has already corrected, over the scheduled ones
+give a factor; departures are thinned or copied by it with error diffusion, so that no random number decides and the
+count is never off by more than one.
 """
 
 from __future__ import annotations
@@ -39,14 +40,18 @@ class DemandCorrection:
     def for_edges(count: int) -> DemandCorrection:
         return DemandCorrection(np.zeros(count), np.zeros(count), np.zeros(count), np.ones(count))
 
-    def learn(self, scheduled: Floats, passing: Floats, measured: Floats, use: Bools, span_s: float) -> None:
-        """Take in the counts (E,) of the last `span_s` seconds on the edges of `use`; the others keep their memory.
+    def learn(
+        self, scheduled_vps: Floats, passing_vps: Floats, measured_vps: Floats, use: Bools, span_s: float
+    ) -> None:
+        """Take in the rates (E,) of the last `span_s` seconds on the edges of `use`; the others keep their memory.
 
-        An edge whose flow is held back by a queue says nothing about demand: leave it out of `use`.
+        All three are averages over the same window, so that their lags cancel. An edge that is full says nothing
+        about demand: leave it out of `use`.
         """
         fade = math.exp(-span_s / MEMORY_S)
-        for memory, count in ((self.scheduled, scheduled), (self.passing, passing), (self.measured, measured)):
-            memory[use] = memory[use] * fade + count[use]
+        rates = (self.scheduled, scheduled_vps), (self.passing, passing_vps), (self.measured, measured_vps)
+        for memory, rate_vps in rates:
+            memory[use] = memory[use] * fade + rate_vps[use] * span_s
         wanted = np.maximum(0.0, self.measured - self.passing)
         total = 5 * PSEUDO_VEHICLES
         self.overall = _bounded((wanted.sum() + total) / (self.scheduled.sum() + total))

@@ -17,19 +17,20 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from networks.city import CityFolder
-from networks.graph import Bools, Floats, Network
+from networks.graph import BICYCLE, PEDESTRIAN, Bools, Floats, Network
 from scenarios.passages import Passages
 from scenarios.simulation import SNAPSHOT_OPTIONS, RunSpec, Simulation, guard
 from twin.mirror_demand import DemandCorrection
 from twin.mirror_lamps import LampFollower
-from twin.mirror_lanes import LaneCorrection, LaneTraffic, free_place, rearmost_surplus, sort_by_lane
+from twin.mirror_lanes import BODY_M, LaneCorrection, LaneTraffic, free_place, rearmost_surplus, sort_by_lane
 from twin.mirror_words import Change, MirrorEstimate, Observation, Snapshot
 
 FLOW_WINDOW_S, SPEED_WINDOW_S = 300.0, 60.0
 SNAPSHOT_EVERY_S = 60.0
 LOAD_AHEAD_S = 5  # of departures: a factor acts on what is not loaded yet
 MOST_COPIES = 3
-JAMMED = 0.5  # share of an edge's room taken, from which its flow says nothing about demand
+JAMMED = 0.8  # share of an edge's room taken, from which its arrivals say nothing about demand
+SMALLEST_ROOM_VEH = 4.0
 CORRECTABLE = frozenset({"passenger", "private", "taxi", "truck", "delivery", "evehicle", "trailer", "custom1"})
 ROUTES_KEPT = 24  # recent routes through an edge, for vehicles put on it
 
@@ -59,6 +60,21 @@ class Tally(NamedTuple):
     teleports: int = 0
 
 
+class Window(NamedTuple):
+    """What one look added to the moving averages."""
+
+    at_s: float
+    span_s: float
+    left: Floats  # (E,) vehicles
+    speed_sum: Floats  # (E,) m/s
+    samples: Floats  # (E,) vehicles behind it
+    scheduled: Floats  # (E,) vehicles that met their first sensor, in scheduled ones
+    passing: Floats  # (E,) other vehicles that came onto a measured edge
+    placed: Floats  # (E,) vehicles put there by hand less those taken away
+    mirrored: Floats  # (E,) vehicles on the edge at the look
+    stored: Floats  # (E,) as the street reports them, NaN unknown
+
+
 class _Traffic(Passages):
     """Passages that tell which vehicles meet their first sensor where."""
 
@@ -70,12 +86,8 @@ class _Traffic(Passages):
         self.weight: dict[str, float] = {}  # scheduled vehicles that a vehicle stands for until its first sensor
         self.born: dict[str, int] = {}  # edge that a vehicle was put on by hand
 
-    def leave(self, vehicle: str, edge: int) -> None:
-        super().leave(vehicle, edge)
-        self.meet(vehicle, edge)
-
-    def meet(self, vehicle: str, edge: int) -> None:
-        """Count the vehicle at the edge's sensor, as scheduled or as passing."""
+    def enter(self, vehicle: str, edge: int) -> None:
+        """Count the vehicle at the edge's sensor, as scheduled or as passing; not where it was put by hand."""
         if self.measured[edge] and self.born.get(vehicle) != edge:
             weight = self.weight.pop(vehicle, None)
             if weight is None:
@@ -121,7 +133,8 @@ class Follower:
     def __init__(self, spec: MirrorSpec, simulation: Simulation) -> None:
         self._spec, self._network, self._run = spec, spec.network, simulation
         self._sumo = simulation.sumo
-        edges = len(self._network.edges.ids)
+        edges, table = len(self._network.edges.ids), self._network.lanes
+        self._motor = (table.allowed & ~(PEDESTRIAN | BICYCLE)) != 0
         self._traffic = _Traffic(self._sumo, self._network)
         self._demand = DemandCorrection.for_edges(edges)
         self._lanes = LaneCorrection(self._network)
@@ -131,12 +144,13 @@ class Follower:
         self._routes: dict[int, deque[tuple[tuple[int, ...], str]]] = defaultdict(lambda: deque(maxlen=ROUTES_KEPT))
         self._subroutes: dict[tuple[int, ...], str] = {}
         self._placing: dict[str, int] = {}  # vehicles asked to appear on an edge in the next step
+        self._placed = np.zeros(edges)
         self._evidence_s = np.full(edges, -np.inf)
-        self._windows: deque[tuple[float, float, Floats, Floats, Floats]] = deque()
+        self._windows: deque[Window] = deque()
         self._next_snapshot_s = simulation.now_s + SNAPSHOT_EVERY_S
         self._added = 0
-        capacity = np.bincount(self._network.lanes.edge, self._network.lanes.length_m, minlength=edges) / 7.5
-        self._room = np.maximum(capacity, 1.0)
+        capacity = np.bincount(table.edge, np.where(self._motor, table.length_m, 0.0), minlength=edges) / BODY_M
+        self._room = np.maximum(capacity, SMALLEST_ROOM_VEH)
         if spec.snapshot is not None:
             self._recall(spec.snapshot)
         else:
@@ -155,9 +169,9 @@ class Follower:
         self._traffic.look()
         lanes = self._scan()
         if span_s > 0:
-            self._remember_flows(span_s, lanes)
+            self._remember(seen, span_s, lanes)
             if self._spec.correct:
-                self._learn_demand(seen, lanes, span_s)
+                self._learn_demand(seen, span_s)
                 self._correct_lanes(seen, lanes)
         estimate = self._estimate(lanes)
         return estimate, self._snapshot()
@@ -217,16 +231,26 @@ class Follower:
                 )
                 self._log("copy", copy, route[0] if route else -1)
 
-    def _learn_demand(self, seen: Observation, lanes: LaneTraffic, span_s: float) -> None:
-        edge, edges = self._network.lanes.edge, len(self._network.edges.ids)
-        mirrored = np.bincount(edge, lanes.vehicles, minlength=edges)
-        reported = np.bincount(edge, np.nan_to_num(seen.lane_vehicles), minlength=edges)
-        flowing = np.maximum(mirrored, reported) < JAMMED * self._room
-        measured = np.nan_to_num(seen.edge_flow_vps) * span_s
-        use = flowing & np.isfinite(seen.edge_flow_vps)
-        traffic = self._traffic
-        self._demand.learn(traffic.scheduled, traffic.passing, measured, use, span_s)
-        traffic.scheduled[:], traffic.passing[:] = 0.0, 0.0
+    def _learn_demand(self, seen: Observation, span_s: float) -> None:
+        """Arrivals at every measured edge over the flow window: measured, scheduled, passing.
+
+        What the street's arrivals differ by from the mirror's follows from what left and what was stored; in the
+        difference everything cancels that both count alike, such as vehicles inside junctions.
+        """
+        windows = self._windows
+        first, last = windows[0], windows[-1]
+        window_s = sum(w.span_s for w in windows)
+        zero = np.zeros(len(self._room))
+        scheduled, passing = sum((w.scheduled for w in windows), zero), sum((w.passing for w in windows), zero)
+        left, placed = sum((w.left for w in windows), zero), sum((w.placed for w in windows), zero)
+        stored = np.nan_to_num(
+            (last.stored - first.stored) - (last.mirrored - first.mirrored) + placed - first.placed
+        )
+        more_left = np.nan_to_num(seen.edge_flow_vps) * window_s - left
+        measured = np.maximum(0.0, scheduled + passing + more_left + stored)
+        fullest = np.maximum(last.mirrored, np.nan_to_num(last.stored))
+        use = (fullest < JAMMED * self._room) & np.isfinite(seen.edge_flow_vps)
+        self._demand.learn(scheduled / window_s, passing / window_s, measured / window_s, use, span_s)
 
     def _correct_lanes(self, seen: Observation, lanes: LaneTraffic) -> None:
         wanted = self._lanes.wanted(seen.lane_vehicles, seen.lane_vehicles_sd, lanes)
@@ -258,7 +282,6 @@ class Follower:
             vehicle = lanes.ids[row]
             removable[row] = False
             self._sumo.vehicle.remove(vehicle)
-            self._traffic.meet(vehicle, edge)  # it would have passed: the demand's factor must hear of it
             self._traffic.rides.pop(vehicle)
             self._traffic.forget(vehicle)
             lanes.vehicles[lane] -= 1
@@ -337,31 +360,42 @@ class Follower:
             len(self._network.lanes.ids),
         )
 
-    def _remember_flows(self, span_s: float, lanes: LaneTraffic) -> None:
-        edges = len(self._network.edges.ids)
-        edge_of = np.repeat(self._network.lanes.edge, np.diff(lanes.first))
-        speed = np.bincount(edge_of, lanes.speed_mps, minlength=edges).astype(np.float64)
-        count = np.bincount(edge_of, minlength=edges).astype(np.float64)
-        self._windows.append((self._run.now_s, span_s, self._traffic.take()[0], speed, count))
-        while self._windows[0][0] <= self._run.now_s - FLOW_WINDOW_S:
+    def _remember(self, seen: Observation, span_s: float, lanes: LaneTraffic) -> None:
+        edge, edges, traffic = self._network.lanes.edge, len(self._room), self._traffic
+        edge_of = np.repeat(edge, np.diff(lanes.first))
+        window = Window(
+            at_s=self._run.now_s,
+            span_s=span_s,
+            left=traffic.take()[0],
+            speed_sum=np.bincount(edge_of, lanes.speed_mps, minlength=edges).astype(np.float64),
+            samples=np.bincount(edge_of, minlength=edges).astype(np.float64),
+            scheduled=traffic.scheduled.copy(),
+            passing=traffic.passing.copy(),
+            placed=self._placed,
+            mirrored=np.bincount(edge, lanes.vehicles, minlength=edges).astype(np.float64),
+            stored=np.bincount(edge, np.where(self._motor, seen.lane_vehicles, 0.0), minlength=edges).astype(
+                np.float64
+            ),
+        )
+        traffic.scheduled[:], traffic.passing[:] = 0.0, 0.0
+        self._placed = np.zeros(edges)
+        self._windows.append(window)
+        while self._windows[0].at_s <= self._run.now_s - FLOW_WINDOW_S:
             self._windows.popleft()
 
     def _estimate(self, lanes: LaneTraffic) -> MirrorEstimate:
-        network, now_s = self._network, self._run.now_s
-        edges = len(network.edges.ids)
-        zero = np.zeros(edges)
-        recent = [w for w in self._windows if w[0] > now_s - SPEED_WINDOW_S]
-        span_s = sum(w[1] for w in self._windows)
-        left = sum((w[2] for w in self._windows), zero)
-        speed, samples = sum((w[3] for w in recent), zero), sum((w[4] for w in recent), zero)
-        mean_mps = np.where(samples > 0, speed / np.maximum(samples, 1.0), network.edges.speed_limit_mps)
+        network, now_s, zero = self._network, self._run.now_s, np.zeros(len(self._room))
+        recent = [w for w in self._windows if w.at_s > now_s - SPEED_WINDOW_S]
+        span_s = sum(w.span_s for w in self._windows)
+        left = sum((w.left for w in self._windows), zero)
+        speed, samples = sum((w.speed_sum for w in recent), zero), sum((w.samples for w in recent), zero)
+        mirrored = np.bincount(network.lanes.edge, lanes.vehicles, minlength=len(zero))
         return MirrorEstimate(
             now_s=now_s - self._spec.city.begin_s + self._spec.city.epoch_s,
             edge_flow_vps=left / max(span_s, 1.0),
-            edge_speed_mps=mean_mps,
+            edge_speed_mps=np.where(samples > 0, speed / np.maximum(samples, 1.0), network.edges.speed_limit_mps),
             edge_samples=samples,
-            edge_density_vpm=np.bincount(network.lanes.edge, lanes.vehicles, minlength=edges)
-            / network.edges.length_m,
+            edge_density_vpm=mirrored / network.edges.length_m,
             lane_queue_veh=lanes.queue,
             lane_vehicles=lanes.vehicles,
             demand_factor=self._demand.factor,
@@ -373,6 +407,8 @@ class Follower:
 
     def _log(self, action: str, vehicle: str, edge: int) -> None:
         self._changes.append(Change(self._run.now_s, action, vehicle, edge))
+        if action in ("insert", "remove"):
+            self._placed[edge] += 1.0 if action == "insert" else -1.0
         counter = {"insert": "inserted", "remove": "removed", "copy": "copied", "thin": "thinned"}[action]
         self._tally = self._tally._replace(**{counter: getattr(self._tally, counter) + 1})
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
-from networks.graph import Floats, Network
+from networks.city import Detector
+from networks.graph import Bools, Floats, Network
 from networks.state import Estimate, NetworkState
 
 LAMPS_FRESH_S = 10.0  # an older report leaves the signal to its shipped programme, as the street's controller does
@@ -75,9 +77,27 @@ class Snapshot(NamedTuple):
     memory: bytes
 
 
-def observe(state: NetworkState, network: Network, sim_second_of_epoch_zero: float) -> Observation:
-    """Cut out of a fused state what the mirror corrects itself by: only values with fresh evidence of their own."""
-    shift_s = sim_second_of_epoch_zero
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """Where the street has loops, so that a fused value there is evidence and not the mirror's own word come back."""
+
+    edges: Bools  # (E,)
+    lanes: Bools  # (L,)
+
+    @staticmethod
+    def by(network: Network, detectors: Sequence[Detector]) -> Watched:
+        lanes = np.zeros(len(network.lanes.ids), np.bool_)
+        lanes[[d.lane for d in detectors]] = True
+        edges = np.zeros(len(network.edges.ids), np.bool_)
+        edges[network.lanes.edge[lanes]] = True
+        return Watched(edges, lanes)
+
+
+def observe(state: NetworkState, watched: Watched, shift_s: float) -> Observation:
+    """Cut out of a fused state what the mirror corrects itself by: only fresh values of watched edges and lanes.
+
+    `shift_s` turns an epoch into a simulated second.
+    """
     lamps = tuple(
         LampOrder(view.state, view.since_s + shift_s)
         if view is not None and state.now_s - view.measured_at_s <= LAMPS_FRESH_S
@@ -87,13 +107,12 @@ def observe(state: NetworkState, network: Network, sim_second_of_epoch_zero: flo
     return Observation(
         until_s=state.now_s + shift_s,
         lamps=lamps,
-        edge_flow_vps=_fresh(state.edge_flow_vps, FLOW_EVIDENCE_FRESH_S),
-        lane_vehicles=_fresh(state.lane_vehicles, EVIDENCE_FRESH_S),
+        edge_flow_vps=_fresh(state.edge_flow_vps, watched.edges, FLOW_EVIDENCE_FRESH_S),
+        lane_vehicles=_fresh(state.lane_vehicles, watched.lanes, EVIDENCE_FRESH_S),
         lane_vehicles_sd=np.sqrt(np.maximum(0.0, state.lane_vehicles.variance)),
-        lane_queue_veh=_fresh(state.lane_queue_veh, EVIDENCE_FRESH_S),
+        lane_queue_veh=_fresh(state.lane_queue_veh, watched.lanes, EVIDENCE_FRESH_S),
     )
 
 
-def _fresh(estimate: Estimate, oldest_s: float) -> Floats:
-    known = estimate.valid & (estimate.age_s <= oldest_s)
-    return np.where(known, estimate.value, np.nan)
+def _fresh(estimate: Estimate, watched: Bools, oldest_s: float) -> Floats:
+    return np.where(watched & estimate.valid & (estimate.age_s <= oldest_s), estimate.value, np.nan)
