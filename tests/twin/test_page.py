@@ -192,8 +192,7 @@ def test_a_snapshot_needs_no_part_but_the_cycle(board: Board) -> None:
 
 def test_stopping_does_not_wait_for_open_pages(board: Board) -> None:
     server = PageServer(board)
-    socket = connect(server.start().replace("http", "ws") + "ws")
-    server.stop()
-    board.update({"cycle": 1})  # nobody listens any more
-    assert not any(t.name == "page" for t in threading.enumerate())
-    socket.close()
+    with connect(server.start().replace("http", "ws") + "ws"):
+        server.stop()
+        board.update({"cycle": 1})  # nobody listens any more
+        assert not any(t.name == "page" for t in threading.enumerate())
