@@ -32,7 +32,7 @@ RELEARN_S = 10
 SETTLE_SPAN_S = 400.0
 DRIVING_KINDS = (0, 1, 2, 5, 6)  # VEHICLE_KINDS that use motor lanes
 TENTATIVE = 4093
-UNIT_LIVE_S = 5.0
+UNIT_LIVE_S = 3.0
 MAX_RANGE_M = 150.0
 
 _OPENNESS = {"G": 3, "g": 2, "y": 1, "Y": 1, "r": 0, "R": 0, "u": 0, "s": 2, "o": 2, "O": 3}
@@ -143,7 +143,9 @@ class Fusion:
     def _loop_rows(self, second: int, batch: CountBatch, rows: Ints) -> None:
         lanes, loops = self._lanes, self._loops
         may_leave = np.zeros(len(lanes.listed), np.bool_)
-        np.logical_or.at(may_leave, self._network.movements.from_lane, lanes.open >= 2)
+        room = (lanes.up_busy_s < 3.0) & (lanes.listed < 0.7 * np.diff(self._streets.offset))
+        moves = self._network.movements
+        np.logical_or.at(may_leave, moves.from_lane, (lanes.open >= 2) & room[moves.to_lane])
         loops.step(second, batch, rows, may_leave[self._detector_lane])
         live = loops.live(float(second))
         for role_rows, on, count, share, speed, idle, busy in (

@@ -15,6 +15,7 @@ LIVE_S = 3.0  # a loop drives the vehicle lists only while its reports are so fr
 SILENT_S = 30.0
 STUCK_S = 100.0  # covered without a count for so long ...
 STUCK_GREEN_S = 35.0  # ... of which so many seconds of green
+JAM_SPACING_M = 6.5
 SHORT_INTERVAL_S = 2.0  # longer intervals give flows but no vehicle events
 
 
@@ -37,6 +38,12 @@ class LoopRecord:
         self._dry_s = np.zeros(count)  # covered all the time, no count
         self._dry_green_s = np.zeros(count)
         self._passed_elsewhere = np.zeros(count)
+        self._between = np.full(count, np.inf)  # vehicles that fit between an upstream loop and its stop line
+        stop = {d.lane: d.position_m for d in detectors if d.role == "stop"}
+        for i, d in enumerate(detectors):
+            if d.role == "upstream" and d.lane in stop:
+                self._between[i] = (stop[d.lane] - d.position_m) / JAM_SPACING_M
+        self._ends_queue = np.array([d.role == "stop" for d in detectors], dtype=np.bool_)
 
     def forget(self, seconds: int, now_second: int) -> None:
         """Nothing was heard for so many seconds up to now_second."""
@@ -45,7 +52,7 @@ class LoopRecord:
         self._heard[:, gone] = False
 
     def step(self, second: int, batch: CountBatch, rows: Ints, green: Bools) -> None:
-        """Take the reports `rows` of the batch as those of this second. green (D,): the loop's lane may discharge."""
+        """Take the reports `rows` of the batch as those of this second. green (D,): the loop's lane may discharge, with room."""
         slot = second % WINDOW_S
         self._counts[:, slot] = 0.0
         self._heard[:, slot] = False
@@ -82,9 +89,11 @@ class LoopRecord:
 
     @property
     def stuck(self) -> Bools:
-        """Covered for more than a cycle's worth of green, or while three vehicles passed, without one count."""
-        waited: Bools = (self._dry_s >= STUCK_S) & (self._dry_green_s >= STUCK_GREEN_S)
-        contradicted: Bools = (self._dry_s >= 20.0) & (self._passed_elsewhere >= 3.0)
+        """Covered without one count: at a stop line for more than a cycle's worth of green with room beyond; upstream
+        while more vehicles left the lane than can have stood ahead of the loop.
+        """
+        waited: Bools = self._ends_queue & (self._dry_s >= STUCK_S) & (self._dry_green_s >= STUCK_GREEN_S)
+        contradicted: Bools = (self._dry_s >= 20.0) & (self._passed_elsewhere >= self._between + 3.0)
         return waited | contradicted
 
     def live(self, now_s: float) -> Bools:
