@@ -1,0 +1,234 @@
+"""The roadside controller: obeys, checks, falls back, and is never unsafe whatever it hears."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from networks.messages import LampStepOrder, PlanOrder
+from networks.readers.sumo import read_sumo
+from signals.executor import SILENCE_S, Head, plan_return
+from signals.fixed import fixed_plan
+from signals.lamps import LampRecord
+from signals.plan import LampStep
+from signals.safety import find_change_violations
+from signals.transitions import settle
+from signals.watch import LampWatch
+from tests.signals.strategies_signals import make_signal, signals
+
+T0 = 1_772_000_000.0
+FOES = np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]], bool)
+SHIPPED = ["Grr", "yrr", "rrr", "rGr", "ryr", "rrr", "rrG", "rry", "rrr"]
+SECONDS = [20, 3, 2, 15, 3, 2, 10, 3, 2]
+
+
+def three_ways():
+    """Three streams that all conflict, with a whole programme of 60 s."""
+    signal = make_signal(["Grr", "rGr", "rrG"], FOES, all_red_s=2.0)
+    phase = signal.programme.phases[0]
+    phases = tuple(replace(phase, state=s, duration_s=float(d)) for s, d in zip(SHIPPED, SECONDS, strict=True))
+    return replace(signal, programmes=(replace(signal.programme, phases=phases),))
+
+
+SIGNAL = three_ways()
+FIXED = fixed_plan(SIGNAL, epoch_of_zero_s=T0)
+
+
+def order(version, valid_from_s, *steps, length_s=60.0, **changes):
+    values = {
+        "junction": "S",
+        "plan_version": version,
+        "valid_from": valid_from_s,
+        "valid_until": valid_from_s + length_s,
+        "repeats": False,
+        "steps": tuple(LampStepOrder(state=s, duration_s=d) for s, d in steps),
+    }
+    return PlanOrder(**(values | changes))
+
+
+def run(head, from_s, seconds, hear=lambda second: None):
+    shown = []
+    for second in range(seconds):
+        message = hear(second)
+        if message is not None:
+            head.receive(message, from_s + second)
+        shown.append(head.step(from_s + second))
+    return shown
+
+
+def test_unheard_of_it_shows_exactly_the_shipped_programme():
+    head = Head(SIGNAL, FIXED, T0 + 7)
+    assert run(head, T0 + 7, 150) == [FIXED.state_at(T0 + 7 + s) for s in range(150)]
+    assert head.plan_version == -1
+
+
+def test_a_shipped_programme_that_breaks_our_rules_is_shown_as_it_is():
+    signal = make_signal(["Grr", "rGr", "rrG"], FOES)  # no yellow at all
+    fixed = fixed_plan(signal, epoch_of_zero_s=T0)
+    assert run(Head(signal, fixed, T0), T0, 120) == [fixed.state_at(T0 + s) for s in range(120)]
+
+
+def test_a_plan_takes_over_at_its_moment_and_is_followed_to_the_second():
+    head = Head(SIGNAL, FIXED, T0)
+    plan = order(1, T0 + 10, ("Grr", 2), ("yrr", 3), ("rrr", 2), ("rrG", 20))
+    shown = run(head, T0, 30, lambda s: plan if s == 6 else order(2, T0 + 90, ("rrG", 9)) if s in (15, 22) else None)
+    assert shown == ["Grr"] * 12 + ["yrr"] * 3 + ["rrr"] * 2 + ["rrG"] * 13
+    assert head.plan_version == 1
+    assert head.record.state == "rrG"
+
+
+def test_a_later_order_replaces_what_has_not_begun_but_not_what_comes_before_it():
+    head = Head(SIGNAL, FIXED, T0)
+    run(head, T0, 6)
+    assert head.receive(order(1, T0 + 8, ("yrr", 3), ("rrr", 2), ("rGr", 30)), T0 + 6).accepted
+    assert head.receive(order(2, T0 + 12, ("rrr", 1), ("rrG", 30)), T0 + 6).accepted
+    assert run(head, T0 + 6, 9) == ["Grr"] * 2 + ["yrr"] * 3 + ["rrr"] * 2 + ["rrG"] * 2
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        (order(5, T0 + 10, ("Grr", 9), junction="T"), "unknown junction"),
+        (order(5, T0 + 10, ("Gr", 9)), "length"),
+        (order(5, T0 + 10), "length"),
+        (order(5, T0 + 10, ("GrX", 9)), "letters"),
+        (order(5, T0 + 10, ("Grr", 2.5)), "times"),
+        (order(5, T0 + 10.5, ("Grr", 9)), "times"),
+        (order(5, T0 + 10, ("Grr", 9), valid_until=T0 + 8), "times"),
+        (order(5, T0 + 3, ("Grr", 9)), "late"),
+        (order(3, T0 + 10, ("Grr", 9)), "stale"),
+        (order(5, T0 + 10, ("rGr", 9)), "start"),
+        (order(5, T0 + 22, ("Grr", 9)), "start"),  # by then its own programme shows yellow
+    ],
+)
+def test_orders_that_do_not_fit_are_refused_and_change_nothing(message, reason):
+    head = Head(SIGNAL, FIXED, T0)
+    run(head, T0, 6)
+    assert head.receive(order(4, T0 + 200, ("Grr", 9)), T0 + 5).accepted
+    answer = head.receive(message, T0 + 6)
+    assert (answer.accepted, answer.reason) == (False, reason)
+    assert run(head, T0 + 6, 30) == [FIXED.state_at(T0 + 6 + s) for s in range(30)]
+
+
+def test_the_same_version_again_is_a_sign_of_life():
+    head = Head(SIGNAL, FIXED, T0)
+    plan = order(1, T0 + 2, ("Grr", 5), length_s=100.0)
+    shown = run(head, T0, 80, lambda s: plan if s % 8 == 0 else None)
+    assert shown == ["Grr"] * 80
+    assert head.receive(plan, T0 + 80).accepted
+
+
+def test_silence_brings_the_own_programme_back_safely_and_in_step():
+    head, watch = Head(SIGNAL, FIXED, T0), LampWatch([SIGNAL])
+    head.receive(order(1, T0 + 2, ("Grr", 5), length_s=300.0), T0)
+    shown = run(head, T0, 200)
+    assert shown[: int(SILENCE_S)] == ["Grr"] * int(SILENCE_S)
+    assert [f.reason for f in head.falls] == ["silence"]
+    assert head.plan_version == -1
+    assert shown[80:] == [FIXED.state_at(T0 + s) for s in range(80, 200)]
+    for second, state in enumerate(shown):
+        watch.look(T0 + second, 0, state)
+    assert watch.violations == []
+
+
+def test_a_plan_that_runs_out_ends_in_the_own_programme():
+    head = Head(SIGNAL, FIXED, T0)
+    plan = order(1, T0 + 2, ("Grr", 5), length_s=30.0)
+    run(head, T0, 40, lambda s: plan if s % 5 == 0 else None)
+    assert [(f.reason, f.at_s) for f in head.falls] == [("plan ran out", T0 + 32)]
+    refused = head.receive(plan, T0 + 40)
+    assert not refused.accepted
+
+
+def test_after_silence_versions_may_count_anew():
+    head = Head(SIGNAL, FIXED, T0)
+    head.receive(order(900, T0 + 2, ("Grr", 5)), T0)
+    run(head, T0, 61)
+    assert head.mode == "own"
+    assert head.receive(order(0, T0 + 62, ("Grr", 9)), T0 + 61).accepted
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [("Grr", 2), ("rGr", 9)],  # no yellow
+        [("Grr", 2), ("yrr", 3), ("rGr", 9)],  # no all-red
+        [("Grr", 2), ("GGr", 9)],  # conflict
+        [("Grr", 2), ("yrr", 3), ("rrr", 2), ("rGr", 3), ("ryr", 3)],  # short green
+    ],
+)
+def test_the_monitor_drops_an_unsafe_plan_at_the_last_second(steps):
+    head, watch = Head(SIGNAL, FIXED, T0 - 30), LampWatch([SIGNAL])
+    run(head, T0 - 30, 30)
+    assert head.receive(order(1, T0 + 1, *steps), T0).accepted
+    for second, state in enumerate(run(head, T0, 120)):
+        watch.look(T0 + second, 0, state)
+    assert head.falls[0].reason.startswith("monitor")
+    assert watch.violations == []
+    assert head.mode == "own"
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_whatever_it_hears_the_lamps_stay_safe(data):
+    """Orders honest, late, unsafe and random, with gaps of any length, over a programme that is safe itself."""
+    head, watch = Head(SIGNAL, FIXED, T0), LampWatch([SIGNAL])
+    second = 0
+    for version in range(data.draw(st.integers(1, 12))):
+        ahead = data.draw(st.integers(-3, 12))
+        if data.draw(st.booleans()):
+            goal = data.draw(st.sampled_from([s.state for s in SIGNAL.stages]))
+            way = (*settle(SIGNAL, head.record, goal, T0 + second), LampStep(goal, 10.0))
+            steps = [(s.state, s.duration_s) for s in way]
+        else:
+            states = st.lists(st.text("Ggyr", min_size=3, max_size=3), min_size=1, max_size=5)
+            steps = [(s, data.draw(st.integers(1, 9))) for s in data.draw(states)]
+        length_s = float(data.draw(st.integers(1, 40)))
+        head.receive(order(version, T0 + second + ahead, *steps, length_s=length_s), T0 + second)
+        for _ in range(data.draw(st.integers(1, 25))):
+            watch.look(T0 + second, 0, head.step(T0 + second))
+            second += 1
+    for _ in range(150):
+        watch.look(T0 + second, 0, head.step(T0 + second))
+        second += 1
+    assert watch.violations == []
+    assert head.mode == "own"
+    assert head.lamps == FIXED.state_at(T0 + second - 1)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_the_way_home_is_safe_from_any_lamps_of_any_signal(data):
+    signal = data.draw(signals())
+    fixed = fixed_plan(signal, epoch_of_zero_s=T0)
+    states = [s.state for s in signal.stages]
+    record, now_s = LampRecord.start(data.draw(st.sampled_from(states)), T0), T0
+    cut_s = data.draw(st.integers(0, 20))
+    for step in settle(signal, record, data.draw(st.sampled_from(states)), now_s):
+        if now_s - T0 >= cut_s:
+            break
+        record, now_s = record.then(step.state, now_s), now_s + step.duration_s
+    home = plan_return(signal, fixed, record, now_s)
+    for second in range(int(home.valid_until_s - now_s)):
+        state = home.state_at(now_s + second)
+        if state != record.state:
+            assert find_change_violations(signal, record, state, now_s + second) == []
+            record = record.then(state, now_s + second)
+    assert fixed.state_at(home.valid_until_s) == home.steps[-1].state
+    assert home.valid_until_s <= now_s + fixed.cycle_s + 60.0
+
+
+def test_real_signals_come_home_from_every_stage(shared_data):
+    net = shared_data / "networks/bologna_joined"
+    network = read_sumo(net / "net.net.xml.gz", [net / "tls.add.xml"])
+    for index, signal in enumerate(network.signals):
+        fixed = fixed_plan(signal, index=index, epoch_of_zero_s=T0)
+        for at_s in range(0, int(fixed.cycle_s), 13):
+            for stage in signal.stages:
+                home = plan_return(signal, fixed, LampRecord.start(stage.state, T0), T0 + at_s)
+                assert fixed.state_at(home.valid_until_s) == home.steps[-1].state
+                assert home.valid_until_s - (T0 + at_s) <= fixed.cycle_s
