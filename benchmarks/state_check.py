@@ -133,14 +133,14 @@ class Score:
 
     def worst(self, network: Network, count: int) -> list[str]:
         """Lanes with the largest queue errors: id, length, true queue, error, vehicle bias."""
-        error = np.abs(self._queue).mean(axis=0)
+        error, bias = np.abs(self._queue).mean(axis=0), np.mean(self._vehicles, axis=0)
         rows = []
         for k in np.argsort(-error)[:count]:
             lane = self._lanes[k]
             rows.append(
                 f"{network.lanes.ids[lane]:>20s} {network.lanes.length_m[lane]:6.0f} m  "
                 f"queue {np.mean(self._true_queue, axis=0)[k]:5.1f}  error {error[k]:5.2f}  "
-                f"vehicles {np.mean(self._true_vehicles, axis=0)[k]:5.1f}  bias {np.mean(self._vehicles, axis=0)[k]:+6.2f}"
+                f"vehicles {np.mean(self._true_vehicles, axis=0)[k]:5.1f}  bias {bias[k]:+6.2f}"
             )
         return rows
 

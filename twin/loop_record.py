@@ -52,7 +52,10 @@ class LoopRecord:
         self._heard[:, gone] = False
 
     def step(self, second: int, batch: CountBatch, rows: Ints, green: Bools) -> None:
-        """Take the reports `rows` of the batch as those of this second. green (D,): the loop's lane may discharge, with room."""
+        """Take the reports `rows` of the batch as those of this second.
+
+        green (D,): the loop's lane may discharge and has room beyond.
+        """
         slot = second % WINDOW_S
         self._counts[:, slot] = 0.0
         self._heard[:, slot] = False
