@@ -34,7 +34,19 @@ __all__ = ["Change", "Mirror", "MirrorEstimate"]
 class Mirror:
     """Handle of the mirror's process. Safe to use from one thread; nothing here blocks on the simulation."""
 
-    def __init__(self, city: CityFolder, network: Network, *, seed: int = DEFAULT_SEED, correct: bool = True) -> None:
+    def __init__(
+        self,
+        city: CityFolder,
+        network: Network,
+        *,
+        detectors: Sequence[Detector] | None = None,
+        seed: int = DEFAULT_SEED,
+        correct: bool = True,
+    ) -> None:
+        """`detectors` None: those that the city's coverage implies. `correct` False: lamps are followed, no more."""
+        if detectors is None:
+            detectors = default_detectors(network, city.coverage)
+        self._watched = Watched.by(network, detectors)
         self._city, self._network, self._seed, self._correct = city, network, seed, correct
         self._folder = tempfile.TemporaryDirectory(prefix="citytwin_mirror_")
         self._lock = threading.Condition()
