@@ -1,7 +1,7 @@
 """Reading a history folder: of a living store, after a crash, or from a copy.
 
-Closed segments are Parquet; a segment still open is a DuckDB file, read where it lies or, while its writer holds it,
-from a copy. Nothing here changes the folder.
+Closed segments are read by DuckDB where they lie; of a segment still open every whole cycle is read into memory.
+Nothing here changes the folder, and a writer is not held up.
 """
 
 from __future__ import annotations
@@ -9,8 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,8 +25,9 @@ from networks.graph import Network, Signal
 from networks.state import History, TimeGrid
 from signals.lamps import LampRecord
 from signals.plan import ApprovedPlan, SignalPlan
+from twin.blocks import BlockReader
 from twin.cycle_record import TABLES, plan_from_text
-from twin.store import cut_log, list_open, list_segments, log_of, marks_of, segment_number
+from twin.store import join_cycles, list_open, list_segments, read_cycles, segment_number
 
 
 class Approve(Protocol):
@@ -90,24 +89,18 @@ class Archive:
         if not folder.is_dir():
             raise InputError(f"{folder}: no such history folder")
         self.findings: list[str] = []
-        self._copies = tempfile.TemporaryDirectory(prefix="citytwin-history-")
+        open_number, open_tables = self._read_open(folder)
+        segments = [s for s in list_segments(folder) if int(s.name) not in open_number]
         self._connection = duckdb.connect(config={"threads": 1})
-        attached = self._attach_open(folder)
-        segments = list_segments(folder)
-        packed = {int(segment.name) for segment in segments}
-        catalogues = [name for number, name in attached.items() if number not in packed]
         for name, table in TABLES.items():
+            rows = open_tables.get(name, table.schema.empty_table())
+            self._connection.register(f"open_{name}", rows)
             files = [str(s / f"{name}.parquet") for s in segments if (s / f"{name}.parquet").exists()]
-            parts = [f"select * from {catalogue}.{name}" for catalogue in catalogues]
-            if files:
-                parts.append(f"select * from read_parquet({files!r})")
-            self._connection.register(f"no_{name}", table.schema.empty_table())
-            parts.append(f"select * from no_{name}")
-            self._connection.execute(f"create view {name} as {' union all '.join(parts)}")
+            packed = f"select * from read_parquet({files!r}) union all " if files else ""
+            self._connection.execute(f"create view {name} as {packed}select * from open_{name}")
 
     def close(self) -> None:
         self._connection.close()
-        self._copies.cleanup()
 
     def __enter__(self) -> Archive:
         return self
@@ -201,7 +194,8 @@ class Archive:
             empty = np.zeros((0, 0))
             return History(TimeGrid(until_s, step_s, 0), empty, empty, empty.astype(np.bool_))
         start_s = math.floor(now_s[0] / step_s) * step_s
-        count = max(0, math.floor((until_s - start_s) / step_s))
+        end_s = min(until_s, (math.floor(now_s[-1] / step_s) + 1) * step_s)
+        count = max(0, math.floor((end_s - start_s) / step_s))
         step = np.floor((now_s - start_s) / step_s).astype(np.int64)
         whole = step < count
         (flow, flow_valid), (speed, speed_valid) = (
@@ -227,42 +221,18 @@ class Archive:
         ).to_pylist()
         return rows
 
-    def _attach_open(self, folder: Path) -> dict[int, str]:
-        """Open segments by number, attached read-only; those that vanish meanwhile have become Parquet."""
-        attached: dict[int, str] = {}
-        for database in list_open(folder):
-            number = segment_number(database)
-            name = f"open_{number}"
-            try:
-                self._attach(database, name)
-            except duckdb.Error:
-                copy = Path(self._copies.name) / database.name
-                with contextlib.suppress(FileNotFoundError):
-                    shutil.copyfile(database, copy)
-                    shutil.copyfile(log_of(database), log_of(copy))
-                    shutil.copyfile(marks_of(database), marks_of(copy))
-                if not copy.exists() or not self._attach_copy(copy, name):
-                    continue
-            attached[number] = name
-        return attached
-
-    def _attach_copy(self, copy: Path, name: str) -> bool:
-        """A copy may be cut back to the newest commit that can be read."""
-        try:
-            self._attach(copy, name)
-            return True
-        except duckdb.Error as error:
-            self.findings.append(f"{copy.name}: {error}")
-        for size in cut_log(copy):
-            with contextlib.suppress(duckdb.Error):
-                self._attach(copy, name)
-                self.findings.append(f"{copy.name}: read up to byte {size} of its log")
-                return True
-        return False
-
-    def _attach(self, database: Path, name: str) -> None:
-        quoted = str(database).replace("'", "''")
-        self._connection.execute(f"attach '{quoted}' as {name} (read_only)")
+    def _read_open(self, folder: Path) -> tuple[set[int], dict[str, pa.Table]]:
+        """Segments not packed yet: their numbers and their rows. One packed and deleted meanwhile is left out."""
+        numbers: set[int] = set()
+        cycles: list[dict[str, pa.Table]] = []
+        for blocks in list_open(folder):
+            reader = BlockReader(blocks)
+            with contextlib.suppress(FileNotFoundError):
+                cycles += read_cycles(reader)
+                numbers.add(segment_number(blocks))
+            if reader.damage:
+                self.findings.append(reader.damage)
+        return numbers, join_cycles(iter(cycles))
 
 
 def open_store(folder: Path) -> Archive:

@@ -1,56 +1,44 @@
 """Append-only history of a running city, safe against kill -9.
 
     folder/
-      open-00000003.duckdb (+ .wal)      the open segment: one transaction a cycle (.marks: log sizes at commits)
+      open-00000003.cycles               the open segment: one checksummed block a cycle
       segments/00000002/<table>.parquet  closed segments, never changed again
       lock                               held by the one writer
 
-A cycle is committed, and synced to the disk, before the next one is taken. A full segment is written as Parquet
-beside its place, synced, renamed into it, and only then is its database deleted; on opening, a database whose segment
-exists is deleted and any other is packed. So every committed cycle is there exactly once at any moment.
+A cycle is on the disk before the next one is taken. A full segment is written as Parquet (by DuckDB) beside its
+place, synced, renamed into it, and only then is its block file deleted; on opening, a block file whose segment exists
+is deleted and any other is packed. So every committed cycle is there exactly once at any moment.
 """
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
-import os
 import shutil
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import IO, NamedTuple
+from typing import IO
 
 import duckdb
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from networks.errors import CityTwinError
-from twin.cycle_record import TABLES, CycleRecord, to_tables
+from twin.blocks import BlockReader, BlockWriter, sync
+from twin.cycle_record import CycleRecord, to_tables
 
-OPEN_PREFIX = "open-"
 SEGMENTS = "segments"
 CYCLES_PER_SEGMENT = 60
-"""Five minutes at the default cycle; about 40 MB of log before it is packed into some 5 MB of Parquet."""
+"""Five minutes at the default cycle: some 50 MB of blocks for a thousand edges, packed into a few MB of Parquet."""
 
-_SETTINGS: dict[str, str | bool | int | float | list[str]] = {
-    "threads": 1,
-    "memory_limit": "1GB",
-    # A segment lives in memory and in its log until it is packed: copying it into the database file in between
-    # would stall a commit for some hundred milliseconds and win nothing.
-    "checkpoint_threshold": "16GB",
-}
+_PREFIX, _SUFFIX = "open-", ".cycles"
 
 
 class StoreError(CityTwinError):
-    """The history cannot be written: disk full, folder in use, or a database beyond repair."""
-
-
-class _Segment(NamedTuple):
-    number: int
-    database: Path
-    connection: duckdb.DuckDBPyConnection
+    """The history cannot be written: disk full, or folder in use."""
 
 
 class Store:
@@ -63,13 +51,11 @@ class Store:
         (folder / SEGMENTS).mkdir(parents=True, exist_ok=True)
         self._lock = _take_lock(folder)
         try:
-            last_segment, self._last_cycle = self._recover()
-            self._segment = _new_segment(folder, last_segment + 1)
+            self._number, self._last_cycle = self._recover()
+            self._blocks = self._open_segment()
         except BaseException:
             self._lock.close()
             raise
-        self._in_segment = 0
-        self._broken = False
         self._forecast_made_at_s: float | None = None
         self._committer = ThreadPoolExecutor(1, thread_name_prefix="store-commit")
         self._packer = ThreadPoolExecutor(1, thread_name_prefix="store-pack")
@@ -82,10 +68,10 @@ class Store:
         return self._last_cycle
 
     def append_cycle(self, record: CycleRecord) -> int:
-        """Take one cycle; its commit runs beside the caller. Returns the cycle's number.
+        """Take one cycle; it goes to the disk beside the caller. Returns the cycle's number.
 
-        Raises StoreError when the cycle before could not be committed; that cycle is lost, this one is not taken and
-        may be offered again.
+        Raises StoreError when the cycle before could not be written; that one is lost, this one is not taken and may
+        be offered again.
         """
         self.flush()
         forecast = record.forecast
@@ -99,12 +85,12 @@ class Store:
         return cycle
 
     def flush(self) -> None:
-        """Wait until every cycle taken is on the disk. Raises StoreError when the newest could not be committed."""
+        """Wait until every cycle taken is on the disk. Raises StoreError when the newest could not be written."""
         pending, self._pending = self._pending, None
         if pending is not None:
             try:
                 pending.result()
-            except (duckdb.Error, OSError, pa.ArrowException) as error:
+            except OSError as error:
                 self._forecast_made_at_s = None
                 raise StoreError(f"{self.folder}: cycle {self._last_cycle} is not in the history: {error}") from error
 
@@ -120,15 +106,16 @@ class Store:
         return forgotten
 
     def close(self) -> None:
-        """Commit what is pending and pack the open segment."""
+        """Write what is pending and pack the open segment."""
         try:
             self.flush()
             self._await_packing()
-            _pack(self.folder, self._segment)
+            self._blocks.close()
+            pack(self.folder, self._blocks.path)
         finally:
             self._committer.shutdown(wait=True)
             self._packer.shutdown(wait=True)
-            self._segment.connection.close()
+            self._blocks.close()
             self._lock.close()
 
     def __enter__(self) -> Store:
@@ -139,39 +126,29 @@ class Store:
     ) -> None:
         self.close()
 
-    def _commit(self, tables: dict[str, pa.Table]) -> None:
-        if self._broken:
-            self._segment.connection.close()
-            self._segment = self._segment._replace(connection=_connect(self._segment.database))
-            self._broken = False
-        connection = self._segment.connection
-        self._broken = True  # DuckDB closes its eyes after a failed write: reopen unless this one ends well
-        connection.begin()
-        try:
-            insert_rows(connection, tables)
-            connection.commit()
-        except BaseException:
-            with contextlib.suppress(duckdb.Error):
-                connection.rollback()
-            raise
-        self._broken = False
-        with contextlib.suppress(OSError), marks_of(self._segment.database).open("a") as marks:
-            marks.write(f"{log_of(self._segment.database).stat().st_size}\n")
+    def _commit(self, tables: Mapping[str, pa.Table]) -> None:
+        self._blocks.append(_encode(tables))
         self._in_segment += 1
         if self._in_segment >= self._cycles_per_segment:
             self._turn_page()
 
     def _turn_page(self) -> None:
-        """Go on in a new segment and pack the full one beside it."""
+        """Go on in a new segment and pack the full one beside it; where that fails, go on in the old one."""
         self._await_packing()
-        full = self._segment
+        full = self._blocks
         try:
-            self._segment = _new_segment(self.folder, full.number + 1)
-        except (duckdb.Error, OSError) as error:
+            self._number += 1
+            self._blocks = self._open_segment()
+        except OSError as error:
+            self._number -= 1
             self.findings.append(f"no new segment, going on in the old one: {error}")
             return
+        full.close()
+        self._packing = self._packer.submit(pack, self.folder, full.path)
+
+    def _open_segment(self) -> BlockWriter:
         self._in_segment = 0
-        self._packing = self._packer.submit(_pack, self.folder, full)
+        return BlockWriter(self.folder / f"{_PREFIX}{self._number:08d}{_SUFFIX}")
 
     def _await_packing(self) -> None:
         """A segment that cannot be packed stays as it is; it is readable and the next opening tries again."""
@@ -180,49 +157,28 @@ class Store:
         if error is not None:
             self.findings.append(f"a segment stays unpacked: {error}")
 
-    def _reopen(self, number: int, database: Path) -> _Segment:
-        """A segment left open. Raises duckdb.Error when not even the start of its log can be read."""
-        try:
-            return _Segment(number, database, _connect(database))
-        except duckdb.Error as error:
-            shutil.copyfile(log_of(database), self.folder / f"damaged-{log_of(database).name}")
-            for size in cut_log(database):
-                with contextlib.suppress(duckdb.Error):
-                    segment = _Segment(number, database, _connect(database))
-                    self.findings.append(f"segment {number}: its log was damaged after byte {size}: {error}")
-                    return segment
-            raise
-
     def _recover(self) -> tuple[int, int]:
-        """Finish or undo what a crash left. Returns the highest segment number and the last cycle."""
-        for left in (*self.folder.glob(".new-*"), *(self.folder / SEGMENTS).glob(".*")):
-            _remove(left)
+        """Finish or undo what a crash left. Returns the next segment's number and the last cycle."""
+        for left in (self.folder / SEGMENTS).glob(".*"):
+            shutil.rmtree(left)
         packed = {int(segment.name) for segment in list_segments(self.folder)}
         numbers = set(packed)
-        for database in list_open(self.folder):
-            number = segment_number(database)
+        for blocks in list_open(self.folder):
+            number = segment_number(blocks)
             numbers.add(number)
             if number in packed:
-                _delete_database(database)
+                blocks.unlink()
                 continue
-            try:
-                segment = self._reopen(number, database)
-                if _pack(self.folder, segment):
-                    self.findings.append(f"segment {number} was open: packed it")
-            except duckdb.Error as error:
-                aside = database.with_name(f"damaged-{database.name}")
-                if log_of(database).exists():
-                    log_of(database).rename(log_of(aside))
-                database.rename(aside)
-                self.findings.append(f"segment {number} cannot be read, left in {aside.name}: {error}")
-        return max(numbers, default=0), _newest_cycle(self.folder)
-
-
-def insert_rows(connection: duckdb.DuckDBPyConnection, tables: dict[str, pa.Table]) -> None:
-    for name, rows in tables.items():
-        connection.register("arriving", rows)
-        connection.execute(f"insert into {name} select * from arriving")
-        connection.unregister("arriving")
+            reader = BlockReader(blocks)
+            for _ in reader:
+                pass
+            if reader.damage:
+                self.findings.append(reader.damage)
+                shutil.copyfile(blocks, blocks.with_name(f"damaged-{blocks.name}"))
+            if pack(self.folder, blocks):
+                self.findings.append(f"segment {number} was open: packed it")
+        segments = list_segments(self.folder)
+        return max(numbers, default=0) + 1, int(_newest(segments[-1], "cycle")) if segments else 0
 
 
 def list_segments(folder: Path) -> list[Path]:
@@ -231,38 +187,62 @@ def list_segments(folder: Path) -> list[Path]:
 
 
 def list_open(folder: Path) -> list[Path]:
-    """Databases of segments not closed yet, oldest first."""
-    return sorted(folder.glob(f"{OPEN_PREFIX}*.duckdb"))
+    """Block files of segments not packed yet, oldest first."""
+    return sorted(folder.glob(f"{_PREFIX}*{_SUFFIX}"))
 
 
-def log_of(database: Path) -> Path:
-    """DuckDB's write-ahead log: until a segment is packed, nearly all of it is there."""
-    return database.with_name(database.name + ".wal")
+def segment_number(blocks: Path) -> int:
+    return int(blocks.name.removeprefix(_PREFIX).removesuffix(_SUFFIX))
 
 
-def marks_of(database: Path) -> Path:
-    """Sizes of the log after each commit, a line each."""
-    return database.with_name(database.name + ".marks")
+def read_cycles(reader: BlockReader) -> Iterator[dict[str, pa.Table]]:
+    """The tables of each whole cycle in a block file."""
+    for block in reader:
+        tables = msgspec.msgpack.decode(block, type=dict[str, bytes])
+        yield {name: pa.ipc.open_stream(rows).read_all() for name, rows in tables.items()}
 
 
-def cut_log(database: Path) -> Iterator[int]:
-    """Cut a log with a garbled tail back to its commits, one after the other from the newest; yields the size left.
-
-    A writer that is killed leaves at most an unfinished entry, which DuckDB passes over by itself; a power failure
-    can leave zeros or old blocks there, which it refuses.
-    """
-    log, marks = log_of(database), marks_of(database)
-    if not log.exists() or not marks.exists():
-        return
-    sizes = [int(line) for line in marks.read_text().split() if line.isdigit()]
-    for size in sorted(sizes, reverse=True):
-        if size < log.stat().st_size:
-            os.truncate(log, size)
-            yield size
+def join_cycles(cycles: Iterator[dict[str, pa.Table]]) -> dict[str, pa.Table]:
+    """The rows of several cycles, by table."""
+    parts: defaultdict[str, list[pa.Table]] = defaultdict(list)
+    for tables in cycles:
+        for name, rows in tables.items():
+            parts[name].append(rows)
+    return {name: pa.concat_tables(rows) for name, rows in parts.items()}
 
 
-def segment_number(database: Path) -> int:
-    return int(database.stem.removeprefix(OPEN_PREFIX))
+def pack(folder: Path, blocks: Path) -> bool:
+    """Turn a block file into a segment of Parquet files and delete it. False when it held no cycle."""
+    tables = join_cycles(read_cycles(BlockReader(blocks)))
+    if not tables:
+        blocks.unlink()
+        return False
+    number = segment_number(blocks)
+    draft = folder / SEGMENTS / f".part-{number:08d}"
+    draft.mkdir()
+    with duckdb.connect(config={"threads": 1}) as connection:
+        for name, rows in tables.items():
+            path = draft / f"{name}.parquet"
+            connection.register("packing", rows)
+            quoted = str(path).replace("'", "''")
+            connection.execute(f"copy packing to '{quoted}' (format parquet, compression zstd)")
+            connection.unregister("packing")
+            sync(path)
+    sync(draft)
+    draft.rename(draft.with_name(f"{number:08d}"))
+    sync(draft.parent)
+    blocks.unlink()
+    return True
+
+
+def _encode(tables: Mapping[str, pa.Table]) -> bytes:
+    encoded: dict[str, memoryview] = {}
+    for name, rows in tables.items():
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, rows.schema) as stream:
+            stream.write_table(rows)
+        encoded[name] = memoryview(sink.getvalue())
+    return msgspec.msgpack.encode(encoded)
 
 
 def _take_lock(folder: Path) -> IO[bytes]:
@@ -275,89 +255,5 @@ def _take_lock(folder: Path) -> IO[bytes]:
     return lock
 
 
-def _new_segment(folder: Path, number: int) -> _Segment:
-    """An empty segment; it takes its name only once its tables are safe on the disk."""
-    draft = folder / f".new-{number:08d}.duckdb"
-    _delete_database(draft)
-    with duckdb.connect(str(draft), config=_SETTINGS) as connection:
-        for name, table in TABLES.items():
-            connection.register("shape", table.schema.empty_table())
-            connection.execute(f"create table {name} as select * from shape")
-            connection.unregister("shape")
-    database = folder / f"{OPEN_PREFIX}{number:08d}.duckdb"
-    draft.rename(database)
-    _sync(folder)
-    return _Segment(number, database, _connect(database))
-
-
-def _connect(database: Path) -> duckdb.DuckDBPyConnection:
-    connection = duckdb.connect(str(database), config=_SETTINGS)
-    connection.execute("pragma disable_checkpoint_on_shutdown")
-    return connection
-
-
-def _pack(folder: Path, segment: _Segment) -> bool:
-    """Turn a segment into Parquet files and delete its database. False when it held no cycle."""
-    draft = folder / SEGMENTS / f".part-{segment.number:08d}"
-    _remove(draft)
-    draft.mkdir()
-    connection = segment.connection
-    (cycles,) = connection.execute("select count(*) from cycles").fetchone() or (0,)
-    if not cycles:
-        draft.rmdir()
-        _discard(segment)
-        return False
-    for name in TABLES:
-        (rows,) = connection.execute(f"select count(*) from {name}").fetchone() or (0,)
-        if rows:
-            path = draft / f"{name}.parquet"
-            connection.execute(f"copy {name} to '{_quote(path)}' (format parquet, compression zstd)")
-            _sync(path)
-    _sync(draft)
-    draft.rename(draft.with_name(f"{segment.number:08d}"))
-    _sync(draft.parent)
-    _discard(segment)
-    return True
-
-
-def _discard(segment: _Segment) -> None:
-    segment.connection.close()
-    _delete_database(segment.database)
-
-
-def _delete_database(database: Path) -> None:
-    """Only what is packed or empty goes. The log goes first, lest a new database of that name take it for its own."""
-    log_of(database).unlink(missing_ok=True)
-    marks_of(database).unlink(missing_ok=True)
-    database.unlink(missing_ok=True)
-
-
-def _newest_cycle(folder: Path) -> int:
-    """The segment with the highest number holds the newest cycle."""
-    segments = list_segments(folder)
-    if not segments:
-        return 0
-    return int(_newest(segments[-1], "cycle"))
-
-
 def _newest(segment: Path, column: str) -> float:
     return float(max(pq.read_table(segment / "cycles.parquet", columns=[column])[column].to_pylist()))
-
-
-def _quote(path: Path) -> str:
-    return str(path).replace("'", "''")
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

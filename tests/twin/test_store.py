@@ -25,7 +25,7 @@ from tests.twin import cycles
 from tests.twin import small_city as town
 from twin.archive import open_store
 from twin.cycle_record import TABLES, plan_from_text, plan_to_text
-from twin.store import Store, StoreError, list_open, list_segments, log_of
+from twin.store import Store, StoreError, list_open, list_segments
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -141,7 +141,7 @@ def test_a_cycle_that_cannot_be_written_is_named_and_the_next_ones_are_kept(
         store.append_cycle(cycles.record(1))
         store.flush()
         with monkeypatch.context() as broken:
-            broken.setattr("twin.store.insert_rows", _no_space)
+            broken.setattr(os, "fdatasync", _no_space)
             store.append_cycle(cycles.record(2))
             with pytest.raises(StoreError, match="cycle 2"):
                 store.flush()
@@ -208,19 +208,20 @@ def test_a_log_cut_anywhere_loses_only_what_was_cut(tmp_path: Path) -> None:
         for number in range(1, 6):
             store.append_cycle(cycles.record(number))
             store.flush()
-            sizes.append(log_of(list_open(origin)[0]).stat().st_size)
+            sizes.append(list_open(origin)[0].stat().st_size)
         shutil.copytree(origin, tmp_path / "copy")
     rng = random.Random(3)
     for case in range(6):
         folder = tmp_path / f"cut{case}"
         shutil.copytree(tmp_path / "copy", folder)
-        log = log_of(list_open(folder)[0])
+        log = list_open(folder)[0]
         cut = rng.randrange(sizes[1], sizes[-1])
         os.truncate(log, cut)
         if case % 2:
             log.write_bytes(log.read_bytes() + rng.randbytes(500))
         whole = sum(size <= cut for size in sizes)
         with open_store(folder) as archive:
-            assert archive.cycles() == tuple(range(1, whole + 1)), archive.findings
+            assert archive.cycles() == tuple(range(1, whole + 1))
+            assert archive.findings or cut in sizes
         with Store(folder) as store:
             assert store.last_cycle == whole
