@@ -13,13 +13,16 @@ import math
 import random
 import re
 import xml.etree.ElementTree as ET
+import zlib
+from collections import deque
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from networks.city import CityFolder
 from networks.errors import CityError
-from networks.readers.sumo import open_maybe_gzip
+from networks.readers.formats import open_maybe_gzip
 from scenarios.measures import Scheduled
 
 JITTER_S = 30.0  # a private departure moves by up to this either way
@@ -81,11 +84,12 @@ def read_schedule(routes: Iterable[Path], additional: Iterable[Path] = ()) -> di
     """Every vehicle of expanded demand files (no flows): id -> scheduled departure and kind."""
     book, schedule = _Book(), {}
     for path in (*additional, *routes):
-        for element in _elements(path, book):
-            if element.tag in _VEHICLES:
-                name = book.resolve(element.get("type", "DEFAULT_VEHTYPE"), 0.0)
-                depart_s = _seconds(element.get("depart", "0"))
-                schedule[element.attrib["id"]] = Scheduled(depart_s, kind_of_class(book.vehicle_class(name)))
+        with _naming(path):
+            for element in _elements(path, book):
+                if element.tag in _VEHICLES:
+                    name = book.resolve(element.get("type", "DEFAULT_VEHTYPE"), 0.0)
+                    depart_s = _seconds(element.get("depart", "0"))
+                    schedule[element.attrib["id"]] = Scheduled(depart_s, kind_of_class(book.vehicle_class(name)))
     return schedule
 
 
@@ -101,15 +105,16 @@ def perturb_demand(city: CityFolder, *, seed: int, spread: float, out_folder: Pa
     """
     book = _Book()
     for path in city.additional:
-        for _ in _elements(path, book):
-            pass
+        with _naming(path):
+            deque(_elements(path, book), maxlen=0)
     book.heads.clear()  # SUMO loads the additional files itself
     rows: list[tuple[float, str]] = []
     used: dict[str, str] = {}  # driver variants needed -> the type each derives from
     for path in city.routes:
-        for element in _elements(path, book):
-            for vehicle in _expand(element, seed):
-                rows += _one(vehicle, book, city, seed, spread, used)
+        with _naming(path):
+            for element in _elements(path, book):
+                for vehicle in _expand(element, seed):
+                    rows += _one(vehicle, book, city, seed, spread, used)
     rows.sort(key=lambda row: row[0])
     out = out_folder / "demand.rou.xml"
     with out.open("w", encoding="utf-8") as stream:
@@ -121,22 +126,30 @@ def perturb_demand(city: CityFolder, *, seed: int, spread: float, out_folder: Pa
     return (out,)
 
 
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Defects met while working on a file name it."""
+    try:
+        yield
+    except (ET.ParseError, EOFError, OSError, zlib.error) as defect:
+        raise CityError(f"{path}: not readable as SUMO demand: {defect}") from defect
+    except (KeyError, ValueError) as defect:
+        raise CityError(f"{path}: an element of the demand lacks or misstates {defect}") from defect
+
+
 def _elements(path: Path, book: _Book) -> Iterator[ET.Element]:
     """Vehicles, flows and persons of a file one by one; definitions go to the book."""
     depth = 0
-    try:
-        with open_maybe_gzip(path) as stream:
-            for event, element in ET.iterparse(stream, events=("start", "end")):
-                depth += 1 if event == "start" else -1
-                if event == "start" or depth != 1:
-                    continue
-                if element.tag in (*_VEHICLES, "flow", "person", "personFlow", "container", "containerFlow"):
-                    yield element
-                    element.clear()
-                else:
-                    _note(element, book)
-    except (ET.ParseError, EOFError, OSError) as defect:
-        raise CityError(f"{path}: not readable as SUMO demand: {defect}") from defect
+    with open_maybe_gzip(path) as stream:
+        for event, element in ET.iterparse(stream, events=("start", "end")):
+            depth += 1 if event == "start" else -1
+            if event == "start" or depth != 1:
+                continue
+            if element.tag in (*_VEHICLES, "flow", "person", "personFlow", "container", "containerFlow"):
+                yield element
+                element.clear()
+            else:
+                _note(element, book)
 
 
 def _note(element: ET.Element, book: _Book) -> None:

@@ -12,7 +12,7 @@ from xml.sax.saxutils import quoteattr
 
 from networks.city import CityFolder
 from networks.errors import CityError
-from networks.readers.sumo import open_maybe_gzip
+from networks.readers.formats import open_maybe_gzip
 from scenarios.demand import perturb_demand, read_schedule
 from scenarios.measures import TripSummary, read_tripinfo, summarise
 from scenarios.simulation import Simulation, run_in_process

@@ -143,7 +143,7 @@ class Street:
 
     def catch_up(self, at_s: float) -> None:
         """Run unheard and unseen until `at_s`: the outage after a restart."""
-        while self.now_s < at_s:
+        while self.now_s < min(at_s, self.end_s):
             self._second(heard=False)
         self._watcher.open_window(self.now_s)
 

@@ -68,10 +68,23 @@ def test_drivers_differ_from_their_type_but_keep_class_and_length(tiny_city: Cit
     assert all(float(t["tau"]) >= 1.0 for t in variants)
 
 
-def test_a_broken_file_is_named(tiny_city: CityFolder, tmp_path: Path) -> None:
+NAMELESS = b"<routes><vehicle depart='3'/></routes>"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        gzip.compress(b"<routes><vehicle id='a'"),
+        gzip.compress(NAMELESS)[:-12],
+        gzip.compress(NAMELESS),
+        gzip.compress(b"<routes><flow id='f' begin='0' end='9' number='many' from='a' to='b'/></routes>"),
+        gzip.compress(b"<routes><flow id='f' begin='0' end='9' from='a' to='b'/></routes>"),
+    ],
+)
+def test_a_broken_file_is_named(tiny_city: CityFolder, tmp_path: Path, content: bytes) -> None:
     broken = tmp_path / "broken.rou.xml.gz"
-    broken.write_bytes(gzip.compress(b"<routes><vehicle id='a'"))
-    with pytest.raises(CityError, match=r"broken\.rou\.xml\.gz"):
+    broken.write_bytes(content)
+    with pytest.raises(CityError, match=r"broken\.rou\.xml\.gz|flow .f. says"):
         perturb_demand(replace(tiny_city, routes=(broken,)), seed=1, spread=0.1, out_folder=tmp_path)
 
 

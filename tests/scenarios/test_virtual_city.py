@@ -208,12 +208,12 @@ def test_without_orders_lamps_are_those_of_sumo(plain: Run, tiny_city: CityFolde
 
 
 def test_without_orders_lamps_of_a_real_city_are_those_of_sumo(bologna: CityFolder) -> None:
-    result = run(bologna, StreetOptions(seed=1, duration_s=150.0, coverage=Coverage(0.0, 0.0, 0.0)))
+    result = run(bologna, StreetOptions(seed=1, duration_s=90.0, coverage=Coverage(0.0, 0.0, 0.0)))
     spec = RunSpec(bologna.network, (), (*bologna.additional, *bologna.programmes))
-    real = run_in_process(watch_lamps, spec, 149)
+    real = run_in_process(watch_lamps, spec, 89)
     shown = lamps_by_second(result, bologna)
-    assert [shown[second] for second in range(149)] == real
-    rival = run_rival(bologna, "shipped", StreetOptions(seed=1, duration_s=150.0, coverage=Coverage()))
+    assert [shown[second] for second in range(89)] == real
+    rival = run_rival(bologna, "shipped", StreetOptions(seed=1, duration_s=90.0, coverage=Coverage()))
     assert rival == replace(result.summary, sent={})
 
 
