@@ -10,7 +10,7 @@ const SILENT_WARN_S = 15, SILENT_BAD_S = 60, DECISIONS_SHOWN = 40, LATENCIES_SHO
 let words = {}, language = "en";
 let network = null, state = null, connected = false;
 let view = { scale: 1, x: 0, y: 0 };  // pixels per metre, local metres at the centre
-let latencies = [], drawQueued = false, hovered = -1, pointer = null;
+let latencies = [], drawQueued = false, hovered = -1, pointer = null, moved = false;
 
 // ---- words -----------------------------------------------------------------------------------------------------
 
@@ -42,13 +42,14 @@ async function setLanguage(name) {
 const map = byId("map");
 const pen = map.getContext("2d");
 
-function fit() {
+function fit(show = queueDraw) {
   if (!network) return;
+  moved = false;
   const [x0, y0, x1, y1] = network.bounds_m;
   view.scale = 0.94 * Math.min(map.clientWidth / Math.max(x1 - x0, 1), map.clientHeight / Math.max(y1 - y0, 1));
   view.x = (x0 + x1) / 2;
   view.y = (y0 + y1) / 2;
-  queueDraw();
+  show();
 }
 
 const toX = (x) => map.clientWidth / 2 + (x - view.x) * view.scale;
@@ -147,6 +148,7 @@ function draw() {
 }
 
 function zoom(factor, px = map.clientWidth / 2, py = map.clientHeight / 2) {
+  moved = true;
   const dx = (px - map.clientWidth / 2) / view.scale, dy = (map.clientHeight / 2 - py) / view.scale;
   view.scale = Math.max(0.01, Math.min(20, view.scale * factor));
   view.x += dx - (px - map.clientWidth / 2) / view.scale;
@@ -194,6 +196,7 @@ map.addEventListener("pointerup", () => { pointer = null; });
 map.addEventListener("pointerleave", () => { hovered = -1; byId("tip").hidden = true; queueDraw(); });
 map.addEventListener("pointermove", (event) => {
   if (pointer) {
+    moved = true;
     view.x -= (event.clientX - pointer.x) / view.scale;
     view.y += (event.clientY - pointer.y) / view.scale;
     pointer = { x: event.clientX, y: event.clientY };
@@ -211,6 +214,7 @@ map.addEventListener("keydown", (event) => {
   else if (event.key === "-") zoom(1 / 1.3);
   else if (event.key === "0") fit();
   else if (event.key.startsWith("Arrow")) {
+    moved = true;
     view.x += { ArrowLeft: -step, ArrowRight: step }[event.key] ?? 0;
     view.y += { ArrowUp: step, ArrowDown: -step }[event.key] ?? 0;
     queueDraw();
@@ -218,8 +222,8 @@ map.addEventListener("keydown", (event) => {
 });
 byId("zoom-in").addEventListener("click", () => zoom(1.4));
 byId("zoom-out").addEventListener("click", () => zoom(1 / 1.4));
-byId("zoom-fit").addEventListener("click", fit);
-new ResizeObserver(queueDraw).observe(map);
+byId("zoom-fit").addEventListener("click", () => fit());
+new ResizeObserver(() => { if (moved) draw(); else fit(draw); }).observe(map);  // before the paint: no stretched picture
 
 // ---- panel -----------------------------------------------------------------------------------------------------
 
