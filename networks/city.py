@@ -23,7 +23,7 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -118,8 +118,8 @@ def write_city(city: CityFolder, folder: Path) -> Path:
 
 
 def load_network(city: CityFolder) -> Network:
-    """The city's network with its shipped programmes as the active ones."""
-    return read_sumo(city.network, city.programmes)
+    """The city's network, under the city's name, with its shipped programmes as the active ones."""
+    return replace(read_sumo(city.network, city.programmes), name=city.name)
 
 
 def _read_described(path: Path) -> CityFolder:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import math
 import re
 import xml.etree.ElementTree as ET
@@ -10,9 +9,9 @@ import zlib
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
 
 from networks.errors import CityError
+from networks.readers.formats import open_maybe_gzip
 
 _DEMAND = {"vehicle", "trip", "flow", "person", "personFlow", "container", "containerFlow"}
 _TYPES = {"vType", "vTypeDistribution", "route", "routeDistribution"}
@@ -173,7 +172,7 @@ def _look(path: Path) -> _Content:
     """Root, direct children and departures of one XML file."""
     content: _Content | None = None
     depth = 0
-    with _open(path) as stream:
+    with open_maybe_gzip(path) as stream:
         for event, element in ET.iterparse(stream, events=("start", "end")):
             if event == "start":
                 depth += 1
@@ -244,7 +243,3 @@ def _seconds(text: str | None) -> float | None:
         return None
     scale = (1.0, 60.0, 3600.0, 86400.0)
     return sum(value * factor for value, factor in zip(reversed(parts), scale, strict=False))
-
-
-def _open(path: Path) -> IO[bytes]:
-    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")  # type: ignore[return-value]

@@ -154,7 +154,7 @@ class Signal:
     all_red_s: float  # shipped all-red, 0 where none
     min_green_s: Floats  # (K,) per link
     max_red_s: float
-    pedestrian: Bools  # (K,) link is a crossing
+    pedestrian: Bools  # (K,) link is a crossing and no vehicle movement shares its lamp
     pedestrian_clearance_s: Floats  # (K,) length / walking speed, 0 for vehicle links
 
     @property

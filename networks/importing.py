@@ -15,7 +15,7 @@ from networks.city import DEFAULT_EPOCH, CityFolder, Coverage, load_network, rea
 from networks.errors import InputError, NetworkError
 from networks.findings import Finding, by_severity, write_findings
 from networks.graph import Network
-from networks.readers.formats import detect_format, open_plain
+from networks.readers.formats import detect_format, open_maybe_gzip
 from networks.readers.opendrive import convert_opendrive
 from networks.readers.osm import convert_osm, convert_pbf
 from networks.validate import find_defects
@@ -82,7 +82,7 @@ def _convert(kind: str, source: Path, target: Path, *, walking: bool) -> tuple[F
         case "opendrive":
             return convert_opendrive(source, target)
         case _:
-            with open_plain(source) as plain, gzip.GzipFile(target, "wb", mtime=0) as packed:
+            with open_maybe_gzip(source) as plain, gzip.GzipFile(target, "wb", mtime=0) as packed:
                 shutil.copyfileobj(plain, packed)
             return ()
 

@@ -209,6 +209,9 @@ def _programme_defects(signal: Signal) -> Iterator[tuple[str, str, str]]:
     spare = [k for k, known in enumerate(used) if not known]
     if spare:
         yield "lamp_without_link", "note", f"lamps {_listed(spare)} control no movement and no crossing"
+    shared = sorted({k for c in signal.crossings for k in c.links if signal.link_movements[k]})
+    if shared:
+        yield "shared_lamp", "warning", f"lamps {_listed(shared)} show the same to walkers and to vehicles"
     dark = [k for k in range(signal.link_count) if used[k] and not any(s[k] in "GgoO" for s in states)]
     if dark:
         yield "never_green", "warning", f"links {_listed(dark)} never get green in programme {signal.programme.id}"

@@ -21,7 +21,7 @@ def detect_format(path: Path) -> str:
     Raises NetworkError naming the defect.
     """
     try:
-        with open_plain(path) as stream:
+        with open_maybe_gzip(path) as stream:
             head = stream.read(64)
         if b"OSMHeader" in head:
             return "pbf"
@@ -37,7 +37,7 @@ def detect_format(path: Path) -> str:
     return _ROOTS[root]
 
 
-def open_plain(path: Path) -> IO[bytes]:
+def open_maybe_gzip(path: Path) -> IO[bytes]:
     """Open a file for reading bytes, through gzip when its first bytes say so, whatever its name."""
     stream = path.open("rb")
     magic = stream.read(2)
@@ -64,6 +64,6 @@ def _root_of(path: Path) -> str:
 
     parser = expat.ParserCreate()
     parser.StartElementHandler, parser.EndElementHandler = begin, end
-    with open_plain(path) as stream:
+    with open_maybe_gzip(path) as stream:
         parser.ParseFile(stream)
     return roots[0]

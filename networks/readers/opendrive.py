@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from networks.errors import NetworkError
 from networks.findings import Finding
 from networks.netconvert import path_argument, run_netconvert
-from networks.readers.formats import open_plain
+from networks.readers.formats import open_maybe_gzip
 
 
 def convert_opendrive(source: Path, target: Path) -> tuple[Finding, ...]:
@@ -19,7 +19,7 @@ def convert_opendrive(source: Path, target: Path) -> tuple[Finding, ...]:
     The file's own projection is kept: its coordinates are metres already. Raises NetworkError naming the defect.
     """
     try:
-        with open_plain(source) as stream:
+        with open_maybe_gzip(source) as stream:
             tree = ET.parse(stream)
     except ET.ParseError as defect:
         raise NetworkError(f"{source}: not whole as XML: {defect}") from defect

@@ -9,11 +9,11 @@ from __future__ import annotations
 import gzip
 import hashlib
 import xml.etree.ElementTree as ET
+import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
@@ -33,6 +33,7 @@ from networks.graph import (
     Signal,
 )
 from networks.intergreen import CYCLING, STRAIGHT_ON, TRAM, TURNING, WALKING, LinkPath, intergreen_matrix
+from networks.readers.formats import open_maybe_gzip as open_maybe_gzip
 from networks.stages import recognise_stages
 
 WALKING_MPS = 1.2  # GB 51038 and RiLSA 2015 (4.2): clearance of pedestrians at 1.0-1.2 m/s
@@ -84,6 +85,10 @@ class _RawEdge:
     crossed: tuple[str, ...]
     lanes: list[_RawLane] = field(default_factory=list)
 
+    @property
+    def is_road(self) -> bool:
+        return self.function in {"", "normal", "connector"}
+
 
 @dataclass(slots=True)
 class _RawNode:
@@ -114,14 +119,16 @@ class _RawNet:
     nodes: dict[str, _RawNode] = field(default_factory=dict)
     links: list[_RawLink] = field(default_factory=list)
     lanes: dict[str, _RawLane] = field(default_factory=dict)
-    programmes: dict[str, list[Programme]] = field(default_factory=lambda: defaultdict(list))
+    programmes: dict[str, list[Programme]] = field(default_factory=lambda: defaultdict(list))  # as loaded
     projection: str = "!"
     offset: tuple[float, float] = (0.0, 0.0)
     bounds: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
 
 
 def read_sumo(path: Path, programmes: Sequence[Path] = ()) -> Network:
-    """Read a SUMO network; `programmes` are additional files whose tlLogic replace the net's own as the active ones.
+    """Read a SUMO network; `programmes` are additional files whose tlLogic come before the net's own.
+
+    As in SUMO, the programme loaded last is the active one, and comes first in `Signal.programmes`.
 
     Raises NetworkError naming the file and the element when it is not a usable SUMO network.
     """
@@ -129,24 +136,28 @@ def read_sumo(path: Path, programmes: Sequence[Path] = ()) -> Network:
         raw = _parse(path)
         for extra in programmes:
             for signal, logics in _parse(extra).programmes.items():
-                raw.programmes[signal] = logics + [
-                    old for old in raw.programmes.get(signal, []) if old.id not in {new.id for new in logics}
-                ]
-    except (ET.ParseError, EOFError, gzip.BadGzipFile, OSError) as defect:
+                raw.programmes[signal] += logics
+    except (ET.ParseError, EOFError, gzip.BadGzipFile, zlib.error, OSError) as defect:
         raise NetworkError(f"{path}: not readable as SUMO XML: {defect}") from defect
     except (KeyError, ValueError) as defect:
         raise NetworkError(f"{path}: a SUMO element lacks or misstates the attribute {defect}") from defect
-    if not any(not e.function for e in raw.edges.values()):
+    if not any(e.is_road for e in raw.edges.values()):
         raise NetworkError(f"{path}: holds no road edge; is it a .net.xml?")
+    raw.programmes = {signal: _newest_first(path, signal, loaded) for signal, loaded in raw.programmes.items()}
     return _assemble(raw, path, _fingerprint(path, *programmes))
+
+
+def _newest_first(path: Path, signal: str, loaded: Sequence[Programme]) -> list[Programme]:
+    """SUMO starts with the programme loaded last and refuses one twice; without phases a programme means "off"."""
+    names = [programme.id for programme in loaded]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise NetworkError(f"{path}: programme {twice[0]!r} of signal {signal!r} is loaded twice, which SUMO refuses")
+    return [programme for programme in reversed(loaded) if programme.phases]
 
 
 def _fingerprint(*paths: Path) -> str:
     return hashlib.sha256(b"".join(p.read_bytes() for p in paths)).hexdigest()[:16]
-
-
-def open_maybe_gzip(path: Path) -> IO[bytes]:
-    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")  # type: ignore[return-value]
 
 
 def _numbers(text: str) -> list[float]:
@@ -266,7 +277,7 @@ def _ragged(rows: Iterable[Sequence[float]]) -> Ragged:
 
 def _assemble(raw: _RawNet, path: Path, fingerprint: str) -> Network:
     raw.lanes = {lane.id: lane for e in raw.edges.values() for lane in e.lanes}
-    roads = [e for e in raw.edges.values() if not e.function and e.lanes]
+    roads = [e for e in raw.edges.values() if e.is_road and e.lanes]
     nodes = [n for n in raw.nodes.values() if n.kind != "internal"]
     node_index = {n.id: i for i, n in enumerate(nodes)}
     edge_index = {e.id: i for i, e in enumerate(roads)}
@@ -461,7 +472,7 @@ def _signal(
     clearance_s = np.zeros(count)
     for c in crossings:
         for link in c.links:
-            pedestrian[link] = True
+            pedestrian[link] = not link_movements[link]  # a lamp shared with vehicles obeys their stricter rules
             clearance_s[link] = max(clearance_s[link], c.length_m / WALKING_MPS)
     conflicts = _conflicts(foes, programmes)
     yellow_s = _yellow(programmes)

@@ -1,0 +1,203 @@
+"""The SUMO reader against sumolib, against SUMO's own rules, and against broken files."""
+
+from __future__ import annotations
+
+import gzip
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import sumolib
+
+from networks import graph
+from networks.city import load_network, read_city
+from networks.errors import NetworkError
+from networks.graph import Network
+from networks.readers.sumo import read_sumo
+
+DrawNet = Callable[..., Path]
+CITIES = [
+    "networks/bologna_joined",
+    "networks/hamburg_tavf",
+    "networks/wildau",
+    "networks/beijing_chaoyangmen",
+    "resco/ingolstadt21",
+    "resco/cologne8",
+]
+
+
+@pytest.fixture(scope="module", params=CITIES)
+def city(request: pytest.FixtureRequest, shared_data: Path) -> Network:
+    return load_network(read_city(shared_data / request.param))
+
+
+def test_conflicts_are_sound_on_real_networks(city: Network) -> None:
+    for signal in city.signals:
+        assert (signal.conflicts == signal.conflicts.T).all()
+        assert not signal.conflicts.diagonal().any()
+        assert not (signal.conflicts & ~signal.foes).any()
+        shown = [p.state for programme in signal.programmes for p in programme.phases]
+        shown += [stage.state for stage in signal.stages]
+        for state in shown:
+            lit = np.array([c in "GgyY" for c in state[: signal.link_count]])
+            assert not signal.conflicts[np.ix_(lit, lit)].any(), (signal.id, state)
+
+
+def test_stages_are_the_greens_of_the_active_programme(city: Network) -> None:
+    for signal in city.signals:
+        assert signal.stages
+        for stage in signal.stages:
+            assert set(stage.state) <= set("GgrosO")
+            assert set(stage.state) & set("Gg")
+        green_s = sum(p.duration_s for p in signal.programme.phases if not set(p.state) & set("yYuU"))
+        assert sum(stage.shipped_green_s for stage in signal.stages) <= green_s
+
+
+def test_every_movement_joins_lanes_across_its_node(city: Network) -> None:
+    moves, edges, lane_edge = city.movements, city.edges, city.lanes.edge
+    assert (edges.to_node[lane_edge[moves.from_lane]] == moves.node).all()
+    assert (edges.from_node[lane_edge[moves.to_lane]] == moves.node).all()
+    for k, signal in enumerate(city.signals):
+        for link, members in enumerate(signal.link_movements):
+            assert all(moves.signal[m] == k and moves.link[m] == link for m in members)
+            assert not (members and signal.pedestrian[link])
+
+
+@pytest.mark.parametrize("name", ["bologna_joined", "hamburg_tavf", "wildau"])
+def test_counts_and_lengths_agree_with_sumolib(shared_data: Path, name: str) -> None:
+    path = shared_data / "networks" / name / "net.net.xml.gz"
+    network, other = read_sumo(path), sumolib.net.readNet(str(path))
+    assert set(network.edges.ids) == {e.getID() for e in other.getEdges()}
+    theirs = {lane.getID(): lane for e in other.getEdges() for lane in e.getLanes()}
+    assert set(network.lanes.ids) == set(theirs)
+    for lane in range(0, len(network.lanes.ids), 7):
+        assert network.lanes.length_m[lane] == theirs[network.lanes.ids[lane]].getLength()
+        assert network.lanes.speed_limit_mps[lane] == theirs[network.lanes.ids[lane]].getSpeed()
+    ours = {
+        (network.lanes.ids[a], network.lanes.ids[b])
+        for a, b in zip(network.movements.from_lane, network.movements.to_lane, strict=True)
+    }
+    assert ours == {
+        (c.getFromLane().getID(), c.getToLane().getID())
+        for e in other.getEdges()
+        for several in e.getOutgoing().values()
+        for c in several
+    }
+
+
+def test_pedestrian_crossings_of_wildau(shared_data: Path) -> None:
+    path = shared_data / "networks" / "wildau" / "net.net.xml.gz"
+    network = read_sumo(path)
+    text = gzip.decompress(path.read_bytes()).decode()
+    crossings = [(s, c) for s in network.signals for c in s.crossings]
+    assert crossings
+    for signal, crossing in crossings:
+        lane = re.search(rf'<lane id="{re.escape(crossing.id)}_0"[^>]* length="([\d.]+)"', text)
+        assert lane is not None
+        assert crossing.length_m == float(lane.group(1))
+        assert all(signal.pedestrian[link] != bool(signal.link_movements[link]) for link in crossing.links)
+        assert all(signal.pedestrian_clearance_s[link] >= crossing.length_m / 1.2 for link in crossing.links)
+        assert len(crossing.shape) >= 4
+        for edge in crossing.edges:
+            assert network.edges.from_node[edge] in signal.nodes or network.edges.to_node[edge] in signal.nodes
+    for signal in network.signals:
+        for link in np.flatnonzero(signal.pedestrian):
+            assert signal.conflicts[link][~signal.pedestrian].any()
+
+
+def test_crossroads_with_walkers(crossroads: DrawNet) -> None:
+    walks = ["--sidewalks.guess", "--sidewalks.guess.max-speed", "30"]
+    walks += ["--crossings.guess", "--crossings.guess.speed-threshold", "30"]
+    network = read_sumo(crossroads("traffic_light", *walks))
+    (signal,) = network.signals
+    assert len(signal.crossings) == 4
+    assert signal.pedestrian.sum() == 4
+    assert {len(c.edges) for c in signal.crossings} == {2}
+    assert not set(network.edges.ids) & {c.id for c in signal.crossings}
+    sidewalk = network.lanes.allowed == graph.PEDESTRIAN
+    assert sidewalk.sum() == 8
+    assert (network.edges.lane_count == 2).all()
+
+
+def test_two_junctions_of_one_controller(draw_net: DrawNet) -> None:
+    nodes = {
+        "l": (0, 0, "traffic_light"),
+        "r": (30, 0, "traffic_light"),
+        "w": (-200, 0, "priority"),
+        "e": (230, 0, "priority"),
+        "ln": (0, 200, "priority"),
+        "rn": (30, 200, "priority"),
+    }
+    edges = {"wl": ("w", "l", 1, 13.9), "lr": ("l", "r", 1, 13.9), "re": ("r", "e", 1, 13.9)}
+    edges |= {"lnl": ("ln", "l", 1, 13.9), "rnr": ("rn", "r", 1, 13.9)}
+    network = read_sumo(draw_net(nodes, edges, "--tls.join", "--tls.join-dist", "50"))
+    (signal,) = network.signals
+    assert len(signal.nodes) == 2
+    node_of = {
+        link: int(network.movements.node[members[0]]) for link, members in enumerate(signal.link_movements) if members
+    }
+    for i, j in np.argwhere(signal.foes):
+        assert node_of[int(i)] == node_of[int(j)]
+    assert signal.foes.sum() == 4
+
+
+def copies(net: Path, *names: str) -> str:
+    logic = re.search(r"<tlLogic.*?</tlLogic>", net.read_text(), re.DOTALL)
+    assert logic is not None
+    return "".join(logic.group(0).replace('programID="0"', f'programID="{name}"') for name in names)
+
+
+def test_programme_loaded_last_is_active(crossroads: DrawNet, tmp_path: Path) -> None:
+    net, extra = crossroads("traffic_light"), tmp_path / "tls.add.xml"
+    extra.write_text(
+        f"<additional>{copies(net, 'X', 'Y')}<tlLogic id='c' programID='off' type='static'/></additional>"
+    )
+    assert [p.id for p in read_sumo(net, [extra]).signals[0].programmes] == ["Y", "X", "0"]
+    assert read_sumo(net, [extra]).fingerprint != read_sumo(net).fingerprint
+    extra.write_text(f"<additional>{copies(net, '0')}</additional>")
+    with pytest.raises(NetworkError, match="'0' of signal 'c' is loaded twice"):
+        read_sumo(net, [extra])
+
+
+def test_connector_edges_are_roads(crossroads: DrawNet) -> None:
+    net = crossroads("priority")
+    before = read_sumo(net)
+    net.write_text(net.read_text().replace('<edge id="nc" ', '<edge id="nc" function="connector" '))
+    assert read_sumo(net).edges.ids == before.edges.ids
+
+
+@pytest.mark.parametrize(
+    ("pattern", "replacement", "defect"),
+    [
+        (r"(?s)<tlLogic.*</tlLogic>", "", "'c' controls connections but has no tlLogic"),
+        (r'(state="[a-zA-Z]{3})[a-zA-Z]*"', r'\1"', "'c' has .* links but a phase with 3 lamps"),
+        (r'(?s)<junction id="n".*?</?junction[^>]*>', "", "ends at junction 'n'"),
+        (r'(<lane id="nc_0"[^>]*) length="[^"]*"', r"\1", "length"),
+        (r'speed="16.70"', 'speed="fast"', "fast"),
+        (r"(?s)<edge id.*</edge>", "", "holds no road edge"),
+        (r"</net>", "", "not readable as SUMO XML"),
+    ],
+)
+def test_defects_are_named(crossroads: DrawNet, pattern: str, replacement: str, defect: str) -> None:
+    net = crossroads("traffic_light", "--no-turnarounds")
+    text = re.sub(pattern, replacement, net.read_text())
+    assert text != net.read_text()
+    net.write_text(text)
+    with pytest.raises(NetworkError, match=defect) as caught:
+        read_sumo(net)
+    assert "a.net.xml" in str(caught.value)
+
+
+def test_damaged_gzip_is_refused(crossroads: DrawNet, tmp_path: Path) -> None:
+    packed = gzip.compress(crossroads("traffic_light").read_bytes())
+    damaged = bytearray(packed)
+    damaged[len(damaged) // 2] ^= 0xFF
+    for content in (packed[:-30], packed[: len(packed) // 2], bytes(damaged)):
+        broken = tmp_path / "broken.net.xml.gz"
+        broken.write_bytes(content)
+        with pytest.raises(NetworkError, match=r"broken\.net\.xml\.gz"):
+            read_sumo(broken)
+    with pytest.raises(NetworkError, match="gone"):
+        read_sumo(tmp_path / "gone.net.xml")
