@@ -182,9 +182,11 @@ def choose(
     record: LampRecord,
     view: ApproachView,
     tuning: Tuning,
+    *,
+    now_s: float,
     allowed: Bools | None = None,
 ) -> Choice | None:
-    """The best way on from `record`; None when the lamps do not show one of the junction's stages.
+    """The best way on from `record` at `now_s`; None when the lamps do not show one of the junction's stages.
 
     `allowed` (S,): stages that may come next; where the present one is not among them it has to end now.
     """
@@ -204,8 +206,8 @@ def choose(
         return None
     targets, holds = targets[kept], holds[kept]
     green = np.array([c in GREEN for c in record.state])
-    link_from = np.where(green, np.maximum(record.green_from_s - record.at_s, -1e6), -1e6)
-    link_until = np.where(green, kernels.NEVER, np.maximum(record.green_until_s - record.at_s, -1e6))
+    link_from = np.where(green, np.maximum(record.green_from_s - now_s, -1e6), -1e6)
+    link_until = np.where(green, kernels.NEVER, np.maximum(record.green_until_s - now_s, -1e6))
     age_s = min(-float(link_from[green].max()), 1e6) if green.any() else 1e6
     cost, served = np.empty(len(holds)), np.empty(len(holds))
     crossing = np.empty(len(view.arrival_s))

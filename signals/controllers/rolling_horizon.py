@@ -62,11 +62,12 @@ class RollingHorizon:
 
     name = "rolling horizon"
 
-    def __init__(self, network: Network, tuning: Tuning | None = None) -> None:
+    def __init__(self, network: Network, tuning: Tuning | None = None, *, shares: Floats | None = None) -> None:
+        """`shares` (M,): expected share of each movement in its lane; even where None."""
         self.network = network
         self.tuning = tuning or Tuning()
         self.models: list[JunctionModel] = [build_model(network, i) for i in range(len(network.signals))]
-        self._stop_lines: StopLineMap = build_stop_lines(network)
+        self._stop_lines: StopLineMap = build_stop_lines(network, shares)
         self._relayed = _no_rows()
         self._targets: dict[int, str] = {}  # stage that the plan in force leads to
 
@@ -78,8 +79,7 @@ class RollingHorizon:
         *,
         valid_from_s: float,
     ) -> Sequence[Proposal]:
-        ahead_s = max(0.0, valid_from_s - state.now_s)
-        rows = self._rows_from_state(state, lamps, ahead_s)
+        rows = self._rows_from_state(state, lamps, valid_from_s)
         vehicles = state.lane_vehicles.value
         queue = np.where(state.lane_queue_veh.valid, state.lane_queue_veh.value, 0.0)
         moving = np.clip(1.0 - queue / np.maximum(vehicles, 1.0), 0.0, 1.0)
@@ -120,7 +120,8 @@ class RollingHorizon:
             steps = (*settle(signal, record, target, valid_from_s), LampStep(target, VALIDITY_S))
             plan = self._plan(index, model, record, steps, valid_from_s, "completing the change of stage")
             return Proposal(plan, 0.0, 0.0, 0.0), None
-        choice = choose(model, record, view, self.tuning, self._allowed(model, record, valid_from_s))
+        allowed = self._allowed(model, record, valid_from_s)
+        choice = choose(model, record, view, self.tuning, now_s=valid_from_s, allowed=allowed)
         if choice is None:
             return None, None
         here, there = model.stage_states[choice.stage], model.stage_states[choice.target]
@@ -224,7 +225,7 @@ class RollingHorizon:
         )
 
     def _rows_from_state(
-        self, state: NetworkState, lamps: Sequence[LampRecord | None], ahead_s: float
+        self, state: NetworkState, lamps: Sequence[LampRecord | None], valid_from_s: float
     ) -> ApproachRows:
         table, lines = state.vehicles, self._stop_lines
         use = (lines.signal[table.lane] >= 0) & (table.certainty > 0.05)
@@ -234,17 +235,18 @@ class RollingHorizon:
         signal = lines.signal[table.lane]
         link = lines.pick_links(table, state.movement_share)
         stopped = table.speed_mps < 1.0
-        red_s = self._red_for_s(lamps)
+        red_s = self._red_for_s(lamps, valid_from_s)
+        ahead_s = max(0.0, valid_from_s - state.now_s)
         wait = np.where(stopped, red_s[lines.link_offset[signal] + link], 0.0)
         arrival = travel_time_s(np.maximum(distance, 0.0), table.speed_mps, limit) - ahead_s
         return ApproachRows(signal, link, distance, arrival, wait, table.certainty, stopped)
 
-    def _red_for_s(self, lamps: Sequence[LampRecord | None]) -> Floats:
+    def _red_for_s(self, lamps: Sequence[LampRecord | None], now_s: float) -> Floats:
         """Per link of all signals: how long it has been red."""
         red = np.zeros(self._stop_lines.link_offset[-1])
         for index, record in enumerate(lamps):
             if record is not None:
-                since = np.where(np.isfinite(record.green_until_s), record.at_s - record.green_until_s, 0.0)
+                since = np.where(np.isfinite(record.green_until_s), now_s - record.green_until_s, 0.0)
                 first = self._stop_lines.link_offset[index]
                 red[first : first + len(since)] = np.clip(since, 0.0, 300.0)
         return red

@@ -1,0 +1,84 @@
+"""The composition root: a city folder becomes a running loop. Adapters and controllers are named here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from forecasting.serve import Forecaster
+from forecasting.windows import HistoryBuffer
+from networks.city import CityFolder, Detector, load_network
+from networks.graph import Network
+from networks.sensors import default_detectors, instrumented_signals
+from scenarios.cities import cache_folder
+from scenarios.prior import Prior, build_prior
+from signals.controllers.max_pressure import MaxPressure
+from signals.controllers.rolling_horizon import RollingHorizon
+from signals.fixed import fixed_plan
+from signals.guidance import RouteGuide
+from twin.fusion import Fusion
+from twin.inbox import Inbox
+from twin.lamp_tracker import LampTracker
+from twin.loop import City, Pace
+from twin.mirror import Mirror
+from twin.publisher import OrderPublisher
+from twin.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class CityModel:
+    """What is made once per city and serves every run of it."""
+
+    folder: CityFolder
+    network: Network
+    prior: Prior
+    detectors: tuple[Detector, ...]
+    instrumented: tuple[int, ...]
+
+
+def build_model(folder: CityFolder) -> CityModel:
+    """Read the network, derive sensors from the coverage, and the prior from the city's own demand (cached)."""
+    network = load_network(folder)
+    return CityModel(
+        folder=folder,
+        network=network,
+        prior=build_prior(folder, network, cache=cache_folder() / "priors"),
+        detectors=default_detectors(network, folder.coverage),
+        instrumented=instrumented_signals(network, folder.coverage),
+    )
+
+
+def build_city(
+    model: CityModel, *, pace: Pace, store: Path | None, mirrored: bool = True, guided: bool = True
+) -> City:
+    """One live loop, its mirror started. The caller closes it."""
+    folder, network = model.folder, model.network
+    zero_s = folder.epoch_s - folder.begin_s
+    fixed = [fixed_plan(s, index=i, epoch_of_zero_s=zero_s) for i, s in enumerate(network.signals)]
+    mirror = Mirror(folder, network) if mirrored else None
+    if mirror is not None:
+        mirror.start()
+    return City(
+        network=network,
+        inbox=Inbox(network, model.detectors),
+        fusion=Fusion(network, model.detectors, model.instrumented, model.prior),
+        mirror=mirror,
+        history=HistoryBuffer(len(network.edges.ids)),
+        forecaster=Forecaster(model.prior.profile, _free_speed_mps(model)),
+        controllers=(RollingHorizon(network, shares=model.prior.movement_share), MaxPressure(network)),
+        guide=RouteGuide(network) if guided else None,
+        lamps=LampTracker(network, fixed),
+        publisher=OrderPublisher(),
+        store=Store(store) if store is not None else None,
+        pace=pace,
+    )
+
+
+def _free_speed_mps(model: CityModel) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """Speed of the empty edge: the best the prior saw there, at most the limit."""
+    limit = model.network.edges.speed_limit_mps
+    profile = model.prior.profile
+    best = np.where(profile.valid, profile.speed_mps, 0.0).max(axis=0, initial=0.0)
+    return np.where(best > 1.0, np.minimum(best, limit), limit)

@@ -1,0 +1,88 @@
+"""What every signal will show when the next plans take over: reported lamps, carried on by the plans under way."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+from networks.batches import SignalStateBatch
+from networks.graph import Network
+from signals.lamps import LampRecord
+from signals.plan import ApprovedPlan, SignalPlan
+
+LOST_AFTER_S = 10.0  # without a report for so long nothing is foreseen and no plan is made
+KEPT_PLANS = 8  # newest plans of a signal; older ones cannot be in force any more
+
+
+class LampTracker:
+    """Follows the lamps of all signals through their reports and foresees them second by second.
+
+    A report carries the version of the plan in force (-1: the controller's own programme), so a plan that was refused
+    or lost on its way is not taken for granted beyond the second it should have begun.
+    """
+
+    def __init__(self, network: Network, fixed: Sequence[SignalPlan]) -> None:
+        count = len(network.signals)
+        self._fixed = tuple(fixed)
+        self._records: list[LampRecord | None] = [None] * count
+        self._reported_s = [-math.inf] * count
+        self._version = [-1] * count
+        self._sent: list[list[ApprovedPlan]] = [[] for _ in range(count)]
+
+    def note_reports(self, batch: SignalStateBatch) -> None:
+        """Take in reported lamps, in order of their measurement; an older one than the newest known is ignored."""
+        for row, state in enumerate(batch.state):
+            index, at_s = int(batch.signal[row]), float(batch.measured_at_s[row])
+            if at_s < self._reported_s[index]:
+                continue
+            record = self._records[index]
+            gap = at_s - self._reported_s[index] > LOST_AFTER_S
+            if record is None or gap or len(record.state) != len(state):
+                self._records[index] = LampRecord.start(state, at_s)
+            else:
+                self._records[index] = record.then(state, at_s)
+            self._reported_s[index] = at_s
+            self._version[index] = int(batch.plan_version[row])
+
+    def note_sent(self, plans: Iterable[ApprovedPlan]) -> None:
+        """Remember plans that left for the street."""
+        for approved in plans:
+            sent = self._sent[approved.plan.signal]
+            sent.append(approved)
+            del sent[:-KEPT_PLANS]
+
+    def note_refused(self, signal: int, version: int) -> None:
+        """Forget a plan that the street's controller refused."""
+        self._sent[signal] = [p for p in self._sent[signal] if p.version != version]
+
+    def version_of(self, signal: int) -> int:
+        """Plan that the controller reported last, -1 its own programme."""
+        return self._version[signal]
+
+    def foresee(self, valid_from_s: float) -> list[LampRecord | None]:
+        """Per signal the lamps just before `valid_from_s`; None where reports are missing."""
+        return [self._foresee(i, valid_from_s) for i in range(len(self._records))]
+
+    def _foresee(self, index: int, until_s: float) -> LampRecord | None:
+        record, reported_s = self._records[index], self._reported_s[index]
+        if record is None or until_s - reported_s > LOST_AFTER_S:
+            return None
+        second = math.floor(reported_s) + 1
+        while second < until_s:
+            plan = self._plan_at(index, second, reported_s)
+            if plan is not None:
+                state = plan.state_at(second)
+                if state != record.state:
+                    record = record.then(state, second)
+            second += 1
+        return record
+
+    def _plan_at(self, index: int, second: int, reported_s: float) -> SignalPlan | None:
+        """The plan that shows its lamps at a second: the newest begun that the controller knows or must have got."""
+        in_force = self._version[index]
+        for approved in reversed(self._sent[index]):
+            begun = approved.plan.valid_from_s <= second < approved.plan.valid_until_s
+            believed = approved.version == in_force or approved.plan.valid_from_s > reported_s
+            if begun and believed:
+                return approved.plan
+        return self._fixed[index] if in_force < 0 else None

@@ -1,0 +1,138 @@
+"""One seed of the live loop against a virtual city, both supervised."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from networks.errors import ProcessError
+from scenarios.measures import TripSummary
+from scenarios.street_terms import StreetOptions, StreetReport
+from scenarios.virtual_city import VirtualCity
+from twin.app import CityModel, build_city
+from twin.loop import City, CycleReport, Pace, run_cycle
+from twin.score import TwinError, TwinScore
+
+STREET_TIMEOUT_S = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class LiveResult:
+    """What a run of the loop was worth."""
+
+    summary: TripSummary
+    error: TwinError
+    cycle_ms: tuple[float, ...]
+    failures: dict[str, int]  # stage -> cycles in which its fallback stood in
+    notes: tuple[str, ...]  # processes restarted
+    plans: int
+    refused_by_safety: int
+    refused_by_street: int
+    quarantined: dict[str, int]  # "feed: reason" -> rows
+    frames: dict[str, int]  # feed -> accepted frames
+
+
+Watcher = Callable[[City, CycleReport, VirtualCity], None]
+
+
+def run_live(
+    model: CityModel,
+    options: StreetOptions,
+    pace: Pace,
+    *,
+    store: Path | None = None,
+    speed: float = 0.0,
+    watch: Watcher | None = None,
+    mirrored: bool = True,
+    guided: bool = True,
+) -> LiveResult:
+    """Run one virtual city under the loop to its end. `speed`: times real time, 0: as fast as it goes.
+
+    `watch` sees every cycle's report; it may kill processes, to see that the loop survives.
+    """
+    city = build_city(model, pace=pace, store=store, mirrored=mirrored, guided=guided)
+    try:
+        with VirtualCity(model.folder, options) as street:
+            return _Run(model, city, street, options, pace, speed, watch).go()
+    finally:
+        city.close()
+
+
+class _Run:
+    def __init__(
+        self,
+        model: CityModel,
+        city: City,
+        street: VirtualCity,
+        options: StreetOptions,
+        pace: Pace,
+        speed: float,
+        watch: Watcher | None,
+    ) -> None:
+        self._city, self._street, self._watch = city, street, watch
+        self._pace, self._speed = pace, speed
+        self._begin_s = model.folder.epoch_s
+        self._end_s = self._begin_s + options.duration_s
+        self._score = TwinScore(model.network)
+        self._cycle_ms: list[float] = []
+        self._failures: Counter[str] = Counter()
+        self._notes: list[str] = []
+        self._plans = self._unsafe = self._refused = 0
+
+    def go(self) -> LiveResult:
+        now_s, begun = self._begin_s, time.monotonic()
+        while now_s < self._end_s - 1e-6:
+            now_s = min(now_s + self._pace.cycle_s, self._end_s)
+            notes: list[str] = []
+            report = self._advance(now_s, notes)
+            for frame in report.frames if report is not None else ():
+                self._city.inbox.offer(frame, now_s)
+            if self._city.mirror is not None and not self._city.mirror.alive:
+                notes.append(f"mirror restarted: {self._city.mirror.failure or 'its process ended'}")
+                self._city.mirror.restart()
+            cycle = run_cycle(self._city, now_s, notes)
+            self._note(cycle, report)
+            if self._watch is not None:
+                self._watch(self._city, cycle, self._street)
+            if self._speed > 0:
+                time.sleep(max(0.0, begun + (now_s - self._begin_s) / self._speed - time.monotonic()))
+        return self._result(self._street.finish())
+
+    def _advance(self, until_s: float, notes: list[str]) -> StreetReport | None:
+        """Let the street run on; bring it back when it died, as a street that has heard nothing meanwhile."""
+        try:
+            self._street.advance(until_s, self._city.publisher.take())
+            return self._street.collect(STREET_TIMEOUT_S)
+        except ProcessError as death:
+            notes.append(f"virtual city restarted: {death}")
+            self._street.restart(until_s)
+            return None
+
+    def _note(self, cycle: CycleReport, report: StreetReport | None) -> None:
+        self._cycle_ms.append(cycle.ms)
+        self._failures.update(o.stage for o in cycle.failures)
+        self._notes += cycle.notes
+        self._plans += len(cycle.decision.approved)
+        self._unsafe += len(cycle.decision.refused)
+        self._refused += sum(not r.accepted for r in cycle.receipts)
+        self._score.note(report.truth if report is not None else None, cycle.state)
+
+    def _result(self, summary: TripSummary) -> LiveResult:
+        inbox = self._city.inbox
+        return LiveResult(
+            summary=summary,
+            error=self._score.result(),
+            cycle_ms=tuple(self._cycle_ms),
+            failures=dict(self._failures),
+            notes=tuple(self._notes),
+            plans=self._plans,
+            refused_by_safety=self._unsafe,
+            refused_by_street=self._refused,
+            quarantined={
+                f"{feed}: {reason}": count for (feed, reason), count in inbox.quarantine.count_reasons().items()
+            },
+            frames={feed: tally.frames_accepted for feed, tally in inbox.tallies.items()},
+        )

@@ -1,0 +1,284 @@
+"""The loop: feeds → fused state → twin → forecast → plans and guidance → published, every cycle.
+
+`run_cycle` is that sentence. Every stage runs within a deadline and has a declared fallback; one that fails is named
+in the cycle's report and the rest goes on. A signal that no approved plan reaches goes back to its own programme by
+itself, so no failure here can leave a city without signals.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from forecasting.serve import Forecaster
+from forecasting.windows import HistoryBuffer
+from networks.batches import Batches
+from networks.graph import Network
+from networks.messages import GuidanceOrder
+from networks.state import Forecast, NetworkState
+from signals.arbiter import Decision, decide
+from signals.controllers.base import Controller
+from signals.guidance import RouteGuide, to_order
+from signals.lamps import LampRecord
+from signals.plan import Proposal
+from twin.cycle_record import CycleRecord
+from twin.feeds.receipts import Receipt
+from twin.fusion import Fusion
+from twin.inbox import Inbox
+from twin.lamp_tracker import LampTracker
+from twin.mirror import Mirror
+from twin.publisher import Publisher
+from twin.stage import Outcome, Stage
+from twin.store import Store
+
+T = TypeVar("T")
+
+LEAD_S = 1.0  # a plan takes over so long after the cycle that made it
+FIRST_CYCLES, FIRST_GRACE = 3, 60.0  # kernels compile on first use
+
+FALLBACKS = {
+    "fuse": "last state, older",
+    "mirror": "state without mirror",
+    "forecast": "last forecast",
+    "control": "next controller, in the end each signal's own programme",
+    "decide": "no plan leaves",
+    "guide": "no new advice",
+    "publish": "controllers keep their plans, then their own programme",
+    "store": "this cycle is not in the history",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How often the slower stages run, and how long each may take, wall seconds."""
+
+    cycle_s: float = 5.0
+    forecast_every_s: float = 60.0
+    guide_every_s: float = 15.0
+    deadline_s: float = 4.0
+
+
+@dataclass
+class City:
+    """Everything one live loop is made of; `twin.app.build_city` puts it together."""
+
+    network: Network
+    inbox: Inbox
+    fusion: Fusion
+    mirror: Mirror | None
+    history: HistoryBuffer
+    forecaster: Forecaster
+    controllers: Sequence[Controller]  # in order: the first that answers wins
+    guide: RouteGuide | None
+    lamps: LampTracker
+    publisher: Publisher
+    store: Store | None
+    pace: Pace = field(default_factory=Pace)
+    stages: dict[str, Stage[object]] = field(default_factory=dict)
+    cycle: int = 0
+    next_version: int = 0
+    state: NetworkState | None = None
+    forecast: Forecast | None = None
+    guided_s: float = float("-inf")
+
+    def __post_init__(self) -> None:
+        self.stages = {name: Stage(name, self.pace.deadline_s, text) for name, text in FALLBACKS.items()}
+
+    def close(self) -> None:
+        """End the stages' threads and the mirror; close the store."""
+        for stage in self.stages.values():
+            stage.close()
+        if self.mirror is not None:
+            self.mirror.close()
+        if self.store is not None:
+            self.store.close()
+
+
+@dataclass(frozen=True, slots=True)
+class CycleReport:
+    """What one cycle did, for the page, the store and whoever asks why."""
+
+    cycle: int
+    now_s: float
+    ms: float  # wall time of the whole cycle
+    outcomes: tuple[Outcome, ...]
+    state: NetworkState | None
+    forecast: Forecast | None
+    decision: Decision
+    guidance_given: int
+    receipts: tuple[Receipt, ...]
+    silent_feeds: tuple[str, ...]
+    notes: tuple[str, ...]  # processes restarted and the like
+
+    @property
+    def failures(self) -> tuple[Outcome, ...]:
+        return tuple(o for o in self.outcomes if o.error)
+
+
+class _Steps:
+    """Runs the stages of one cycle and collects how they went."""
+
+    def __init__(self, city: City) -> None:
+        self._city = city
+        self._grace = FIRST_GRACE if city.cycle < FIRST_CYCLES else 1.0
+        self.outcomes: list[Outcome] = []
+
+    def run(self, stage: str, work: Callable[[], T], instead: Callable[[], T]) -> T:
+        value, outcome = self._city.stages[stage].run(work, instead, grace=self._grace)
+        self.outcomes.append(outcome)
+        return value  # type: ignore[return-value]
+
+
+def run_cycle(city: City, now_s: float, notes: Sequence[str] = ()) -> CycleReport:
+    """Run one control cycle on everything received by `now_s`. Never raises for a failing stage."""
+    begun = time.perf_counter()
+    steps = _Steps(city)
+    batches = city.inbox.take(now_s)
+    receipts = city.inbox.take_receipts(now_s)
+    _note_answers(city, batches, receipts)
+    estimate = city.mirror.latest() if city.mirror is not None else None
+    state = steps.run("fuse", lambda: city.fusion.update(batches, now_s, estimate), lambda: city.state)
+    city.state = state
+    forecast = city.forecast
+    decision = Decision((), (), ())
+    proposals: Sequence[Proposal] = ()
+    lamps: list[LampRecord | None] = []
+    given = 0
+    if state is not None:
+        steps.run("mirror", lambda: _assimilate(city, state), lambda: None)
+        city.history.append(state)
+        forecast = steps.run("forecast", lambda: _predict(city, now_s), lambda: city.forecast)
+        city.forecast = forecast
+        valid_from_s = now_s + LEAD_S
+        lamps = city.lamps.foresee(valid_from_s)
+        proposals = _propose(city, steps, state, forecast, lamps, valid_from_s)
+        decision = steps.run("decide", lambda: _decide(city, proposals, lamps, now_s), lambda: Decision((), (), ()))
+        advice = steps.run("guide", lambda: _advise(city, state, forecast, now_s), lambda: None)
+        given = len(advice.routes) if advice is not None else 0
+        steps.run("publish", lambda: _publish(city, decision, advice), lambda: None)
+    silent = city.inbox.silent_feeds(now_s)
+    report = CycleReport(
+        cycle=city.cycle,
+        now_s=now_s,
+        ms=(time.perf_counter() - begun) * 1e3,
+        outcomes=tuple(steps.outcomes),
+        state=state,
+        forecast=forecast,
+        decision=decision,
+        guidance_given=given,
+        receipts=tuple(receipts),
+        silent_feeds=silent,
+        notes=tuple(notes),
+    )
+    if city.store is not None:
+        record = _record(city, report, batches, proposals, lamps)
+        store = city.store
+        steps.run("store", lambda: store.append_cycle(record), lambda: -1)
+        report = _finish(report, steps.outcomes, (time.perf_counter() - begun) * 1e3)
+    city.cycle += 1
+    return report
+
+
+def _note_answers(city: City, batches: Batches, receipts: Sequence[Receipt]) -> None:
+    for receipt in receipts:
+        if not receipt.accepted:
+            city.lamps.note_refused(receipt.signal, receipt.plan_version)
+    city.lamps.note_reports(batches.signals)
+
+
+def _assimilate(city: City, state: NetworkState) -> None:
+    if city.mirror is not None:
+        city.mirror.assimilate(state)
+
+
+def _predict(city: City, now_s: float) -> Forecast:
+    last = city.forecast
+    if last is not None and now_s - last.made_at_s < city.pace.forecast_every_s:
+        return last
+    return city.forecaster.predict(city.history.until(now_s), now_s)
+
+
+def _propose(
+    city: City,
+    steps: _Steps,
+    state: NetworkState,
+    forecast: Forecast | None,
+    lamps: list[LampRecord | None],
+    valid_from_s: float,
+) -> Sequence[Proposal]:
+    """The first controller that answers; each failure is on record."""
+    for controller in city.controllers:
+        before = len(steps.outcomes)
+        proposals: Sequence[Proposal] = steps.run(
+            "control",
+            lambda controller=controller: controller.propose(state, forecast, lamps, valid_from_s=valid_from_s),  # type: ignore[misc]
+            lambda: (),
+        )
+        if not steps.outcomes[before].error:
+            return proposals
+    return ()
+
+
+def _decide(city: City, proposals: Sequence[Proposal], lamps: Sequence[LampRecord | None], now_s: float) -> Decision:
+    decision = decide(proposals, city.network.signals, lamps, now_s=now_s, first_version=city.next_version)
+    city.next_version += len(decision.approved)
+    return decision
+
+
+def _advise(city: City, state: NetworkState, forecast: Forecast | None, now_s: float) -> GuidanceOrder | None:
+    if city.guide is None or now_s - city.guided_s < city.pace.guide_every_s:
+        return None
+    city.guided_s = now_s
+    return to_order(city.guide.advise(state, forecast, now_s), city.network)
+
+
+def _publish(city: City, decision: Decision, advice: GuidanceOrder | None) -> None:
+    city.publisher.publish(decision.approved, advice)
+    city.lamps.note_sent(decision.approved)
+
+
+def _record(
+    city: City,
+    report: CycleReport,
+    batches: Batches,
+    proposals: Sequence[Proposal],
+    lamps: Sequence[LampRecord | None],
+) -> CycleRecord:
+    return CycleRecord(
+        now_s=report.now_s,
+        batches=batches,
+        state=report.state,
+        forecast=report.forecast,
+        proposals=proposals,
+        lamps=lamps,
+        approved=report.decision.approved,
+        refused=report.decision.refused,
+        receipts=report.receipts,
+        quarantined=city.inbox.quarantine.drain(),
+        report={
+            "ms": round(report.ms, 3),
+            "stages": [o._asdict() for o in report.outcomes],
+            "silent_feeds": list(report.silent_feeds),
+            "unhealthy": list(report.state.unhealthy) if report.state is not None else [],
+            "notes": list(report.notes),
+            "guidance_given": report.guidance_given,
+        },
+    )
+
+
+def _finish(report: CycleReport, outcomes: Sequence[Outcome], ms: float) -> CycleReport:
+    return CycleReport(
+        cycle=report.cycle,
+        now_s=report.now_s,
+        ms=ms,
+        outcomes=tuple(outcomes),
+        state=report.state,
+        forecast=report.forecast,
+        decision=report.decision,
+        guidance_given=report.guidance_given,
+        receipts=report.receipts,
+        silent_feeds=report.silent_feeds,
+        notes=report.notes,
+    )

@@ -1,0 +1,56 @@
+"""Sends approved plans and guidance to the street and keeps account of the answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from networks.messages import GuidanceOrder, LampStepOrder, PlanOrder, pack_order
+from signals.plan import ApprovedPlan
+from twin.feeds.receipts import Receipt
+
+
+class Publisher(Protocol):
+    """Takes only `ApprovedPlan`s, so an unchecked plan cannot leave."""
+
+    def publish(self, plans: Sequence[ApprovedPlan], guidance: GuidanceOrder | None) -> None: ...
+
+    def take(self) -> list[bytes]:
+        """Orders that wait to be carried to the street."""
+        ...
+
+
+class OrderPublisher:
+    """Packs orders for a street that fetches them: the virtual city, or a test."""
+
+    def __init__(self) -> None:
+        self._waiting: list[bytes] = []
+        self.sent = 0
+        self.refused = 0
+
+    def publish(self, plans: Sequence[ApprovedPlan], guidance: GuidanceOrder | None) -> None:
+        self._waiting += [pack_order(to_order(plan)) for plan in plans]
+        self.sent += len(plans)
+        if guidance is not None and (guidance.routes or guidance.speeds):
+            self._waiting.append(pack_order(guidance))
+
+    def take(self) -> list[bytes]:
+        waiting, self._waiting = self._waiting, []
+        return waiting
+
+    def note_receipts(self, receipts: Iterable[Receipt]) -> None:
+        self.refused += sum(not r.accepted for r in receipts)
+
+
+def to_order(approved: ApprovedPlan) -> PlanOrder:
+    """The approved plan as it leaves for its controller."""
+    plan = approved.plan
+    return PlanOrder(
+        junction=plan.signal_id,
+        plan_version=approved.version,
+        valid_from=plan.valid_from_s,
+        valid_until=plan.valid_until_s,
+        repeats=plan.repeats,
+        steps=tuple(LampStepOrder(state=s.state, duration_s=s.duration_s) for s in plan.steps),
+        signature=approved.proof,
+    )
