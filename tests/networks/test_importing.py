@@ -9,6 +9,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 import sumolib
 
@@ -71,9 +72,34 @@ def test_osm_is_drawn_in_utm_with_street_names(shared_data: Path, tmp_path: Path
     assert network.edges.speed_limit_mps.max() < 28  # untagged streets are urban, not rural
 
 
-def test_walkers_get_crossings_when_asked(shared_data: Path, tmp_path: Path) -> None:
-    report = import_network(shared_data / "networks/format_samples/helsinki.osm.pbf", tmp_path, walking=True)
-    assert sum(len(signal.crossings) for signal in report.network.signals) > 0
+def draw_osm(path: Path) -> Path:
+    """A signalised crossroads of two untagged-speed primary roads, 400 m long each."""
+    places = {1: (39.9, 116.4), 2: (39.9018, 116.4), 3: (39.9, 116.4023), 4: (39.8982, 116.4), 5: (39.9, 116.3977)}
+    nodes = "".join(
+        f"<node id='{k}' lat='{lat}' lon='{lon}' version='1'>"
+        + ("<tag k='highway' v='traffic_signals'/>" if k == 1 else "")
+        + "</node>"
+        for k, (lat, lon) in places.items()
+    )
+    ways = "".join(
+        f"<way id='{10 + k}' version='1'><nd ref='{k}'/><nd ref='1'/><tag k='highway' v='primary'/>"
+        f"<tag k='lanes' v='4'/><tag k='name' v='荣华路 {k}'/></way>"
+        for k in (2, 3, 4, 5)
+    )
+    path.write_text(f"<osm version='0.6'>{nodes}{ways}</osm>", encoding="utf-8")
+    return path
+
+
+def test_walkers_get_crossings_when_asked(tmp_path: Path) -> None:
+    source = draw_osm(tmp_path / "map.osm")
+    (driving,) = import_network(source, tmp_path / "driving").network.signals
+    assert not driving.crossings
+    report = import_network(source, tmp_path / "walking", walking=True)
+    (walking,) = report.network.signals
+    assert len(walking.crossings) == 4
+    assert walking.pedestrian.sum() == 4
+    assert set(report.network.edges.names) == {f"荣华路 {k}" for k in (2, 3, 4, 5)}
+    assert np.allclose(report.network.edges.speed_limit_mps, 50 / 3.6, atol=0.01)
     assert_sumo_loads(report.city.network)
 
 
