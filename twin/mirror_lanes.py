@@ -103,9 +103,8 @@ def free_place(traffic: LaneTraffic, lane: int, length_m: float, limit_mps: floa
     if queued:
         standing = fronts[speeds < QUEUED_MPS]
         place = (standing[0] if len(standing) else length_m + BODY_M - 2.0) - BODY_M
-        behind = fronts[fronts < place]
-        room = place - (behind[-1] if len(behind) else 0.0)
-        return float(place) if room >= BODY_M else float("nan")
+        clear = np.abs(fronts - place) >= BODY_M - 1e-6
+        return float(place) if place >= BODY_M and clear.all() else float("nan")
     ends = np.concatenate([[0.0], fronts, [length_m + BODY_M]])  # a vehicle's rear ends the gap behind it
     gaps = np.diff(ends) - BODY_M
     widest = int(np.argmax(gaps))

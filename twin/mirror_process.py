@@ -142,7 +142,7 @@ class Follower:
         self._tally = Tally()
         self._changes: list[Change] = []
         self._routes: dict[int, deque[tuple[tuple[int, ...], str]]] = defaultdict(lambda: deque(maxlen=ROUTES_KEPT))
-        self._subroutes: dict[tuple[int, ...], str] = {}
+        self._own_routes: dict[tuple[int, ...], str] = {}
         self._placing: dict[str, int] = {}  # vehicles asked to appear on an edge in the next step
         self._placed = np.zeros(edges)
         self._evidence_s = np.full(edges, -np.inf)
@@ -207,7 +207,9 @@ class Follower:
             kind = vehicle_of.getVehicleClass(vehicle)
             if not self._spec.correct or kind not in CORRECTABLE or vehicle_of.getStops(vehicle, 1):
                 continue
-            route = traffic.route_of(vehicle)
+            route = self._way(vehicle)
+            if not route:
+                continue
             sensor = traffic.first_sensor(route)
             under_way = vehicle in traffic.rides
             count = self._demand.copies(sensor, (1 if under_way else 0, MOST_COPIES))
@@ -216,20 +218,20 @@ class Follower:
             if count == 0:
                 vehicle_of.remove(vehicle)
                 traffic.forget(vehicle)
-                self._log("thin", vehicle, route[0] if route else -1)
+                self._log("thin", vehicle, route[0])
             for _ in range(count - 1):
                 copy = self._name()
                 traffic.weight[copy] = 1.0 / factor
                 vehicle_of.add(
                     copy,
-                    vehicle_of.getRouteID(vehicle),
+                    self._route_named(route),
                     typeID=vehicle_of.getTypeID(vehicle),
                     depart=str(self._run.now_s + 1 + self._added % LOAD_AHEAD_S),
                     departLane="best",
                     departPos="base",
                     departSpeed="max",
                 )
-                self._log("copy", copy, route[0] if route else -1)
+                self._log("copy", copy, route[0])
 
     def _learn_demand(self, seen: Observation, span_s: float) -> None:
         """Arrivals at every measured edge over the flow window: measured, scheduled, passing.
@@ -325,13 +327,23 @@ class Follower:
             recent.rotate(-1)
             rest = route[route.index(edge) :]
             if len(rest) == 1 or rest[1] in ahead:
-                return self._subroute(rest), kind
+                return self._route_named(rest), kind
         return None
 
-    def _subroute(self, edges: tuple[int, ...]) -> str:
-        name = self._subroutes.get(edges)
+    def _way(self, vehicle: str) -> tuple[int, ...]:
+        """The edges a scheduled vehicle will drive; for a trip, which SUMO routes on departure, those known now."""
+        route = self._traffic.route_of(vehicle)
+        if len(route) != 2 or route[1] in self._network.edge_successors[route[0]]:
+            return route
+        ids, index = self._network.edges.ids, self._network.edge_index
+        stage = self._sumo.simulation.findRoute(ids[route[0]], ids[route[1]], self._sumo.vehicle.getTypeID(vehicle))
+        return tuple(index[e] for e in stage.edges if e in index) or route
+
+    def _route_named(self, edges: tuple[int, ...]) -> str:
+        """A route of our own: SUMO's for single vehicles and flows vanish with them, and with them the run."""
+        name = self._own_routes.get(edges)
         if name is None:
-            name = self._subroutes[edges] = f"mirror_{self._spec.life}_route_{len(self._subroutes)}"
+            name = self._own_routes[edges] = f"mirror_{self._spec.life}_route_{len(self._own_routes)}"
             self._sumo.route.add(name, [self._network.edges.ids[e] for e in edges])
         return name
 
@@ -402,6 +414,7 @@ class Follower:
             backlog_veh=len(self._sumo.simulation.getPendingVehicles()),
             running=len(self._traffic.rides),
             changes=tuple(self._changes),
+            lamps=tuple(self._sumo.trafficlight.getRedYellowGreenState(s.id) for s in network.signals),
             **self._tally._asdict(),
         )
 

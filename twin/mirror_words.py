@@ -67,6 +67,7 @@ class MirrorEstimate:
     copied: int  # extra departures
     thinned: int  # departures dropped
     changes: tuple[Change, ...]  # since the estimate before
+    lamps: tuple[str, ...]  # what each signal shows
 
 
 class Snapshot(NamedTuple):
