@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
@@ -40,37 +41,45 @@ def import_network(
     """Write a city folder (network, city.toml, findings.geojson, findings.csv) from a map file or a SUMO folder.
 
     A folder is taken as it lies: its files are referred to, not copied. Stages: tell the format, convert, read,
-    check, write. Raises NetworkError or CityError naming the defect; then `folder` holds no city.toml.
+    check, write. Raises NetworkError or CityError naming the defect; then nothing in `folder` has changed.
     """
     if not source.exists():
         raise InputError(f"{source}: no such file or folder")
     if epoch.tzinfo is None:
         raise InputError(f"epoch {epoch.isoformat()} lacks its offset from UTC")
-    if source.is_dir():
-        city = read_city(source)
-        notes = tuple(Finding("guess", "note", "", text) for text in city.findings)
-        return _finish("city", replace(city, folder=folder), notes, folder)
-    kind = detect_format(source)
+    kind = "city" if source.is_dir() else detect_format(source)
+    if walking and kind not in {"osm", "pbf"}:
+        raise InputError(f"{source}: sidewalks and crossings are drawn for OpenStreetMap only; leave --walking out")
     folder.mkdir(parents=True, exist_ok=True)
-    target = folder / NETWORK_NAME
+    if kind == "city":
+        city = replace(read_city(source), folder=folder)
+        notes = tuple(Finding("guess", "note", "", text) for text in city.findings)
+        return _describe(kind, city, _read(city), notes)
+    target = folder.resolve() / NETWORK_NAME
     if target.exists() and target.samefile(source):
         raise InputError(f"{source}: is the file that the import would write; name another folder")
-    target.unlink(missing_ok=True)
-    messages = _convert(kind, source, target, walking=walking)
-    city = CityFolder(
-        name=source.name.split(".")[0],
-        folder=folder,
-        network=target.resolve(),
-        routes=(),
-        additional=(),
-        programmes=(),
-        begin_s=0.0,
-        end_s=3600.0,
-        epoch_s=epoch.astimezone(UTC).timestamp(),
-        coverage=Coverage(),
-        findings=("no demand was imported: add route files as city.routes",),
-    )
-    return _finish(kind, city, messages, folder)
+    with TemporaryDirectory(prefix=".import-", dir=folder) as scratch:
+        made = Path(scratch) / NETWORK_NAME
+        messages = _convert(kind, source, made, walking=walking)
+        city = CityFolder(
+            name=source.name.split(".")[0],
+            folder=folder,
+            network=made,
+            routes=(),
+            additional=(),
+            programmes=(),
+            begin_s=0.0,
+            end_s=3600.0,
+            epoch_s=epoch.astimezone(UTC).timestamp(),
+            coverage=Coverage(),
+            findings=("no demand was imported: add route files as city.routes",),
+        )
+        try:
+            network = _read(city)
+        except NetworkError as defect:  # the scratch file is nothing to the user
+            raise NetworkError(str(defect).replace(str(made), str(source))) from defect
+        made.replace(target)
+    return _describe(kind, replace(city, network=target), network, messages)
 
 
 def _convert(kind: str, source: Path, target: Path, *, walking: bool) -> tuple[Finding, ...]:
@@ -87,15 +96,17 @@ def _convert(kind: str, source: Path, target: Path, *, walking: bool) -> tuple[F
             return ()
 
 
-def _finish(kind: str, city: CityFolder, messages: tuple[Finding, ...], folder: Path) -> ImportReport:
+def _read(city: CityFolder) -> Network:
     network = load_network(city)
     if not (network.edges.lane_count > 0).any():
         raise NetworkError(f"{city.network}: holds no road that motor vehicles may use")
+    return network
+
+
+def _describe(kind: str, city: CityFolder, network: Network, messages: tuple[Finding, ...]) -> ImportReport:
     findings = tuple(by_severity([*_located(messages, network), *find_defects(network)]))
-    folder.mkdir(parents=True, exist_ok=True)
-    described = write_city(city, folder)
-    files: tuple[Path, ...] = (described, *write_findings(findings, network, folder))
-    if city.network.is_relative_to(folder.resolve()):
+    files: tuple[Path, ...] = (write_city(city, city.folder), *write_findings(findings, network, city.folder))
+    if city.network.is_relative_to(city.folder.resolve()):
         files = (city.network, *files)
     return ImportReport(kind, city, network, findings, files)
 

@@ -163,8 +163,9 @@ def test_torn_text_inside_a_whole_gzip_is_refused(shared_data: Path, tmp_path: P
 def test_garbage_is_named(tmp_path: Path, content: bytes, defect: str) -> None:
     source = tmp_path / "map.file"
     source.write_bytes(content)
-    with pytest.raises(NetworkError, match=defect):
+    with pytest.raises(NetworkError, match=defect) as caught:
         import_network(source, tmp_path / "city")
+    assert str(caught.value).startswith(str(source))
 
 
 def test_format_is_told_by_content_not_by_name(shared_data: Path, tmp_path: Path) -> None:
@@ -182,6 +183,20 @@ def test_missing_source_and_overwriting_itself_are_refused(shared_data: Path, tm
     with pytest.raises(InputError, match="another folder"):
         import_network(net, tmp_path)
     assert net.is_file()
+    with pytest.raises(InputError, match="OpenStreetMap only"):
+        import_network(net, tmp_path / "city", walking=True)
+
+
+def test_a_failed_import_leaves_the_city_before_it(tmp_path: Path) -> None:
+    import_network(draw_osm(tmp_path / "map.osm"), tmp_path / "city")
+    before = {p.name: p.read_bytes() for p in (tmp_path / "city").iterdir()}
+    broken = tmp_path / "broken.net.xml"
+    broken.write_text(
+        "<net><edge id='a' from='x' to='y'><lane id='a_0' index='0' speed='1' length='1'/></edge></net>"
+    )
+    with pytest.raises(NetworkError, match="junction 'x'"):
+        import_network(broken, tmp_path / "city")
+    assert {p.name: p.read_bytes() for p in (tmp_path / "city").iterdir()} == before
 
 
 def test_equal_messages_are_told_once() -> None:
