@@ -120,6 +120,11 @@ class RouteGuide:
         self._usual_next: dict[int, Ints] = {}
         self._advised: dict[int, _Advised] = {}
 
+    @property
+    def free_time_s(self) -> Floats:
+        """Travel time of each empty edge (E,), mean wait at its signal included."""
+        return self._free_time_s
+
     def advise(
         self, state: NetworkState, forecast: Forecast | None, now_s: float, *, closed: Bools | None = None
     ) -> Guidance:

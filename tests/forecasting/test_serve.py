@@ -106,7 +106,7 @@ def test_a_useless_profile_loses_the_lead() -> None:
     nonsense = History(flat.grid, rng.uniform(0.0, 1.0, flat.flow_vps.shape), flat.speed_mps, flat.valid)
     forecaster = Forecaster(nonsense, FREE)
     run(forecaster, lived(90, level=1.0, rng=rng))
-    assert set(forecaster.score().lead[:6]) == {"persistence"}
+    assert set(forecaster.score().flow_lead[:6]) == {"persistence"}
     assert "persistence" in forecaster.predict(lived(90, level=1.0, rng=rng), START + 5400.0).producer
 
 
