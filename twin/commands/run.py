@@ -1,0 +1,205 @@
+"""`citytwin run`: a virtual city under the live twin, and what that was worth."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from networks.errors import InputError
+from scenarios.cities import find_city
+from scenarios.virtual_city import VirtualCity
+from twin.app import build_model
+from twin.board import Board, DecisionView, Snapshot, view_feeds, view_state
+from twin.commands.answers import SAYS_NO, answering
+from twin.comparison import Comparison, compare, to_document
+from twin.config import read_settings
+from twin.loop import City, CycleReport, Pace
+from twin.serve_page import PageServer
+
+SHOWN_DECISIONS = 12
+
+
+def run(
+    city: Annotated[str, typer.Option(help="A bundled city (zone) or a city folder.")] = "zone",
+    duration: Annotated[float, typer.Option(help="Simulated seconds.", min=10)] = 1200.0,
+    speed: Annotated[float, typer.Option(help="Times real time; 0: as fast as it goes.", min=0)] = 0.0,
+    seeds: Annotated[int, typer.Option(help="How many days to draw.", min=1)] = 2,
+    seed: Annotated[int, typer.Option(help="First seed.", min=0)] = 1,
+    port: Annotated[int | None, typer.Option(help="Port of the live page; 0 takes a free one.")] = None,
+    page: Annotated[bool, typer.Option(help="Serve the live page while it runs.")] = True,
+    store: Annotated[Path | None, typer.Option(help="Folder for the history; default runs/CITY-TIME.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+) -> None:
+    """Run a virtual city under the live twin, then compare it with its shipped and SUMO's actuated control.
+
+    Exit code 0: citytwin's mean delay is the lowest and no unsafe lamp was seen; 1: it is not.
+    """
+    with answering():
+        console = Console(stderr=True)
+        settings = read_settings()
+        folder = find_city(city)
+        for finding in folder.findings:
+            console.print(f"[dim]{folder.name}: {finding}[/dim]", highlight=False)
+        if duration > folder.end_s - folder.begin_s:
+            raise InputError(
+                f"--duration {duration:g}: the demand of {folder.name} lasts {folder.end_s - folder.begin_s:g} s"
+            )
+        model = build_model(folder)
+        history = store or settings.runs / f"{folder.name}-{datetime.now():%Y%m%d-%H%M%S}"
+        board = Board(model.network, city=folder.name)
+        server = PageServer(board, host=settings.host, port=settings.port if port is None else port)
+        pace = Pace(settings.cycle_s, settings.forecast_every_s, settings.guide_every_s, settings.deadline_s)
+        try:
+            if page:
+                console.print(f"Live page: {_serve(server, console)}")
+            with _Show(console, board, pace, len(model.network.signals), seeds, duration) as show:
+                comparison = compare(
+                    model,
+                    seeds=range(seed, seed + seeds),
+                    duration_s=duration,
+                    pace=pace,
+                    store=history,
+                    speed=speed,
+                    watch=show.watch,
+                    told=show.told,
+                )
+        finally:
+            server.stop()
+        document = to_document(comparison)
+        (history / "result.json").write_text(json.dumps(document, indent=1), encoding="utf-8")
+        if as_json:
+            typer.echo(json.dumps(document))
+        else:
+            _print(Console(), comparison, document)
+        console.print(f"History and result: {history}", highlight=False)
+        if not comparison.beats_all:
+            raise typer.Exit(SAYS_NO)
+
+
+def _serve(server: PageServer, console: Console) -> str:
+    try:
+        return server.start()
+    except InputError as taken:
+        console.print(f"[yellow]no page: {taken}; --port 0 takes a free one[/yellow]")
+        return "none"
+
+
+class _Show:
+    """Progress on the terminal and snapshots for the page."""
+
+    def __init__(
+        self, console: Console, board: Board, pace: Pace, signals: int, seeds: int, duration_s: float
+    ) -> None:
+        self._board, self._pace, self._signals = board, pace, signals
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+            TimeElapsedColumn(),
+            console=console,
+        )
+        self._duration_s = duration_s
+        self._live = self._progress.add_task("citytwin", total=round(seeds * duration_s), note="")
+        self._rivals = self._progress.add_task("shipped, actuated", total=2 * seeds, note="")
+        self._decisions: list[DecisionView] = []
+        self._drawn_s = 0.0
+        self._what = ""
+
+    def __enter__(self) -> _Show:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def told(self, control: str, seed: int, moment: str) -> None:
+        self._what = f"{control}, seed {seed}"
+        if control != "citytwin" and moment == "end":
+            self._progress.advance(self._rivals)
+
+    def watch(self, city: City, report: CycleReport, street: VirtualCity) -> None:
+        self._progress.advance(self._live, self._pace.cycle_s)
+        for stage in report.failures:
+            self._progress.console.print(f"cycle {report.cycle}: {stage.stage}: {stage.error}; {stage.fallback}")
+        for note in report.notes:
+            self._progress.console.print(f"cycle {report.cycle}: {note}")
+        if time.monotonic() - self._drawn_s < 0.5:
+            return
+        self._drawn_s = time.monotonic()
+        vehicles = round(float(report.state.vehicles.certainty.sum())) if report.state is not None else 0
+        self._progress.update(self._live, note=f"{self._what}, {vehicles} vehicles, {report.ms:.0f} ms a cycle")
+        self._board.update(self._snapshot(city, report, street))
+
+    def _snapshot(self, city: City, report: CycleReport, street: VirtualCity) -> Snapshot:
+        shown: Snapshot = {} if report.state is None else view_state(city.network, report.state)
+        fresh: list[DecisionView] = [
+            {
+                "at_s": report.now_s,
+                "junction": approved.plan.signal_id,
+                "version": approved.version,
+                "source": approved.plan.source,
+                "reason": approved.plan.reason,
+            }
+            for approved in report.decision.approved
+            if not approved.plan.reason.startswith(("keep", "completing"))
+        ]
+        self._decisions = (fresh + self._decisions)[:SHOWN_DECISIONS]
+        shown |= {
+            "cycle": report.cycle,
+            "now_s": report.now_s,
+            "cycle_ms": round(report.ms, 1),
+            "deadline_ms": self._pace.deadline_s * 1e3,
+            "feeds": view_feeds(city.inbox.health(report.now_s)),
+            "stages": [
+                {"name": o.stage, "ms": round(o.ms, 1), "fallback": o.fallback if o.error else ""}
+                for o in report.outcomes
+            ],
+            "decisions": self._decisions,
+            "mirror": "off" if city.mirror is None else "alive" if city.mirror.alive else "down",
+            "street": "alive" if street.alive else "down",
+            "forecast": list(report.forecast.producer) if report.forecast is not None else [],
+            "advised": report.guidance_given,
+            "progress": self._what,
+        }
+        return shown
+
+
+NAMES = {"shipped": "shipped programme", "actuated": "SUMO actuated", "citytwin": "citytwin"}
+
+
+def _print(console: Console, comparison: Comparison, document: dict[str, Any]) -> None:
+    table = Table(
+        title=f"{comparison.city}: {comparison.duration_s:g} s, seeds {', '.join(map(str, comparison.seeds))}"
+    )
+    table.add_column("control")
+    for name in ("mean delay s", "sd", "per seed", "vehicles", "arrived", "driving", "never inserted"):
+        table.add_column(name, justify="right")
+    for row in document["rows"]:
+        table.add_row(
+            NAMES[row["control"]],
+            f"{row['mean_delay_s']:.1f}",
+            f"{row['sd_s']:.1f}",
+            " ".join(f"{d:.1f}" for d in row["per_seed"]),
+            *(str(row[key]) for key in ("vehicles", "arrived", "running", "never_inserted")),
+            style="bold" if row["control"] == "citytwin" else "",
+        )
+    console.print(table)
+    error, cycle = document["twin_error"], document["cycle_ms"]
+    console.print(
+        f"Delay counts every vehicle: arrived, driving, never inserted.\n"
+        f"Twin against the virtual city: flow GEH<5 at {error['flow_geh_lt5_share']:.0%} of edges, "
+        f"speed RMSE {error['speed_rmse_mps']:.2f} m/s, queue error {error['queue_mae_veh']:.2f} veh a lane.\n"
+        f"Cycle {cycle['p50']:.0f} ms (p50), {cycle['p99']:.0f} ms (p99). "
+        f"Plans {document['plans']}, refused {document['plans_refused']}. "
+        f"Safety violations at the lamps: {document['safety_violations']}. Wall time {document['wall_s']:.0f} s.",
+        highlight=False,
+    )
