@@ -21,12 +21,11 @@ from signals.plan import LampStep, Proposal, SignalPlan
 from signals.rules import MAJOR, MINOR, encode, rules_of
 from signals.transitions import length_s, settle
 
-SEEN_M = 200.0  # vehicles farther from the stop line do not press yet
+SEEN_M = 150.0  # vehicles farther from the stop line do not press yet
 HOLD_S = 15.0  # how long a plan stands after its interstage if nothing replaces it
 SATURATION_VPS = 0.5  # 1800 veh/h and lane
 MINOR_WEIGHT = 0.5  # a permissive green moves about half of what a protected one does
 ADVANTAGE = 0.1  # share by which another stage must be better before the lamps change
-ADVANTAGE_VEH = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +138,7 @@ def _choose(
     if wait_s[longest] > rules.max_red_s - rules.shortest_wait_s - 2.0 * HOLD_S:
         return int(np.argmax(np.where(green[:, longest], 1.0 + pressure, 0.0))), f"link {longest} waits"
     best = int(np.argmax(pressure))
-    if current >= 0 and pressure[best] <= pressure[current] * (1.0 + ADVANTAGE) + ADVANTAGE_VEH:
+    if current >= 0 and pressure[best] <= pressure[current] * (1.0 + ADVANTAGE):
         return current, f"pressure {pressure[current]:.1f} veh"
     return best, f"pressure {pressure[best]:.1f} veh"
 
