@@ -18,7 +18,7 @@ from networks.errors import MessageError
 from networks.graph import Network
 from networks.messages import Frame
 from twin.feeds import make_adapters
-from twin.feeds.base import MALFORMED, MAX_PAYLOAD_BYTES, AnyAdapter, Rejected
+from twin.feeds.base import MALFORMED, AnyAdapter, Rejected, find_envelope_defect
 from twin.feeds.control import control_notices
 from twin.feeds.loops import count_batch
 from twin.feeds.receipts import Receipt
@@ -63,11 +63,7 @@ class _Feed:
 
 
 class Inbox:
-    """All feeds of one city.
-
-    `pseudonyms` None: fresh random ones. `places` False: messages are judged by themselves only, nothing is held
-    against the city and no rows come out; for looking into a log whose city is not at hand.
-    """
+    """All feeds of one city. `pseudonyms` None: fresh random ones."""
 
     def __init__(
         self,
@@ -76,11 +72,9 @@ class Inbox:
         *,
         pseudonyms: Pseudonyms | None = None,
         quarantine: Quarantine | None = None,
-        places: bool = True,
     ) -> None:
         self.quarantine = quarantine or Quarantine()
         self._pseudonyms = pseudonyms or Pseudonyms()
-        self._places = places
         self._feeds = {
             name: _Feed(adapter, RecentKeys(3 * adapter.lateness_s), Tally(), [])
             for name, adapter in make_adapters(network, detectors, self._pseudonyms).items()
@@ -168,7 +162,8 @@ class Inbox:
 
     def _admit(self, feed: _Feed, frame: Frame, now_s: float) -> bool:
         """Raises MessageError for what condemns the whole frame."""
-        _check_envelope(frame)
+        if defect := find_envelope_defect(frame):
+            raise MessageError(MALFORMED, defect)
         decoded = feed.adapter.decode(frame)
         measured_s: float = decoded.report.measured_at
         key = (frame.source, frame.counter, measured_s)
@@ -179,13 +174,9 @@ class Inbox:
             raise MessageError("late", f"measured_at: {late_s:.1f} s before it came in")
         if -late_s > MAX_CLOCK_LEAD_S:
             raise MessageError("future", f"measured_at: {-late_s:.1f} s after it came in")
-        rows: Sequence[Any] = ()
-        rejected = tuple(decoded.rejected)
-        if self._places:
-            placed = feed.adapter.place(decoded.report, frame.received_at_s)
-            rows = placed.rows
-            rejected += tuple(placed.rejected)
-        accepted = bool(rows) or not rejected or not self._places
+        placed = feed.adapter.place(decoded.report, frame.received_at_s)
+        rows, rejected = placed.rows, (*decoded.rejected, *placed.rejected)
+        accepted = bool(rows) or not rejected
         feed.tally.rows_offered += len(rows) + len(rejected)
         feed.tally.rows_accepted += len(rows)
         feed.tally.rows_refused += len(rejected)
@@ -207,10 +198,8 @@ class Inbox:
 
     def _refuse(self, frame: Frame, rejected: Sequence[Rejected], now_s: float) -> None:
         feed = frame.feed if isinstance(frame.feed, str) and frame.feed in self._feeds else UNKNOWN_FEED
-        source = frame.source if isinstance(frame.source, str) else repr(frame.source)[:64]
-        payload = frame.payload if isinstance(frame.payload, bytes) else b""
-        at_s = frame.received_at_s if _is_time(frame.received_at_s) else now_s
-        masked = self._pseudonyms.mask(Frame(feed, source, 0, at_s, at_s, payload))
+        whole = Frame(feed, "", 0, now_s, now_s, b"") if find_envelope_defect(frame) else frame._replace(feed=feed)
+        masked = self._pseudonyms.mask(whole)
         for part in rejected:
             self.quarantine.add(
                 Refused(now_s, feed, masked.source, part.reason, part.detail, part.payload or masked.payload)
@@ -225,21 +214,6 @@ class Inbox:
     def _silent_s(self, feed: _Feed, now_s: float) -> float:
         since_s = self._started_s if math.isnan(feed.last_received_s) else feed.last_received_s
         return 0.0 if math.isnan(since_s) else max(0.0, now_s - since_s)
-
-
-def _check_envelope(frame: Frame) -> None:
-    if not isinstance(frame.payload, bytes):
-        raise MessageError(MALFORMED, "payload: not bytes")
-    if len(frame.payload) > MAX_PAYLOAD_BYTES:
-        raise MessageError(MALFORMED, f"payload: {len(frame.payload)} bytes, at most {MAX_PAYLOAD_BYTES}")
-    if not isinstance(frame.source, str) or not isinstance(frame.counter, int):
-        raise MessageError(MALFORMED, "source, counter: not a text and a whole number")
-    if not _is_time(frame.received_at_s):
-        raise MessageError(MALFORMED, "received_at_s: not a time")
-
-
-def _is_time(value: object) -> bool:
-    return isinstance(value, float | int) and math.isfinite(value)
 
 
 def _later(known_s: float, new_s: float) -> float:

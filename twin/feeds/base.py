@@ -6,7 +6,7 @@ Both halves judge, and say what they refuse: `decode` looks at the message alone
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, from_json, to_json
@@ -16,6 +16,7 @@ from networks.messages import Frame
 
 MAX_PAYLOAD_BYTES = 1 << 20
 """Longest message read; the largest honest one, 500 objects in one list, is 50 kB."""
+MAX_NAME_LENGTH = 512
 
 MALFORMED, UNKNOWN_ID, IMPOSSIBLE = "malformed", "unknown_id", "impossible"
 
@@ -67,6 +68,26 @@ class Adapter(Protocol[R, Row]):
 
 
 AnyAdapter: TypeAlias = Adapter[Any, Any]
+
+
+def find_envelope_defect(frame: Frame) -> str:
+    """What is wrong with a frame around its payload, whatever its feed; "" when nothing is."""
+    feed, source, counter, sent_at_s, received_at_s, payload = cast("tuple[Any, ...]", frame)
+    if not isinstance(payload, bytes):
+        return "payload: not bytes"
+    if len(payload) > MAX_PAYLOAD_BYTES:
+        return f"payload: {len(payload)} bytes, at most {MAX_PAYLOAD_BYTES}"
+    if not isinstance(feed, str) or not isinstance(source, str):
+        return "feed, source: not text"
+    if len(feed) + len(source) > MAX_NAME_LENGTH or not (feed + source).isprintable():
+        return "feed, source: too long or not printable"
+    if not isinstance(counter, int) or not -(2**63) <= counter < 2**63:
+        return "counter: not a whole number of 64 bits"
+    if not isinstance(received_at_s, float | int) or not 0 < received_at_s < 1e11:
+        return "received_at_s: not a time"
+    if not isinstance(sent_at_s, float | int):
+        return "sent_at_s: not a number"
+    return ""
 
 
 def decode_message(model: type[M], payload: bytes) -> M:
