@@ -27,7 +27,6 @@ _TOP_SPEED = 1.2  # of free speed: SUMO's and observed drivers exceed a limit by
 _DECAY_S = 3600.0  # before anything was learnt: a day busier than usual stays so, a deviation halves in 40 minutes
 _PRIOR_WEIGHT = 10.0  # updates that the assumed decay counts for
 _MEMORY = 0.98  # per update, one a history step: about 50 minutes
-_LEAST_LEARNT = 2  # truths a call
 _GATE_UPDATES = 8  # evidence before a simpler producer may take the lead
 _GATE_GAIN = 0.98  # and by how much it must be better
 
@@ -95,14 +94,15 @@ class Forecaster:
         self._total_by_producer = np.zeros((2, 3, horizons))
         self._total_count = np.zeros((2, horizons))  # truths, truths on common ground
         self._issued: list[_Issued] = []
-        self._last_issue_s = -np.inf
+        self._last_issue_s = self._last_call_s = -np.inf
 
     def predict(self, history: History, now_s: float) -> Forecast:
         """Forecast from what was known by `now_s`. Never raises for missing data: edges without any are not valid,
         and hold zero flow at free speed."""
         check_shapes("T E", flow=history.flow_vps, speed=history.speed_mps, valid=history.valid)
         check_shapes("E", free_speed=self._free_mps, history=np.zeros(history.flow_vps.shape[1]))
-        self._learn(history)
+        self._learn(history, now_s)
+        self._last_call_s = now_s
         candidates, available, deviation = self._candidates(history, now_s)
         point, used = self._compose(candidates, available)
         valid = used.min(axis=(0, 1)) >= 0
@@ -209,11 +209,11 @@ class Forecaster:
         self._last_issue_s = now_s
         self._issued.append(issued)
 
-    def _learn(self, history: History) -> None:
+    def _learn(self, history: History, now_s: float) -> None:
         """Score waiting forecasts whose truth has become known, the oldest first.
 
-        Truths of a minute arrive together but need not be learnt from in one call: a share of them at a time keeps
-        every call short.
+        The truths of a step arrive together. Called several times a step, learn from a share of them at a time: it
+        keeps every call short. Called once a step or less often, learn from all.
         """
         grid = history.grid
         end_s = grid.start_s + grid.count * grid.step_s
@@ -222,7 +222,8 @@ class Forecaster:
             target_s = np.floor((issued.made_at_s + self._horizon_s) / grid.step_s) * grid.step_s
             ripe += [(issued, int(h), float(target_s[h])) for h in np.flatnonzero(issued.due & (target_s <= end_s))]
         truths: dict[tuple[float, float], tuple[Floats, Bools]] = {}
-        for issued, horizon, target in ripe[: max(_LEAST_LEARNT, math.ceil(len(ripe) / 4))]:
+        share = min(max((now_s - self._last_call_s) / grid.step_s, 0.25), 1.0)
+        for issued, horizon, target in ripe[: math.ceil(len(ripe) * share)]:
             issued.due[horizon] = False
             key = (target, float(self._width_s[horizon]))
             if key not in truths:
