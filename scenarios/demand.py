@@ -207,7 +207,7 @@ def _departures(flow: ET.Element, rng: random.Random) -> Iterator[float]:
         count = int(get["number"])
         gap_s = (end_s - begin_s) / max(1, count)
     else:
-        raise CityError(f"flow {get.get('id')!r} says neither number nor rate")
+        raise ValueError(f"the number or rate of flow {get.get('id')!r}")
     yield from (begin_s + i * gap_s for i in range(count))
 
 

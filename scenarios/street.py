@@ -193,7 +193,7 @@ class Street:
         self._show_lamps(begin_s)
         self._run.step()
         now_s = self.now_s
-        scan, entered, gone = self._watcher.look()
+        scan, entered, gone = self._watcher.look(heard=heard)
         for driver in entered:
             if driver.equipped:
                 self._listeners.enter(driver, now_s)

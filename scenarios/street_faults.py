@@ -25,7 +25,7 @@ class FaultLine:
         faults, rng = self._faults, self._rng
         self.sent[frame.feed] += 1
         into_s = frame.sent_at_s - self._begin_s
-        if any(feed == frame.feed and start <= into_s < end for feed, start, end in faults.silent):
+        if faults.silent and any(f == frame.feed and start <= into_s < end for f, start, end in faults.silent):
             self.sent["silenced"] += 1
             return []
         if rng.random() < faults.malformed_frac:

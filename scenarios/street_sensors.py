@@ -31,6 +31,8 @@ from scenarios.demand import kind_of_class
 from scenarios.street_terms import StreetOptions
 
 WEATHER_EVERY_S = 60
+SHORT_LANE_M = 60.0  # no vehicle enters and leaves a longer lane within one second
+_SWERVE_M = 5.0  # how far a vehicle's front may be off the middle of its lane
 _SPEAKING = ("car", "bus", "truck", "emergency")  # kinds that may carry a V2X unit
 
 
@@ -48,6 +50,7 @@ class Driver:
     motor: bool  # neither a bicycle nor a walker
     edge: int = -1  # dense edge it is on, -1 inside a junction
     route_index: int = 0
+    time_loss_s: float = 0.0  # when it entered the edge; up to date on its last one
 
 
 class Scan(NamedTuple):
@@ -55,11 +58,10 @@ class Scan(NamedTuple):
 
     drivers: list[Driver]
     motor: Bools  # (V,)
-    lanes: list[str]
     lane: Ints  # (V,) dense lane, -1 inside a junction
-    xy: Floats  # (V, 2) local metres
+    xy: Floats  # (V, 2) local metres; NaN for those that no unit can see and that are not equipped
     speed_mps: Floats  # (V,)
-    heading_rad: Floats  # (V,) 0 is east, counter-clockwise
+    heading_rad: Floats  # (V,) 0 is east, counter-clockwise; NaN as above
 
 
 def write_loops(detectors: Sequence[Detector], network: Network, path: Path) -> None:
@@ -89,8 +91,12 @@ class Sensors:
         self._rng = np.random.default_rng([options.seed, 1, first_counter])
         self._counters: dict[tuple[str, str], int] = defaultdict(lambda: first_counter)
         self._cabinets = self._wire_loops()
+        self._stood: set[str] = set()
+        self._always = set(np.flatnonzero(network.lanes.length_m < SHORT_LANE_M).tolist())
+        self._busy_before = set(range(len(network.lanes.ids)))
         self._units = instrumented_signals(network, options.coverage)
         self._unit_xy = signal_positions(network)[list(self._units)].reshape(-1, 2)
+        self.near_lanes = lanes_near(network, self._unit_xy, options.noise.roadside_range_m)
         self._tracks: list[dict[str, int]] = [{} for _ in self._units]
         self._next_track = 1 + first_counter
         self._dark_until_s = np.full(len(self._units), -np.inf)
@@ -116,7 +122,7 @@ class Sensors:
 
     def observe(self, now_s: float, scan: Scan, second: int) -> None:
         """Everything the devices report of the second that ended at `now_s`."""
-        self._read_loops(now_s)
+        self._read_loops(now_s, scan)
         self._look_around(now_s, scan)
         self._hear_vehicles(now_s, scan)
         if second % WEATHER_EVERY_S == 0:
@@ -136,28 +142,33 @@ class Sensors:
         """Uniform latencies; plain floats, for they go into frames."""
         return self._rng.uniform(*bounds_s, count).tolist()  # type: ignore[no-any-return]
 
-    def _wire_loops(self) -> list[tuple[str, list[tuple[str, str, str]]]]:
-        """Per cabinet: the signal, and per loop its id, the start of its reading, the reading of an empty loop."""
+    def _wire_loops(self) -> list[tuple[str, list[tuple[str, int, str, str]]]]:
+        """Per cabinet: the signal, and per loop its id, lane, the start of its reading, its reading when empty."""
         signal_of = approach_edges(self._network)
-        cabinets: dict[str, list[tuple[str, str, str]]] = defaultdict(list)
+        cabinets: dict[str, list[tuple[str, int, str, str]]] = defaultdict(list)
         for detector in self.detectors:
             junction = self._network.signals[signal_of[int(self._network.lanes.edge[detector.lane])]].id
             head = f'{{"detector":{json.dumps(detector.id)},'
             empty = head + '"count":0,"occupancy":0.0,"speed_mps":null}'
-            cabinets[junction].append((detector.id, head, empty))
+            cabinets[junction].append((detector.id, detector.lane, head, empty))
         return list(cabinets.items())
 
-    def _read_loops(self, now_s: float) -> None:
+    def _read_loops(self, now_s: float, scan: Scan) -> None:
+        here = set(scan.lane.tolist())
+        busy = here | self._busy_before | self._always  # lanes that may have had a vehicle within the second
+        self._busy_before = here
+        stood, self._stood = self._stood, set()  # loops with a vehicle on them, whose front may be far ahead
         loop, end_s = self._sumo.inductionloop, float(self._sumo.simulation.getTime())
         present, crossed = loop.getLastStepVehicleNumber, loop.getVehicleData
         missed, rng = self._options.noise.loop_miss_frac, self._rng
         latency_s = self.latencies(self._options.noise.loop_latency_s, len(self._cabinets))
         for (junction, loops), late_s in zip(self._cabinets, latency_s, strict=True):
             readings = []
-            for name, head, empty in loops:
-                if not present(name):
+            for name, lane, head, empty in loops:
+                if (lane not in busy and name not in stood) or not present(name):
                     readings.append(empty)
                     continue
+                self._stood.add(name)
                 # (id, length, entered, left or -1, type); a vehicle counts in the one second in which it left.
                 # SUMO's own occupancy leaves out those who stood on the loop before and left within the second.
                 data = crossed(name)
@@ -268,6 +279,35 @@ class Sensors:
             f'"temperature_c":{warmth:.1f},"wind_mps":{wind:.1f}}}'
         )
         self.send("weather", "station", now_s, 1.0, text)
+
+
+def lanes_near(network: Network, points_xy: Floats, reach_m: float) -> frozenset[str]:
+    """SUMO ids of the lanes, those inside junctions too, of which some part may lie within reach of a point."""
+    near: set[str] = set()
+    if not len(points_xy):
+        return frozenset()
+    ends_m = np.empty((len(network.lanes.ids), 2))  # distance from the nearest point to a lane's begin and end
+    for lane, name in enumerate(network.lanes.ids):
+        shape = np.asarray(network.lanes.shape_xy[lane], np.float64).reshape(-1, 2)
+        apart_m = _to_polyline(points_xy, shape)
+        ends_m[lane] = [np.linalg.norm(points_xy - end, axis=1).min() for end in (shape[0], shape[-1])]
+        if apart_m.min() <= reach_m + _SWERVE_M:
+            near.add(name)
+    moves = network.movements
+    for i, inside in enumerate(moves.internal_lanes):
+        apart_m = min(ends_m[moves.from_lane[i], 1], ends_m[moves.to_lane[i], 0])
+        if apart_m <= reach_m + moves.length_m[i] + _SWERVE_M:
+            near.update(inside)
+    return frozenset(near)
+
+
+def _to_polyline(points_xy: Floats, shape: Floats) -> Floats:
+    """Distance of each point to a polyline (N, 2), metres."""
+    start, along = shape[:-1], np.diff(shape, axis=0)
+    offset = points_xy[:, None, :] - start[None]
+    length2 = np.maximum((along**2).sum(axis=1), 1e-12)
+    share = np.clip((offset * along).sum(axis=2) / length2, 0.0, 1.0)
+    return np.asarray(np.linalg.norm(offset - share[..., None] * along, axis=2).min(axis=1))
 
 
 def headings(degrees: Sequence[float]) -> Floats:

@@ -84,7 +84,7 @@ NAMELESS = b"<routes><vehicle depart='3'/></routes>"
 def test_a_broken_file_is_named(tiny_city: CityFolder, tmp_path: Path, content: bytes) -> None:
     broken = tmp_path / "broken.rou.xml.gz"
     broken.write_bytes(content)
-    with pytest.raises(CityError, match=r"broken\.rou\.xml\.gz|flow .f. says"):
+    with pytest.raises(CityError, match=r"broken\.rou\.xml\.gz"):
         perturb_demand(replace(tiny_city, routes=(broken,)), seed=1, spread=0.1, out_folder=tmp_path)
 
 
