@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import math
 import xml.etree.ElementTree as ET
 import zlib
 from collections import defaultdict
@@ -137,10 +138,8 @@ def read_sumo(path: Path, programmes: Sequence[Path] = ()) -> Network:
         for extra in programmes:
             for signal, logics in _parse(extra).programmes.items():
                 raw.programmes[signal] += logics
-    except (ET.ParseError, EOFError, gzip.BadGzipFile, zlib.error, OSError) as defect:
+    except (ET.ParseError, EOFError, gzip.BadGzipFile, zlib.error, OSError, LookupError, ValueError) as defect:
         raise NetworkError(f"{path}: not readable as SUMO XML: {defect}") from defect
-    except (KeyError, ValueError) as defect:
-        raise NetworkError(f"{path}: a SUMO element lacks or misstates the attribute {defect}") from defect
     if not any(e.is_road for e in raw.edges.values()):
         raise NetworkError(f"{path}: holds no road edge; is it a .net.xml?")
     raw.programmes = {signal: _newest_first(path, signal, loaded) for signal, loaded in raw.programmes.items()}
@@ -160,12 +159,22 @@ def _fingerprint(*paths: Path) -> str:
     return hashlib.sha256(b"".join(p.read_bytes() for p in paths)).hexdigest()[:16]
 
 
+def _number(text: str, least: float = -math.inf) -> float:
+    value = float(text)
+    if not math.isfinite(value) or value < least:
+        raise ValueError(f"number out of range: {text!r}")
+    return value
+
+
 def _numbers(text: str) -> list[float]:
-    return [float(x) for x in text.replace(",", " ").split()]
+    return [_number(x) for x in text.replace(",", " ").split()]
 
 
 def _shape(text: str) -> list[float]:
-    return [float(v) for point in text.split() for v in point.split(",")[:2]]
+    values = [_number(v) for point in text.split() for v in point.split(",")[:2]]
+    if len(values) < 4 or len(values) % 2:
+        raise ValueError(f"shape is no line: {text!r}")
+    return values
 
 
 def _allowed(attributes: dict[str, str]) -> int:
@@ -182,47 +191,60 @@ def _parse(path: Path) -> _RawNet:
     raw = _RawNet()
     with open_maybe_gzip(path) as stream:
         for _, element in ET.iterparse(stream):
-            get = element.attrib
-            match element.tag:
-                case "location":
-                    raw.projection = get.get("projParameter", "!")
-                    x, y = _numbers(get.get("netOffset", "0,0"))
-                    raw.offset = (x, y)
-                    a, b, c, d = _numbers(get.get("convBoundary", "0,0,0,0"))
-                    raw.bounds = (a, b, c, d)
-                case "edge":
-                    raw.edges[get["id"]] = _raw_edge(element)
-                    element.clear()
-                case "junction" if get.get("type") != "internal":
-                    raw.nodes[get["id"]] = _RawNode(
-                        get["id"],
-                        float(get["x"]),
-                        float(get["y"]),
-                        get.get("type", ""),
-                        get.get("intLanes", "").split(),
-                        [(r.get("response", ""), r.get("foes", "")) for r in element.findall("request")],
-                    )
-                    element.clear()
-                case "connection":
-                    raw.links.append(
-                        _RawLink(
-                            get["from"],
-                            get["to"],
-                            int(get.get("fromLane", 0)),
-                            int(get.get("toLane", 0)),
-                            get.get("via", ""),
-                            get.get("tl", ""),
-                            int(get.get("linkIndex", -1)),
-                            get.get("dir", "s"),
-                            get.get("state", ""),
-                        )
-                    )
-                case "tlLogic":
-                    raw.programmes[get["id"]].append(_programme(element))
-                    element.clear()
-                case _:
-                    pass
+            try:
+                _take(raw, element)
+            except (KeyError, ValueError) as defect:
+                name = element.get("id") or f"{element.get('from')} -> {element.get('to')}"
+                what = f"lacks the attribute {defect}" if isinstance(defect, KeyError) else f"is wrong: {defect}"
+                raise NetworkError(f"{path}: <{element.tag}> {name!r} {what}") from defect
     return raw
+
+
+def _take(raw: _RawNet, element: ET.Element) -> None:
+    """Note one finished element; what is noted whole is cleared to keep memory small."""
+    get = element.attrib
+    match element.tag:
+        case "location":
+            raw.projection = get.get("projParameter", "!")
+            x, y = _numbers(get.get("netOffset", "0,0"))
+            raw.offset = (x, y)
+            a, b, c, d = _numbers(get.get("convBoundary", "0,0,0,0"))
+            raw.bounds = (a, b, c, d)
+        case "edge":
+            raw.edges[get["id"]] = _raw_edge(element)
+            element.clear()
+        case "junction" if get.get("type") != "internal":
+            raw.nodes[get["id"]] = _RawNode(
+                get["id"],
+                _number(get["x"]),
+                _number(get["y"]),
+                get.get("type", ""),
+                get.get("intLanes", "").split(),
+                [(r.get("response", ""), r.get("foes", "")) for r in element.findall("request")],
+            )
+            element.clear()
+        case "connection":
+            raw.links.append(_raw_link(get))
+        case "tlLogic":
+            raw.programmes[get["id"]].append(_programme(element))
+            element.clear()
+        case _:
+            pass
+
+
+def _raw_link(get: dict[str, str]) -> _RawLink:
+    link = int(get.get("linkIndex", -1))  # -1 with a signal: it lets this one pass, as a rail crossing does trains
+    return _RawLink(
+        get["from"],
+        get["to"],
+        int(get.get("fromLane", 0)),
+        int(get.get("toLane", 0)),
+        get.get("via", ""),
+        get.get("tl", "") if link >= 0 else "",
+        link,
+        get.get("dir", "s"),
+        get.get("state", ""),
+    )
 
 
 def _raw_edge(element: ET.Element) -> _RawEdge:
@@ -231,9 +253,9 @@ def _raw_edge(element: ET.Element) -> _RawEdge:
         _RawLane(
             lane.attrib["id"],
             int(lane.attrib["index"]),
-            float(lane.attrib["length"]),
-            float(lane.attrib["speed"]),
-            float(lane.attrib.get("width", 3.2)),
+            _number(lane.attrib["length"], 0.0),
+            _number(lane.attrib["speed"], 0.0),
+            _number(lane.attrib.get("width", "3.2"), 0.0),
             _allowed(lane.attrib),
             _shape(lane.attrib.get("shape", "")),
         )
@@ -255,16 +277,16 @@ def _programme(element: ET.Element) -> Programme:
     phases = tuple(
         ProgrammePhase(
             p.attrib["state"],
-            float(p.attrib["duration"]),
-            float(p.attrib.get("minDur", p.attrib["duration"])),
-            float(p.attrib.get("maxDur", p.attrib["duration"])),
+            _number(p.attrib["duration"], 0.0),
+            _number(p.attrib.get("minDur", p.attrib["duration"]), 0.0),
+            _number(p.attrib.get("maxDur", p.attrib["duration"]), 0.0),
         )
         for p in element.findall("phase")
     )
     return Programme(
         element.attrib.get("programID", "0"),
         element.attrib.get("type", "static"),
-        float(element.attrib.get("offset", 0)),
+        _number(element.attrib.get("offset", "0")),
         phases,
     )
 
@@ -318,7 +340,7 @@ def _assemble(raw: _RawNet, path: Path, fingerprint: str) -> Network:
     if missing:
         raise NetworkError(f"{path}: signal {sorted(missing)[0]!r} controls connections but has no tlLogic")
     signal_index = {s: i for i, s in enumerate(signal_ids)}
-    movements, request, links_by_signal = _movements(raw, edge_index, first_lane, node_index, signal_index)
+    movements, request, links_by_signal = _movements(raw, path, edge_index, first_lane, node_index, signal_index)
     signals = tuple(
         _signal(raw, path, sid, movements, request, links_by_signal[sid], node_index, edge_index, lanes)
         for sid in signal_ids
@@ -345,6 +367,7 @@ def _middle(edge: _RawEdge) -> _RawLane:
 
 def _movements(
     raw: _RawNet,
+    file: Path,
     edge_index: dict[str, int],
     first_lane: graph.Ints,
     node_index: dict[str, int],
@@ -363,6 +386,9 @@ def _movements(
             if link.signal:
                 by_signal[link.signal].append((link.link, link, -1))
             continue
+        for edge, lane in ((link.origin, link.from_lane), (link.target, link.to_lane)):
+            if not 0 <= lane < len(raw.edges[edge].lanes):
+                raise NetworkError(f"{file}: a connection names lane {lane} of edge {edge}, which has none such")
         path: list[str] = []
         via = link.via
         while via and via in lane_of and via not in path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import re
 from collections.abc import Callable
@@ -10,12 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import sumolib
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from networks import graph
 from networks.city import load_network, read_city
 from networks.errors import NetworkError
 from networks.graph import Network
 from networks.readers.sumo import read_sumo
+from networks.validate import find_defects
 
 DrawNet = Callable[..., Path]
 CITIES = [
@@ -177,6 +181,9 @@ def test_connector_edges_are_roads(crossroads: DrawNet) -> None:
         (r'(<lane id="nc_0"[^>]*) length="[^"]*"', r"\1", "length"),
         (r'speed="16.70"', 'speed="fast"', "fast"),
         (r"(?s)<edge id.*</edge>", "", "holds no road edge"),
+        (r'(from="nc" to="ce"[^>]*) toLane="."', r'\1 toLane="7"', "lane 7 of edge ce"),
+        (r'(<lane id="nc_0"[^>]*) shape="[^"]*"', r'\1 shape="nan,0 1,1"', "'nc' is wrong"),
+        (r'(<phase) duration="[0-9.]+"', r'\1 duration="-4"', "'c' is wrong"),
         (r"</net>", "", "not readable as SUMO XML"),
     ],
 )
@@ -188,6 +195,30 @@ def test_defects_are_named(crossroads: DrawNet, pattern: str, replacement: str, 
     with pytest.raises(NetworkError, match=defect) as caught:
         read_sumo(net)
     assert "a.net.xml" in str(caught.value)
+
+
+@given(data=st.data())
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_spoilt_files_are_read_or_refused(sound_lines: list[str], tmp_path: Path, data: st.DataObject) -> None:
+    """Whatever one attribute or line is turned into, the reader and the checks answer or raise NetworkError."""
+    lines = list(sound_lines)
+    row = data.draw(st.integers(0, len(lines) - 1))
+    attributes = re.findall(r'\s\w+="[^"]*"', lines[row])
+    if attributes:
+        name, _, _ = (chosen := data.draw(st.sampled_from(attributes))).partition("=")
+        values = [f'{name}="{value}"' for value in ("", "-1", "abc", "99", "1e400", "nan", "0,0")]
+        lines[row] = lines[row].replace(chosen, data.draw(st.sampled_from(["", *values])), 1)
+    else:
+        del lines[row]
+    spoilt = tmp_path / "spoilt.net.xml"
+    spoilt.write_text("\n".join(lines))
+    with contextlib.suppress(NetworkError):
+        find_defects(read_sumo(spoilt))
+
+
+@pytest.fixture
+def sound_lines(crossroads: DrawNet) -> list[str]:
+    return crossroads("traffic_light", "--no-turnarounds", lanes=1).read_text().splitlines()
 
 
 def test_damaged_gzip_is_refused(crossroads: DrawNet, tmp_path: Path) -> None:
