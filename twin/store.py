@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import fcntl
 import shutil
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
 from typing import IO
 
@@ -33,6 +34,9 @@ from twin.cycle_record import CycleRecord, to_tables
 SEGMENTS = "segments"
 CYCLES_PER_SEGMENT = 60
 """Five minutes at the default cycle: some 50 MB of blocks for a thousand edges, packed into a few MB of Parquet."""
+
+MAX_BACKLOG = 60
+"""Cycles kept in memory while the disk is full; then the oldest are given up."""
 
 _PREFIX, _SUFFIX = "open-", ".cycles"
 
@@ -59,6 +63,8 @@ class Store:
         self._forecast_made_at_s: float | None = None
         self._committer = ThreadPoolExecutor(1, thread_name_prefix="store-commit")
         self._packer = ThreadPoolExecutor(1, thread_name_prefix="store-pack")
+        self._turn = Lock()
+        self._backlog: deque[bytes] = deque(maxlen=MAX_BACKLOG)
         self._pending: Future[None] | None = None
         self._packing: Future[bool] | None = None
 
@@ -70,29 +76,33 @@ class Store:
     def append_cycle(self, record: CycleRecord) -> int:
         """Take one cycle; it goes to the disk beside the caller. Returns the cycle's number.
 
-        Raises StoreError when the cycle before could not be written; that one is lost, this one is not taken and may
-        be offered again.
+        Raises StoreError when the cycle before could not be written. This one is taken all the same, and both are
+        tried again with the next.
         """
-        self.flush()
-        forecast = record.forecast
-        is_new = forecast is not None and forecast.made_at_s != self._forecast_made_at_s
-        cycle = self._last_cycle + 1
-        tables = to_tables(cycle, record, with_forecast=is_new)
-        self._pending = self._committer.submit(self._commit, tables)
-        self._last_cycle = cycle
-        if forecast is not None:
-            self._forecast_made_at_s = forecast.made_at_s
+        with self._turn:
+            failure = self._await_commit()
+            forecast = record.forecast
+            is_new = forecast is not None and forecast.made_at_s != self._forecast_made_at_s
+            cycle = self._last_cycle + 1
+            tables = to_tables(cycle, record, with_forecast=is_new)
+            self._pending = self._committer.submit(self._commit, tables)
+            self._last_cycle = cycle
+            if forecast is not None:
+                self._forecast_made_at_s = forecast.made_at_s
+        if failure is not None:
+            raise StoreError(f"{self.folder}: cycle {cycle - 1} is not in the history yet: {failure}") from failure
         return cycle
 
     def flush(self) -> None:
-        """Wait until every cycle taken is on the disk. Raises StoreError when the newest could not be written."""
-        pending, self._pending = self._pending, None
-        if pending is not None:
-            try:
-                pending.result()
-            except OSError as error:
-                self._forecast_made_at_s = None
-                raise StoreError(f"{self.folder}: cycle {self._last_cycle} is not in the history: {error}") from error
+        """Wait until every cycle taken is on the disk. Raises StoreError when some could not be written."""
+        with self._turn:
+            failure = self._await_commit()
+            if self._backlog:
+                self._pending = self._committer.submit(self._write_backlog)
+                failure = self._await_commit()
+        if failure is not None:
+            lost = len(self._backlog)
+            raise StoreError(f"{self.folder}: the last {lost} cycles are not in the history: {failure}") from failure
 
     def forget_before(self, time_s: float) -> int:
         """Delete closed segments whose newest cycle is older than a time; returns how many."""
@@ -126,11 +136,26 @@ class Store:
     ) -> None:
         self.close()
 
+    def _await_commit(self) -> OSError | None:
+        pending, self._pending = self._pending, None
+        try:
+            if pending is not None:
+                pending.result()
+        except OSError as error:
+            return error
+        return None
+
     def _commit(self, tables: Mapping[str, pa.Table]) -> None:
-        self._blocks.append(_encode(tables))
-        self._in_segment += 1
-        if self._in_segment >= self._cycles_per_segment:
-            self._turn_page()
+        self._backlog.append(_encode(tables))
+        self._write_backlog()
+
+    def _write_backlog(self) -> None:
+        while self._backlog:
+            self._blocks.append(self._backlog[0])
+            self._backlog.popleft()
+            self._in_segment += 1
+            if self._in_segment >= self._cycles_per_segment:
+                self._turn_page()
 
     def _turn_page(self) -> None:
         """Go on in a new segment and pack the full one beside it; where that fails, go on in the old one."""

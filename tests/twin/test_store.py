@@ -134,20 +134,24 @@ def test_old_segments_are_forgotten_whole(tmp_path: Path) -> None:
         assert archive.cycles() == (5, 6, 7, 8)
 
 
-def test_a_cycle_that_cannot_be_written_is_named_and_the_next_ones_are_kept(
+def test_cycles_that_meet_a_full_disk_are_named_and_written_when_there_is_room_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with Store(tmp_path) as store:
+    with Store(tmp_path, cycles_per_segment=3) as store:
         store.append_cycle(cycles.record(1))
         store.flush()
-        with monkeypatch.context() as broken:
-            broken.setattr(os, "fdatasync", _no_space)
+        with monkeypatch.context() as full:
+            full.setattr(os, "fdatasync", _no_space)
             store.append_cycle(cycles.record(2))
-            with pytest.raises(StoreError, match="cycle 2"):
+            with pytest.raises(StoreError, match="cycle 2 is not in the history yet"):
+                store.append_cycle(cycles.record(3))
+            with pytest.raises(StoreError, match="last 2 cycles"):
                 store.flush()
-        store.append_cycle(cycles.record(3))
+            with open_store(tmp_path) as archive:
+                assert archive.cycles() == (1,)
+        store.append_cycle(cycles.record(4))
     with open_store(tmp_path) as archive:
-        assert archive.cycles() == (1, 3)
+        assert archive.cycles() == (1, 2, 3, 4)
 
 
 def _no_space(*_: object) -> None:
