@@ -38,13 +38,15 @@ class Calibrator:
     quantiles times `default_spread`, chosen too wide rather than too narrow.
     """
 
-    def __init__(self, horizons: int, classes: int, quantiles: tuple[float, ...], *, default_spread: float) -> None:
+    def __init__(self, classes: int, quantiles: tuple[float, ...], *, default_spread: Floats) -> None:
+        """`default_spread` (H,): standard deviation of the residuals that is assumed before any were seen."""
+        horizons = len(default_spread)
         self._levels = np.array(quantiles)
         self._target = np.broadcast_to(self._levels, (horizons, len(quantiles))).copy()
-        self._default = ndtri(self._levels) * default_spread
         self._ring = np.full((horizons, classes, _CAPACITY), np.nan)
         self._seen = np.zeros((horizons, classes), np.int64)
-        self.table = np.broadcast_to(self._default, (horizons, classes, len(quantiles))).copy()
+        default = ndtri(self._levels) * default_spread[:, None, None]
+        self.table = np.broadcast_to(default, (horizons, classes, len(quantiles))).copy()
         pairs = [(i, len(quantiles) - 1 - i) for i in range(len(quantiles) // 2)]
         self._bands = [(i, j) for i, j in pairs if abs(quantiles[i] + quantiles[j] - 1.0) < 1e-9]
         self._inside = np.zeros((horizons, len(self._bands)))

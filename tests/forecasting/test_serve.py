@@ -135,7 +135,7 @@ def test_forecasts_are_finite_ordered_and_possible(flow: Floats, speed: Floats, 
 @settings(max_examples=30, deadline=None)
 @given(st.lists(arrays(np.float64, 50, elements=floats), min_size=1, max_size=30))
 def test_calibrated_quantiles_never_cross(batches: list[Floats]) -> None:
-    calibrator = Calibrator(1, 2, QUANTILES, default_spread=1.0)
+    calibrator = Calibrator(2, QUANTILES, default_spread=np.ones(1))
     for residual in batches:
         calibrator.update(0, (np.arange(50) % 2).astype(np.int8), residual, calibrator.table[0])
         assert (np.diff(calibrator.table, axis=-1) >= 0).all()
