@@ -124,25 +124,29 @@ def shipped_gaps(conflicts: Bools, programme: Programme) -> tuple[Floats, Floats
     if not phases:
         return shortest_s, direct_s
     green: Bools = np.array([[c in "Gg" for c in p.state[:count]] for p in phases], dtype=np.bool_)
-    ends_s = np.cumsum([p.duration_s for p in phases])
-    cycle_s, begins_s = float(ends_s[-1]), ends_s - [p.duration_s for p in phases]
     before = np.roll(green, 1, axis=0)
     closes, opens = before & ~green, green & ~before
-    for closed_at, i in np.argwhere(closes):
-        for j in np.flatnonzero(conflicts[i]):
-            starts = np.flatnonzero(opens[:, j])
-            if not len(starts):
-                continue
-            waits_s = (begins_s[starts] - begins_s[closed_at]) % cycle_s
-            opened_at = int(starts[waits_s.argmin()])
-            gap_s = float(waits_s.min())
-            shortest_s[i, j] = min(shortest_s[i, j], gap_s)
-            between = _phases_after(int(closed_at), opened_at, len(phases))
-            if not closes[between].any() and not (opens[between] & conflicts[i]).any():
-                direct_s[i, j] = np.fmin(direct_s[i, j], gap_s)
+    begins_s = np.concatenate([[0.0], np.cumsum([p.duration_s for p in phases * 2])])
+    to_opening = _steps_until(opens)
+    to_next_opening = 1 + np.roll(to_opening, -1, axis=0)
+    to_next_closing = 1 + np.roll(_steps_until(np.asarray(closes.any(axis=1))[:, None]), -1, axis=0)
+    for phase, i in np.argwhere(closes):
+        steps, foes = to_opening[phase], conflicts[i]
+        found = foes & (steps < len(phases))
+        gap_s = begins_s[phase + np.where(found, steps, 0)] - begins_s[phase]
+        shortest_s[i, found] = np.minimum(shortest_s[i], gap_s)[found]
+        last = min(int(to_next_closing[phase, 0]), int(to_next_opening[phase, foes].min(initial=len(phases))))
+        direct = found & (steps <= last)
+        direct_s[i, direct] = np.fmin(direct_s[i], gap_s)[direct]
     return shortest_s, direct_s
 
 
-def _phases_after(first: int, last: int, count: int) -> Ints:
-    """Phase numbers after `first` and before `last`, cyclic."""
-    return np.arange(first + 1, first + (last - first) % count, dtype=np.int32) % count
+def _steps_until(event: Bools) -> Ints:
+    """Phases from each phase (P, K) to the next event, cyclic: 0 where it is now, P or more where there is none."""
+    count = len(event)
+    steps = np.empty(event.shape, np.int32)
+    ahead = np.full(event.shape[1], 2 * count, np.int32)
+    for phase in range(2 * count - 1, -1, -1):
+        ahead = np.where(event[phase % count], 0, ahead + 1).astype(np.int32)
+        steps[phase % count] = ahead
+    return steps

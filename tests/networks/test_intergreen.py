@@ -80,6 +80,37 @@ def test_every_time_is_whole_at_least_yellow_and_bounded(points: list[tuple[floa
     assert (off <= 12.0).all()
 
 
+def naive_gaps(conflicts: np.ndarray, phases: list[tuple[float, str]]) -> tuple[np.ndarray, np.ndarray]:
+    """Second by second: walk on from each end of green of i until j opens."""
+    shown = [state for seconds, state in phases for _ in range(int(seconds))]
+    green = np.array([[c in "Gg" for c in state] for state in shown])
+    opens, closes = green & ~np.roll(green, 1, axis=0), ~green & np.roll(green, 1, axis=0)
+    count, cycle = len(conflicts), len(shown)
+    shortest_s, direct_s = np.full((count, count), np.inf), np.full((count, count), np.nan)
+    for now, i in np.argwhere(closes):
+        for j in np.flatnonzero(conflicts[i]):
+            gap = next((g for g in range(cycle) if opens[(now + g) % cycle, j]), None)
+            if gap is None:
+                continue
+            shortest_s[i, j] = min(shortest_s[i, j], gap)
+            between = np.arange(now + 1, now + gap) % cycle
+            if not closes[between].any() and not opens[between][:, conflicts[i]].any():
+                direct_s[i, j] = np.fmin(direct_s[i, j], gap)
+    return shortest_s, direct_s
+
+
+@given(st.data())
+def test_shipped_gaps_equal_a_walk_through_the_seconds(data: st.DataObject) -> None:
+    count = data.draw(st.integers(2, 5))
+    bits = data.draw(st.lists(st.booleans(), min_size=count**2, max_size=count**2))
+    conflicts = np.triu(np.array(bits).reshape(count, count), 1)
+    conflicts = conflicts | conflicts.T
+    phase = st.tuples(st.integers(1, 6), st.text("Ggry", min_size=count, max_size=count))
+    phases = data.draw(st.lists(phase, min_size=1, max_size=6))
+    got = shipped_gaps(conflicts, programme(*phases))
+    np.testing.assert_array_equal(got, naive_gaps(conflicts, [(float(s), state) for s, state in phases]))
+
+
 @pytest.mark.parametrize("name", ["networks/bologna_joined", "networks/hamburg_tavf", "resco/ingolstadt21"])
 def test_real_junctions_get_plausible_times(shared_data: Path, name: str) -> None:
     network = load_network(read_city(shared_data / name))
