@@ -44,6 +44,8 @@ def replay(
         note = ""
         spec = city or Recording(log).header.city
         try:
+            if not spec:
+                raise CityError("the log names none")
             found = find_city(spec)
             network = load_network(found)
             detectors = default_detectors(network, found.coverage)
