@@ -19,6 +19,7 @@ from networks.state import Estimate, LampView, NetworkState, VehicleTable
 from tests.twin import small_city as town
 from twin.api import PAGE
 from twin.board import Board, Snapshot, view_state
+from twin.loop import FALLBACKS
 from twin.serve_page import PageServer
 
 NETWORK = town.small_network()
@@ -170,10 +171,11 @@ def test_the_page_uses_only_words_that_exist_and_all_of_them() -> None:
     used |= set(re.findall(r'"((?:cycle|decisions|feeds|language|legend|map|notice|parts|tip)\.[a-z_]+)"', script))
     words = catalogue("en").keys()
     assert used <= words
-    built = {k for k in words if k.split(".")[0] in {"feed", "status", "producer", "stage"}}
+    built = {k for k in words if k.split(".")[0] in {"feed", "status", "producer", "stage", "fallback"}}
     assert words - built == used
     assert {f"feed.{f}" for f in FEEDS} <= words
     assert {f"producer.{p}" for p in (*PRODUCERS, "none")} <= words
+    assert {f"{group}.{stage}" for group in ("stage", "fallback") for stage in FALLBACKS} <= words
     assert {f"status.{s}" for s in ("alive", "down", "starting", "off")} <= words
 
 

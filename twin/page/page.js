@@ -247,9 +247,9 @@ function showFigures() {
   byId("progress").textContent = state.progress ?? "";
   byId("progress").hidden = !state.progress;
   byId("stages").replaceChildren(...(state.stages ?? []).map((stage) => {
-    const name = words[`stage.${stage.name}`] ?? stage.name;
+    const name = t(`stage.${stage.name}`);
     const text = `${name} ${stage.ms < 10 ? stage.ms.toFixed(1) : Math.round(stage.ms)} ms`;
-    return element("span", stage.fallback ? `${text} → ${stage.fallback}` : text, stage.fallback ? "fallback" : "");
+    return element("span", stage.fallback ? `${text} → ${t(`fallback.${stage.name}`)}` : text, stage.fallback ? "fallback" : "");
   }));
 }
 
