@@ -98,17 +98,20 @@ def _speed_steps(network: Network) -> Iterator[Finding]:
 
 
 def _dead_ends(network: Network) -> Iterator[Finding]:
-    """Motor edges without an onward movement: an error where the junction has other exits, else the net's fringe."""
+    """Motor edges without an onward movement: a defect where the junction has other exits, else the net's fringe."""
     edges = network.edges
+    motor = edges.lane_count > 0
     exits = np.diff(network.edge_successors.offsets)
     outgoing = graph.group_rows(edges.from_node, len(network.nodes))
-    for edge in np.flatnonzero((edges.lane_count > 0) & (exits == 0)):
-        ways = [int(e) for e in outgoing[edges.to_node[edge]] if edges.lane_count[e] > 0]
+    fringe = _fringe(network, motor)
+    for edge in np.flatnonzero(motor & (exits == 0)):
+        node = int(edges.to_node[edge])
+        ways = [int(e) for e in outgoing[node] if motor[e]]
         others = [e for e in ways if edges.to_node[e] != edges.from_node[edge]]
-        if others:
+        if others and not fringe[node]:
             text = f"no lane of edge {edges.ids[edge]} is connected to any of the {len(others)} exits of its junction"
             yield _on_edge(network, int(edge), "unconnected_edge", "warning", text)
-        elif not ways:
+        elif others or not ways:
             yield _on_edge(network, int(edge), "dead_end", "note", "traffic can only leave the network here")
 
 
@@ -135,11 +138,13 @@ def _unreachable_edges(network: Network) -> Iterator[Finding]:
 
 
 def _fringe(network: Network, motor: Bools) -> Bools:
-    """Nodes (N,) with one neighbour at most: where traffic enters and leaves."""
-    edges = network.edges
-    ends = np.sort(np.stack([edges.from_node[motor], edges.to_node[motor]], axis=1), axis=1)
-    neighbours = np.bincount(np.unique(ends, axis=0).ravel(), minlength=len(network.nodes))
-    return np.asarray(neighbours <= 1)
+    """Nodes (N,) where traffic enters and leaves: one neighbour at most, or one way in, one out, and none through."""
+    edges, count = network.edges, len(network.nodes)
+    pairs = np.unique(np.stack([edges.from_node[motor], edges.to_node[motor]], axis=1), axis=0)
+    neighbours = np.bincount(np.unique(np.sort(pairs, axis=1), axis=0).ravel(), minlength=count)
+    ways_in, ways_out = np.bincount(pairs[:, 1], minlength=count), np.bincount(pairs[:, 0], minlength=count)
+    crossed = np.bincount(network.movements.node, minlength=count) > 0
+    return np.asarray((neighbours <= 1) | (~crossed & (ways_in <= 1) & (ways_out <= 1)))
 
 
 def _reached(ways: csr_array, seeds: Bools) -> Bools:
