@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from networks.city import CityFolder
-from networks.graph import BICYCLE, PEDESTRIAN, Bools, Floats, Network
-from scenarios.passages import Passages
+from networks.graph import BICYCLE, PASSENGER, PEDESTRIAN, Bools, Floats, Network
+from scenarios.passages import Passages, Ride
 from scenarios.simulation import SNAPSHOT_OPTIONS, RunSpec, Simulation, guard
 from twin.mirror_demand import DemandCorrection
 from twin.mirror_lamps import LampFollower
@@ -32,6 +32,7 @@ MOST_COPIES = 3
 JAMMED = 0.8  # share of an edge's room taken, from which its arrivals say nothing about demand
 SMALLEST_ROOM_VEH = 4.0
 CORRECTABLE = frozenset({"passenger", "private", "taxi", "truck", "delivery", "evehicle", "trailer", "custom1"})
+CARS = frozenset({"passenger", "private", "taxi", "evehicle"})  # what is put on the road by hand
 ROUTES_KEPT = 24  # recent routes through an edge, for vehicles put on it
 
 
@@ -135,6 +136,7 @@ class Follower:
         self._sumo = simulation.sumo
         edges, table = len(self._network.edges.ids), self._network.lanes
         self._motor = (table.allowed & ~(PEDESTRIAN | BICYCLE)) != 0
+        self._for_cars = (table.allowed & PASSENGER) != 0
         self._traffic = _Traffic(self._sumo, self._network)
         self._demand = DemandCorrection.for_edges(edges)
         self._lanes = LaneCorrection(self._network)
@@ -190,12 +192,16 @@ class Follower:
             self._traffic.forget(vehicle)
         for vehicle in departed:
             ride = self._traffic.rides[vehicle]
-            if ride.kind in CORRECTABLE and vehicle not in self._traffic.born:
-                kept = ride.route, self._sumo.vehicle.getTypeID(vehicle)
-                for edge in ride.route:
-                    self._routes[edge].append(kept)
+            if vehicle not in self._traffic.born:
+                self._keep_route(vehicle, ride)
         self._settle_placed()
         self._admit(simulation.getLoadedIDList())
+
+    def _keep_route(self, vehicle: str, ride: Ride) -> None:
+        if ride.kind in CARS:
+            kept = ride.route, self._sumo.vehicle.getTypeID(vehicle)
+            for edge in ride.route:
+                self._routes[edge].append(kept)
 
     def _admit(self, loaded: tuple[str, ...]) -> None:
         """Decide how many vehicles depart for each one just scheduled."""
@@ -260,6 +266,7 @@ class Follower:
         short = np.nan_to_num(seen.lane_vehicles - lanes.vehicles)
         for edge in np.flatnonzero(wanted).tolist():
             members = np.arange(self._network.edges.first_lane[edge], self._network.edges.first_lane[edge + 1])
+            members = members[self._for_cars[members]]
             for _ in range(int(abs(wanted[edge]))):
                 if wanted[edge] > 0:
                     done = self._insert(edge, members[np.argsort(-short[members], kind="stable")], seen, lanes)
@@ -303,15 +310,18 @@ class Follower:
             if found is None or np.isnan(place_m):
                 continue
             vehicle = self._name()
-            self._sumo.vehicle.add(
-                vehicle,
-                found[0],
-                typeID=found[1],
-                depart="now",
-                departLane=str(int(table.index[lane])),
-                departPos=f"{max(1.0, place_m):.2f}",
-                departSpeed="0" if queued else "avg",
-            )
+            try:
+                self._sumo.vehicle.add(
+                    vehicle,
+                    found[0],
+                    typeID=found[1],
+                    depart="now",
+                    departLane=str(int(table.index[lane])),
+                    departPos=f"{max(1.0, place_m):.2f}",
+                    departSpeed="0" if queued else "avg",
+                )
+            except self._sumo.TraCIException:
+                continue  # this type may not use this lane
             self._traffic.born[vehicle] = edge
             self._placing[vehicle] = edge
             return int(lane)
@@ -445,7 +455,4 @@ class Follower:
         self._windows.extend(windows)
         self._traffic.adopt_running()
         for vehicle, ride in self._traffic.rides.items():
-            if ride.kind in CORRECTABLE:
-                kept = ride.route, self._sumo.vehicle.getTypeID(vehicle)
-                for edge in ride.route:
-                    self._routes[edge].append(kept)
+            self._keep_route(vehicle, ride)
