@@ -110,7 +110,7 @@ def test_lost_direct_connection_is_said(shared_data: Path, tmp_path: Path) -> No
 
 
 def test_a_folder_is_described_without_copying(shared_data: Path, tmp_path: Path) -> None:
-    source = shared_data / "networks" / "bologna_joined"
+    source = (shared_data / "networks" / "bologna_joined").resolve()
     report = import_network(source, tmp_path)
     again = read_city(tmp_path)
     assert again.network == source / "net.net.xml.gz"
