@@ -125,7 +125,7 @@ class Sensors:
         self._read_loops(now_s, scan)
         self._look_around(now_s, scan)
         self._hear_vehicles(now_s, scan)
-        if second % WEATHER_EVERY_S == 0:
+        if second % WEATHER_EVERY_S == 1:
             self._read_weather(now_s)
 
     def report_lamps(self, at_s: float, junction: str, state: str, plan_version: int, latency_s: float) -> None:
