@@ -68,6 +68,7 @@ class EdgeEstimates:
         self._stop = np.array([d.role == "stop" for d in detectors], dtype=np.bool_)
         self._movement_from, self._movement_to = network.movements.from_lane, network.movements.to_lane
         self._left = np.zeros((len(lanes.ids), WINDOW_S))
+        self._left_total = np.zeros(len(lanes.ids))  # over the window
         self._seconds = np.zeros(WINDOW_S, np.bool_)  # slots of the ring that were worked on
         self._speed_sum = np.zeros(self._edge_count)
         self._speed_weight = np.zeros(self._edge_count)
@@ -76,6 +77,7 @@ class EdgeEstimates:
         """Nothing was heard for so many seconds up to `second`."""
         gone = np.arange(second - min(seconds, WINDOW_S) + 1, second + 1) % WINDOW_S
         self._left[:, gone] = 0.0
+        self._left_total = self._left.sum(axis=1)
         self._seconds[gone] = False
         keep = np.exp(-seconds / SPEED_MEMORY_S)
         self._speed_sum *= keep
@@ -84,6 +86,7 @@ class EdgeEstimates:
     def step(self, second: int, left: Floats, sums: tuple[Floats, Floats, Floats]) -> None:
         """One second: vehicles that left each lane, and (vehicles, queue, sum of speeds) per lane."""
         slot = second % WINDOW_S
+        self._left_total += left - self._left[:, slot]
         self._left[:, slot] = left
         self._seconds[slot] = True
         vehicles, _, moving = sums
@@ -162,7 +165,7 @@ class EdgeEstimates:
     def _flow(self, loops: LoopRecord, now_s: float) -> tuple[Floats, Floats, Bools]:
         """Flow and its variance (E,), and whether every motor lane of the edge has a working stop-line loop."""
         worked = max(int(self._seconds.sum()), 1)
-        lane_rate = self._left[:, self._seconds].sum(axis=1) / worked
+        lane_rate = np.maximum(self._left_total, 0.0) / worked
         rate, heard = loops.rates()
         use = self._stop & (heard >= min(30, worked)) & ~loops.stuck & (now_s - loops.last_s <= OWN_EVIDENCE_S)
         by_loop = np.zeros(len(self._edge), np.bool_)

@@ -16,7 +16,7 @@ from networks.city import Detector
 from networks.graph import Bools, Floats, Ints, Network
 from networks.state import Estimate, History, LampView, NetworkState, VehicleTable
 from twin import fusion_kernels as kernels
-from twin.edge_estimates import EdgeEstimates, MirrorView
+from twin.edge_estimates import PRIOR_AGE_S, EdgeEstimates, MirrorView
 from twin.fusion_kernels import Lanes, Pool
 from twin.lane_vehicles import make_lanes, make_pool, make_streets
 from twin.loop_record import LoopRecord
@@ -35,7 +35,9 @@ TENTATIVE = 4093
 UNIT_LIVE_S = 3.0
 MAX_RANGE_M = 150.0
 
-_OPENNESS = {"G": 3, "g": 2, "y": 1, "Y": 1, "r": 0, "R": 0, "u": 0, "s": 2, "o": 2, "O": 3}
+_OPENNESS = np.zeros(128, np.int32)  # by lamp letter, see Lanes.open
+for _letter, _openness in {"G": 3, "g": 2, "y": 1, "Y": 1, "s": 2, "o": 2, "O": 3}.items():
+    _OPENNESS[ord(_letter)] = _openness
 
 
 class PriorView(Protocol):
@@ -91,7 +93,7 @@ class Fusion:
         self._passed_up = np.full(len(network.lanes.ids), 1e-9)  # forgotten slowly
         self._passed_stop = np.full(len(network.lanes.ids), 1e-9)
         self._since_up, self._since_stop, self._since_s = (np.zeros(len(network.lanes.ids)) for _ in range(3))
-        self._share_age_s = np.full(len(network.movements.turn), np.inf)
+        self._share_age_s = np.full(len(network.movements.turn), PRIOR_AGE_S)
         self._hits_before = self._lanes.hits.copy()
         self._lane_seen_s = np.full(len(network.lanes.ids), -np.inf)  # newest position report on the lane
 
@@ -100,7 +102,8 @@ class Fusion:
         now = math.floor(now_s)
         counts, probes, tracks = batches.counts, batches.probes, batches.tracks
         when = [np.ceil(b.measured_at_s - 1e-6).astype(np.int64) for b in (counts, tracks, probes, batches.signals)]
-        heard = max((int(w.max()) for w in when[:1] if len(w)), default=now - MAX_LAG_S)
+        leading = when[:1] if self._detectors else when
+        heard = max((int(w.max()) for w in leading if len(w)), default=now - MAX_LAG_S)
         until = min(max(heard, now - MAX_LAG_S), now)
         if self._second is None:
             self._second = min((int(w.min()) for w in when if len(w)), default=until) - 1
@@ -116,7 +119,8 @@ class Fusion:
         if until < begin:
             self._late(batches, when, float(self._second))
         self._second = max(until, self._second)
-        self._lamp_rows(batches.signals, np.argsort(batches.signals.measured_at_s, kind="stable").astype(np.int32))
+        ahead = np.flatnonzero(when[3] > until).astype(np.int32)
+        self._lamp_rows(batches.signals, ahead[np.argsort(when[3][ahead], kind="stable")])
         return self._answer(now_s, mirror)
 
     def _step(self, second: int, batches: Batches, rows: list[Ints]) -> None:
@@ -183,17 +187,13 @@ class Fusion:
 
     def _track_rows(self, batch: TrackBatch, rows: Ints, now_s: float) -> None:
         rows = rows[np.isin(batch.kind[rows], DRIVING_KINDS)]
-        for unit in np.unique(batch.unit[rows]):
-            if int(unit) in self._units:
-                own = rows[batch.unit[rows] == unit]
-                self._units[int(unit)].hear(float(batch.measured_at_s[own].max()))
         key = (batch.unit[rows].astype(np.int64) + 1 << 44) | (batch.object_id[rows] & ((1 << 44) - 1))
         believed = self._report_rows(True, key, batch, rows, np.full(len(rows), -1, np.int32), now_s)
-        for unit, x, y in zip(
-            batch.unit[rows][believed], batch.x_m[rows][believed], batch.y_m[rows][believed], strict=True
-        ):
-            if int(unit) in self._units:
-                self._units[int(unit)].widen(float(x), float(y))
+        for number, unit in self._units.items():
+            own = rows[believed & (batch.unit[rows] == number)]
+            if len(own):
+                unit.hear(float(batch.measured_at_s[own].max()))
+                unit.widen(batch.x_m[own], batch.y_m[own])
 
     def _probe_rows(self, batch: ProbeBatch, rows: Ints, now_s: float) -> None:
         rows = rows[np.isin(batch.kind[rows], DRIVING_KINDS)]
@@ -274,7 +274,7 @@ class Fusion:
                 changed = np.array([_colour(a) != _colour(b) for a, b in zip(before.state, state, strict=True)])
                 since = np.where(changed, at_s, before.since_s)
             if before is None or before.state != state:
-                openness = np.array([_OPENNESS[c] for c in state], dtype=np.int32)
+                openness = _OPENNESS[np.frombuffer(state.encode("ascii"), dtype=np.uint8)]
                 self._lanes.open[owners] = openness[links]
             self._lamps[signal] = LampView(state, since, at_s, version)
 
@@ -420,8 +420,9 @@ class _Unit:
     def hear(self, at_s: float) -> None:
         self.heard_s = max(self.heard_s, at_s)
 
-    def widen(self, x: float, y: float) -> None:
-        self._range_m = min(max(self._range_m, math.hypot(x - self._x, y - self._y)), MAX_RANGE_M)
+    def widen(self, x_m: Floats, y_m: Floats) -> None:
+        furthest_m = float(np.hypot(x_m - self._x, y_m - self._y).max())
+        self._range_m = min(max(self._range_m, furthest_m), MAX_RANGE_M)
 
     def sight(self) -> tuple[Ints, Floats, Floats]:
         """Lanes and the part of each (from, to metres) within the range that the unit has shown."""

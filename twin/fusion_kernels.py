@@ -597,7 +597,7 @@ def _fill_upstream(streets, pool, lanes, lane, now_s):  # type: ignore[no-untype
         pool.position_m[nearest] = up + 2.5
         _insert(streets, pool, lanes, nearest, lane)
     pool.counted[nearest] = False
-    pool.speed_mps[nearest] = min(pool.speed_mps[nearest], 1.0)
+    pool.speed_mps[nearest] = 0.0
     pool.certainty[nearest] = max(pool.certainty[nearest], 0.95)
     pool.seen_s[nearest] = now_s
     pool.held_s[nearest] = 0.0
@@ -612,9 +612,9 @@ def fill_queues(streets, pool, lanes, now_s):  # type: ignore[no-untyped-def]
         while k < lanes.listed[lane]:
             v = lanes.order[start + k]
             sure = now_s - max(pool.probe_s[v], pool.track_s[v]) < 2.0 and pool.kind[v] != 1
-            on_loop = (
-                lanes.up_busy_s[lane] >= FILL_AFTER_S and abs(pool.position_m[v] - streets.up_m[lane] - 2.5) < 0.1
-            )
+            up = streets.up_m[lane]
+            on_loop = lanes.up_busy_s[lane] >= FILL_AFTER_S and not pool.counted[v]
+            on_loop = on_loop and up >= 0.0 and 0.0 <= pool.position_m[v] - up <= pool.length_m[v]
             stands = (sure or on_loop) and pool.speed_mps[v] < 0.5 and pool.position_m[v] >= 0.0
             pool.still_s[v] = pool.still_s[v] + 1.0 if stands else 0.0
             if pool.still_s[v] < FILL_AFTER_S:
@@ -630,6 +630,8 @@ def fill_queues(streets, pool, lanes, now_s):  # type: ignore[no-untyped-def]
             room = streets.offset[lane + 1] - start - lanes.listed[lane]
             for j in range(min(missing, room)):
                 position = pool.position_m[v] + (j + 1) * FILL_SPACING_M
+                if lanes.seen_from_m[lane] < position < lanes.seen_to_m[lane]:
+                    continue  # a roadside unit would have seen it
                 w = _make(streets, pool, lanes, lane, position, 0.0, 0.85, now_s)
                 if w >= 0:
                     lanes.debt[streets.first[lane]] += 0.7
@@ -725,7 +727,7 @@ def apply_reports(  # type: ignore[no-untyped-def]
             if v >= 0:
                 _note_in_junction(streets, pool, lanes, v, is_track, measured_s[i], now_s)
             continue
-        lag = min(max(now_s - measured_s[i], 0.0), 3.0)
+        lag = min(max(now_s - measured_s[i], -3.0), 3.0)
         target, position = lane[i], position_m[i]
         if v >= 0 and target != pool.lane[v] and streets.first[target] == streets.first[pool.lane[v]]:
             if prior_lateral_m[i] < math.inf:
@@ -734,7 +736,7 @@ def apply_reports(  # type: ignore[no-untyped-def]
                     target, position = pool.lane[v], prior_position_m[i]
         elif v >= 0:
             pool.doubt[v] = max(0.0, pool.doubt[v] - 1.0)
-        position = min(position + speed_mps[i] * lag, streets.length_m[target] + 3.0)
+        position = min(max(position + speed_mps[i] * lag, 0.0), streets.length_m[target] + 3.0)
         if v < 0:
             v = _adopt(streets, pool, lanes, target, position, is_track, now_s)
             if v < 0:

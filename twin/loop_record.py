@@ -28,6 +28,8 @@ class LoopRecord:
         self.start_s = start_s
         self._counts = np.zeros((count, WINDOW_S))
         self._heard = np.zeros((count, WINDOW_S), np.bool_)
+        self._total = np.zeros(count)  # over the window
+        self._heard_s = np.zeros(count)
         self.last_s = np.full(count, -np.inf)  # end of the newest interval
         self.quick = np.zeros(count, np.bool_)  # reports second by second
         self.count = np.zeros(count, np.int32)  # in the second being worked on
@@ -50,6 +52,7 @@ class LoopRecord:
         gone = np.arange(now_second - min(seconds, WINDOW_S) + 1, now_second + 1) % WINDOW_S
         self._counts[:, gone] = 0.0
         self._heard[:, gone] = False
+        self._total, self._heard_s = self._counts.sum(axis=1), self._heard.sum(axis=1).astype(np.float64)
 
     def step(self, second: int, batch: CountBatch, rows: Ints, green: Bools) -> None:
         """Take the reports `rows` of the batch as those of this second.
@@ -57,6 +60,8 @@ class LoopRecord:
         green (D,): the loop's lane may discharge and has room beyond.
         """
         slot = second % WINDOW_S
+        self._total -= self._counts[:, slot]
+        self._heard_s -= self._heard[:, slot]
         self._counts[:, slot] = 0.0
         self._heard[:, slot] = False
         self.count[:] = 0
@@ -73,9 +78,13 @@ class LoopRecord:
             np.maximum.at(self.last_s, d, batch.measured_at_s[rows])
             np.add.at(self._counts[:, slot], d[quick], n[quick])
             self._heard[d[quick], slot] = True
+            self._total += self.count
+            self._heard_s += self._heard[:, slot]
             for k in np.flatnonzero(~quick):
                 width = min(round(float(span[k])), WINDOW_S)
                 slots = np.arange(second - width + 1, second + 1) % WINDOW_S
+                self._total[d[k]] += n[k] / span[k] * width - self._counts[d[k], slots].sum()
+                self._heard_s[d[k]] += width - self._heard[d[k], slots].sum()
                 self._counts[d[k], slots] = n[k] / span[k]
                 self._heard[d[k], slots] = True
         told = self.share >= 0
@@ -104,9 +113,7 @@ class LoopRecord:
 
     def rates(self) -> tuple[Floats, Floats]:
         """Vehicles a second over the heard part of the window, and the seconds heard (D,)."""
-        heard = self._heard.sum(axis=1)
-        counts = np.where(self._heard, self._counts, 0.0).sum(axis=1)
-        return counts / np.maximum(heard, 1), heard.astype(np.float64)
+        return np.maximum(self._total, 0.0) / np.maximum(self._heard_s, 1.0), self._heard_s
 
     def faults(self, now_s: float) -> list[str]:
         """Loops not trusted now, with the reason."""
