@@ -191,9 +191,8 @@ def test_a_failed_import_leaves_the_city_before_it(tmp_path: Path) -> None:
     import_network(draw_osm(tmp_path / "map.osm"), tmp_path / "city")
     before = {p.name: p.read_bytes() for p in (tmp_path / "city").iterdir()}
     broken = tmp_path / "broken.net.xml"
-    broken.write_text(
-        "<net><edge id='a' from='x' to='y'><lane id='a_0' index='0' speed='1' length='1'/></edge></net>"
-    )
+    lane = "<lane id='a_0' index='0' speed='1' length='1' shape='0,0 1,0'/>"
+    broken.write_text(f"<net><edge id='a' from='x' to='y'>{lane}</edge></net>")
     with pytest.raises(NetworkError, match="junction 'x'"):
         import_network(broken, tmp_path / "city")
     assert {p.name: p.read_bytes() for p in (tmp_path / "city").iterdir()} == before
