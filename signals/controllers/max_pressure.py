@@ -25,6 +25,7 @@ SEEN_M = 150.0  # vehicles farther from the stop line do not press yet
 HOLD_S = 15.0  # how long a plan stands after its interstage if nothing replaces it
 SATURATION_VPS = 0.5  # 1800 veh/h and lane
 MINOR_WEIGHT = 0.5  # a permissive green moves about half of what a protected one does
+WALKER_VEH = 0.2  # a crossing presses a little: nobody counts who waits there
 ADVANTAGE = 0.1  # share by which another stage must be better before the lamps change
 
 
@@ -37,6 +38,7 @@ class _Approach:
     lanes: Ints  # (A,) dense lane indices of the approach
     to_lane: Ints  # (n,) dense lane index
     weight: Floats  # (S, n) of the movement in each stage: 1 protected, less permissive, 0 closed
+    crossings: Floats  # (S,) pedestrian links open in each stage
 
 
 class MaxPressure:
@@ -90,7 +92,7 @@ def stage_pressures(approach: _Approach, vehicles: Floats, share: Floats) -> tup
     served = np.where(is_open, movable[:, approach.lane] * part, 0.0)  # (S, n)
     ahead = share_here * vehicles[approach.to_lane]
     gain = approach.weight * np.maximum(0.0, served - ahead)
-    return gain.sum(axis=1), served.sum(axis=1)
+    return gain.sum(axis=1) + WALKER_VEH * approach.crossings, served.sum(axis=1)
 
 
 def _proposal(
@@ -152,6 +154,6 @@ def _approach(network: Network, signal: Signal) -> _Approach:
     has_major = (codes == MAJOR).any(axis=0)
     minor = np.where(has_major, MINOR_WEIGHT, 1.0)  # never protected: g is all it ever gets
     weight = np.where(codes == MAJOR, 1.0, np.where(codes == MINOR, minor, 0.0))[:, links]
-    return _Approach(
-        movement, lane.astype(np.int32), lanes.astype(np.int32), network.movements.to_lane[movement], weight
-    )
+    crossings = ((codes == MAJOR) | (codes == MINOR))[:, signal.pedestrian].sum(axis=1).astype(np.float64)
+    to_lane = network.movements.to_lane[movement]
+    return _Approach(movement, lane.astype(np.int32), lanes.astype(np.int32), to_lane, weight, crossings)

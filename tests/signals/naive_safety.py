@@ -14,6 +14,14 @@ def broken_rules(
 ) -> set[tuple[str, tuple[int, ...]]]:
     """(rule, links) of everything that the plan breaks from `judged_from_s` to its end or `until_s`."""
     links = range(signal.link_count)
+    strange = {
+        ("letters", (k,))
+        for step in plan.steps
+        for k in links
+        if step.state[k] in "soO" and step.state[k] not in {p.state[k] for p in phases(signal)}
+    }
+    if strange:
+        return strange
     start, end = int(plan.valid_from_s), int(min(plan.valid_until_s, until_s))
     if lamps is None:
         lamps = LampRecord.start(plan.state_at(start), start)

@@ -173,7 +173,7 @@ def test_the_fingerprint_tells_proofs_apart():
     assert len(proofs) == 4
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_the_proof_agrees_with_a_second_by_second_checker(data):
     signal = data.draw(signals())
@@ -210,7 +210,7 @@ def test_a_cycle_judged_alone_is_judged_in_its_steady_state(data):
         assert found == broken_rules(earlier, signal, None, until_s=until_s, judged_from_s=START_S)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_walks_through_interstages_are_never_refused_but_for_starving_a_link(data):
     signal = data.draw(signals())
@@ -218,7 +218,7 @@ def test_walks_through_interstages_are_never_refused_but_for_starving_a_link(dat
     assert {v.rule for v in find_violations(plan, signal, record)} <= {"max red"}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.data())
 def test_the_monitor_sees_change_by_change_what_the_proof_sees_at_once(data):
     signal = data.draw(signals())
@@ -230,5 +230,5 @@ def test_the_monitor_sees_change_by_change_what_the_proof_sees_at_once(data):
             seen |= {(v.rule, v.links) for v in find_change_violations(signal, now, state, float(second))}
             now = now.then(state, float(second))
     proven = {(v.rule, v.links) for v in find_violations(plan, signal, record)}
-    if ("more", ()) not in proven:
+    if not {"more", "letters"} & {rule for rule, _ in proven}:
         assert seen <= proven
