@@ -26,6 +26,7 @@ from twin.mirror_words import Change, MirrorEstimate, Observation, Snapshot, Wat
 
 WAITING = 64  # observations left with a slow mirror before the oldest are dropped
 KEPT_FOR_RESTART = 240  # observations since the last snapshot
+FRUITLESS_BEFORE_ANEW = 2
 DEFAULT_SEED = 4711
 
 __all__ = ["Change", "Mirror", "MirrorEstimate"]
@@ -58,6 +59,9 @@ class Mirror:
         self._connection: Any = None
         self._life = -1
         self._posted_s = float("-inf")
+        self._reached_s = float("-inf")  # newest estimate at the last restart
+        self._fruitless = 0  # lives in a row that got no further
+        self._calls = 0  # for a restart, since the last one followed
         self.failure = ""  # why the process ended, for the cycle's report
         self.dropped = 0  # observations that a slow mirror never saw
 
@@ -119,11 +123,24 @@ class Mirror:
             self._process.join(2.0)
 
     def restart(self) -> None:
-        """A new process from the last snapshot; it catches up in the background through the observations since."""
+        """A new process from the last snapshot; it catches up in the background through the observations since.
+
+        A mirror that dies again without getting further than before begins anew, without snapshot; if that does not
+        help either, only ever fewer calls are followed, so that a city that cannot be mirrored costs little.
+        """
         self.kill()
         with self._lock:
-            if self._snapshot is not None and not Path(self._snapshot.file).is_file():
+            self._calls += 1
+            if self._calls < 2 ** min(max(0, self._fruitless - FRUITLESS_BEFORE_ANEW), 6):
+                return
+            self._calls = 0
+            reached_s = self._latest.now_s if self._latest is not None else float("-inf")
+            self._fruitless = 0 if reached_s > self._reached_s else self._fruitless + 1
+            self._reached_s = max(self._reached_s, reached_s)
+            if self._fruitless >= FRUITLESS_BEFORE_ANEW or not self._has_snapshot():
                 self._snapshot = None
+            if self._fruitless >= FRUITLESS_BEFORE_ANEW:
+                self._since_snapshot.clear()
             self._waiting.clear()
             self._waiting.extend(self._since_snapshot)
             self.start()
@@ -166,6 +183,9 @@ class Mirror:
                 self._lock.notify_all()
         finally:
             connection.close()
+
+    def _has_snapshot(self) -> bool:
+        return self._snapshot is not None and Path(self._snapshot.file).is_file()
 
     def _keep(self, snapshot: Snapshot) -> None:
         if self._snapshot is not None:

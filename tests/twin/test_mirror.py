@@ -196,6 +196,20 @@ def test_city_that_sumo_cannot_load_fails_with_the_reason(city: CityFolder, netw
         assert "nowhere" in mirror.failure
 
 
+def test_a_mirror_that_keeps_dying_is_started_ever_less(city: CityFolder, network: Network, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.rou.xml"
+    broken.write_text('<routes><vehicle id="v" depart="0"><route edges="nowhere"/></vehicle></routes>')
+    lives = []
+    with closing(Mirror(replace(city, routes=(broken,)), network)) as mirror:
+        mirror.start()
+        for _ in range(16):
+            mirror.restart()
+            if mirror.alive:
+                lives.append(True)
+                mirror.kill()
+    assert 3 < len(lives) < 9
+
+
 def test_a_state_from_the_past_moves_nothing(mirror: Mirror, network: Network, city: CityFolder) -> None:
     first = follow(mirror, blank(network, city.epoch_s + 30.0))
     mirror.assimilate(blank(network, city.epoch_s + 20.0))
