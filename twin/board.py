@@ -66,7 +66,7 @@ class Snapshot(TypedDict, total=False):
     mirror: str  # "alive", "down", "starting", "off"
     street: str  # the virtual city, the same words; "off" with real feeds
     forecast: list[str]  # producers
-    advised: int
+    advised: int  # routes in the last minute
     vehicles: int
     progress: str  # free text of the run: which seed, which comparison
 

@@ -9,6 +9,7 @@ from twin.board import Board, DecisionView, Snapshot, view_feeds, view_state
 from twin.loop import City, CycleReport
 
 _KEPT = 40  # decisions on the page
+_ADVICE_S = 60.0
 
 
 class PageView:
@@ -19,9 +20,11 @@ class PageView:
         self.progress = progress
         self._decisions: deque[DecisionView] = deque(maxlen=_KEPT)
         self._last_reason: dict[str, str] = {}
+        self._advice: deque[tuple[float, int]] = deque()  # (time, routes)
 
     def __call__(self, city: City, cycle: CycleReport, street: VirtualCity | None) -> None:
         self._note_decisions(cycle)
+        self._note_advice(cycle)
         snapshot: Snapshot = {
             "cycle": cycle.cycle,
             "now_s": cycle.now_s,
@@ -33,12 +36,18 @@ class PageView:
             "mirror": "off" if city.mirror is None else "alive" if city.mirror.alive else "down",
             "street": "off" if street is None else "alive" if street.alive else "down",
             "forecast": list(cycle.forecast.producer) if cycle.forecast is not None else [],
-            "advised": cycle.guidance_given,
+            "advised": sum(given for _, given in self._advice),
             "progress": self.progress,
         }
         if cycle.state is not None:
             snapshot = {**view_state(city.network, cycle.state), **snapshot}
         self._board.update(snapshot)
+
+    def _note_advice(self, cycle: CycleReport) -> None:
+        if cycle.guidance_given:
+            self._advice.append((cycle.now_s, cycle.guidance_given))
+        while self._advice and self._advice[0][0] <= cycle.now_s - _ADVICE_S:
+            self._advice.popleft()
 
     def _note_decisions(self, cycle: CycleReport) -> None:
         for approved in cycle.decision.approved:

@@ -5,7 +5,8 @@ const RAMP = ["#a50026", "#d73027", "#f46d43", "#f0a830", "#9ccb4f", "#1a9850"];
 const UNKNOWN = "#c3cad1";
 const QUEUE = "#3b0f4f";
 const LAMPS = { G: "#12a150", g: "#12a150", y: "#f5b400", Y: "#f5b400", u: "#f5b400", r: "#d2261c", R: "#d2261c" };
-const SILENT_WARN_S = 15, SILENT_BAD_S = 60, DECISIONS_SHOWN = 40, LATENCIES_SHOWN = 120;
+const HEARD_EVERY_S = { loops: 5, roadside: 5, v2x: 5, signals: 5, weather: 60 };  // others speak when there is something
+const DECISIONS_SHOWN = 40, LATENCIES_SHOWN = 120;
 
 let words = {}, language = "en";
 let network = null, state = null, connected = false;
@@ -290,8 +291,8 @@ function duration(seconds) {
 
 function showFeeds() {
   byId("feeds").replaceChildren(...(state.feeds ?? []).map((feed) => {
-    const silent = feed.silent_s;
-    const mark = silent === null ? "" : silent > SILENT_BAD_S ? "bad" : silent > SILENT_WARN_S ? "warn" : "good";
+    const silent = feed.silent_s, every = HEARD_EVERY_S[feed.feed] ?? Infinity;
+    const mark = silent === null || feed.accepted === 0 ? "" : silent > 12 * every ? "bad" : silent > 3 * every ? "warn" : "good";
     const row = element("tr"), first = element("td");
     first.append(element("span", "", `dot ${mark}`));
     row.append(
