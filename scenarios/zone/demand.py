@@ -17,8 +17,8 @@ GRAVITY_M = 2500.0  # trips inside the zone thin out with distance: exp(-d / GRA
 EBIKE_GRAVITY_M = 1200.0  # most e-bike trips are shorter than 3 km
 EBIKE_DETOUR = 1.6  # a longer way round than that is walked or not made: e-bikes cannot turn left at signals
 # Weight of the sides of the border for arriving and leaving trips: the city centre lies to the north-west.
-INBOUND = {"N": 1.3, "W": 1.2, "S": 0.8, "E": 0.7}
-OUTBOUND = {"N": 1.2, "W": 1.0, "S": 0.8, "E": 0.9}
+INBOUND = {"N": 1.5, "W": 1.4, "S": 0.6, "E": 0.5}
+OUTBOUND = {"N": 1.3, "W": 1.1, "S": 0.7, "E": 0.9}
 PEAK_FACTOR = 1.05  # the busiest quarter over the mean hour, for the signal plan
 
 
@@ -116,7 +116,7 @@ def _places(network: Network, layout: Layout, p: ZoneParameters, rng: np.random.
     x = xy[:n_access, 0]
     middle, width = (x.max() + x.min()) / 2, max(float(np.ptp(x)), 1.0)
     eastness = 1.0 / (1.0 + np.exp(-p.tidal_sharpness * 2.0 * (x - middle) / width))
-    size = rng.lognormal(0.0, 0.35, (2, n_access))
+    size = rng.lognormal(0.0, 0.5, (2, n_access))
     gates = len(layout.gateways)
     none, nobody = np.zeros(n_access), np.zeros(gates)
     lanes = np.array([g.street.lanes for g in layout.gateways], float)
@@ -145,7 +145,8 @@ def _trip_table(places: _Places, p: ZoneParameters, gravity_m: float) -> Floats:
         np.outer(places.inbound, places.outbound) * across,
         np.outer(places.work, places.outbound) * pull + np.outer(places.inbound, places.home) * pull,
     )
-    return np.sum([s * t / t.sum() for s, t in zip(p.purpose_shares, purposes, strict=True)], axis=0)
+    shares = [s * t / t.sum() for s, t in zip(p.purpose_shares, purposes, strict=True)]
+    return np.asarray(np.sum(shares, axis=0))
 
 
 def _draw_pairs(rng: np.random.Generator, table: Floats, count: int) -> tuple[list[int], list[int]]:

@@ -154,8 +154,11 @@ def _lines(rng: np.random.Generator, arterials: int, p: ZoneParameters) -> list[
 
 
 def _open_blocks(rng: np.random.Generator, p: ZoneParameters) -> set[tuple[int, int]]:
-    """Superblocks without an east-west collector; no two side by side, lest a signal stand where nothing meets."""
-    blocks = [(i, j) for i in range(p.arterial_columns - 1) for j in range(p.arterial_rows - 1)]
+    """Superblocks without an east-west collector: no two side by side and none at the border.
+
+    Otherwise a signal would stand on an arterial where nothing meets it.
+    """
+    blocks = [(i, j) for i in range(1, p.arterial_columns - 2) for j in range(p.arterial_rows - 1)]
     chosen: set[tuple[int, int]] = set()
     for k in rng.permutation(len(blocks)):
         i, j = blocks[k]

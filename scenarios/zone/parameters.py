@@ -72,13 +72,13 @@ class ZoneParameters:
     min_green_s: int = 7
     walk_green_s: int = 7
     walking_mps: float = 1.2
-    saturation_through_vph: float = 1800.0
-    saturation_turn_vph: float = 1600.0
+    saturation_through_vph: float = 1600.0
+    saturation_turn_vph: float = 1450.0
     cycle_s: tuple[int, int] = (80, 130)
     cycle_quantile: float = 0.9
     # demand
     duration_s: float = 3600.0
-    trips_veh_h: float = 9000.0
+    trips_veh_h: float = 14000.0
     purpose_shares: tuple[float, float, float, float, float] = (0.34, 0.20, 0.16, 0.18, 0.12)
     tidal_sharpness: float = 2.5
     truck_share: float = 0.06

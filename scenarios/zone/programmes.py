@@ -9,7 +9,7 @@ import numpy as np
 
 from networks.graph import Floats, Network, Programme, ProgrammePhase
 from scenarios.zone.layout import SIDES, Layout, opposite, turn_of
-from scenarios.zone.offsets import PLATOON_SPEED_SHARE, Coupling, best_offsets
+from scenarios.zone.offsets import PLATOON_SPEED_SHARE, PLATOON_START_S, Coupling, best_offsets
 from scenarios.zone.parameters import ZoneParameters
 from scenarios.zone.splits import (
     START_LOSS_S,
@@ -117,7 +117,7 @@ def _couplings(
             total = sum(follower.flows.get((side, t), 0.0) for t in "slr")
             if total <= 0 or sent.sum() <= 0:
                 continue
-            travel_s = length_m / (leg.street.speed_mps * PLATOON_SPEED_SHARE)
+            travel_s = length_m / (leg.street.speed_mps * PLATOON_SPEED_SHARE) + PLATOON_START_S
             for turns, lanes, saturation_vph in (
                 ("sr", max(1, follower.lanes[side] - 1), p.saturation_through_vph),
                 ("l", 1, p.saturation_turn_vph),

@@ -16,11 +16,11 @@ from scenarios.zone.routing import Router
 
 # Gaps and accelerations: SUMO defaults of each class, lengths of Chinese fleets (GB 1589-2016 for trucks and buses).
 VEHICLE_TYPES = """<routes>
-    <vType id="car" vClass="passenger" length="4.7" minGap="2.2" accel="2.4" decel="4.5" sigma="0.5" tau="1.1"
+    <vType id="car" vClass="passenger" length="4.7" minGap="2.2" accel="2.4" decel="4.5" sigma="0.5" tau="1.2"
            speedFactor="normc(1.00,0.10,0.75,1.20)"/>
-    <vType id="truck" vClass="truck" length="8.0" minGap="2.5" accel="1.3" decel="4.0" sigma="0.5" tau="1.2"
+    <vType id="truck" vClass="truck" length="8.0" minGap="2.5" accel="1.3" decel="4.0" sigma="0.5" tau="1.5"
            maxSpeed="22.22" speedFactor="normc(0.92,0.08,0.70,1.05)"/>
-    <vType id="bus" vClass="bus" length="12.0" minGap="2.5" accel="1.2" decel="4.0" sigma="0.5" tau="1.2"
+    <vType id="bus" vClass="bus" length="12.0" minGap="2.5" accel="1.2" decel="4.0" sigma="0.5" tau="1.5"
            maxSpeed="19.44" speedFactor="normc(0.92,0.06,0.75,1.05)"/>
     <vType id="ebike" vClass="bicycle" length="1.8" width="0.75" minGap="0.6" accel="1.4" decel="3.0" sigma="0.5"
            maxSpeed="6.94" speedFactor="normc(1.00,0.10,0.70,1.20)"/>
