@@ -23,6 +23,7 @@ from signals.transitions import is_stage, length_s, settle
 
 SILENCE_S = 10.0
 LATEST_START_S = 2.0  # an order may have begun this long before it arrives
+EARLIEST_S = 600.0  # or begin this long after
 MOST_STEPS = 1000
 
 Mode = Literal["own", "plan", "return"]
@@ -132,12 +133,15 @@ class Head:
             return Answer(False, "length", f"{len(states)} steps for {self._signal.link_count} links")
         if encode(states).max(initial=0) >= ILLEGAL:
             return Answer(False, "letters")
-        if any(s.duration_s != int(s.duration_s) for s in order.steps) or order.valid_from != int(order.valid_from):
+        numbers_s = [order.valid_from, *(s.duration_s for s in order.steps)]
+        if not all(math.isfinite(n) and n == int(n) for n in numbers_s):
             return Answer(False, "times", "not whole seconds")
         if order.valid_until <= max(order.valid_from, now_s):
             return Answer(False, "times", f"valid until {order.valid_until}")
         if order.valid_from < now_s - LATEST_START_S:
             return Answer(False, "late", f"valid from {order.valid_from} at {now_s}")
+        if order.valid_from > now_s + EARLIEST_S:
+            return Answer(False, "early", f"valid from {order.valid_from} at {now_s}")
         if order.plan_version < self._newest:
             return Answer(False, "stale", f"version {order.plan_version} after {self._newest}")
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -101,6 +102,8 @@ def test_a_later_order_replaces_what_has_not_begun_but_not_what_comes_before_it(
         (order(5, T0 + 10, ("Grr", 9), valid_until=T0 + 8), "times"),
         (order(5, T0 + 3, ("Grr", 9)), "late"),
         (order(3, T0 + 10, ("Grr", 9)), "stale"),
+        (order(5, T0 + 10, ("Grr", math.inf)), "times"),
+        (order(5, T0 + 9e9, ("Grr", 9)), "early"),
         (order(5, T0 + 10, ("rGr", 9)), "start"),
         (order(5, T0 + 22, ("Grr", 9)), "start"),  # by then its own programme shows yellow
     ],
