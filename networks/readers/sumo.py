@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import math
 import xml.etree.ElementTree as ET
 import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -29,12 +27,11 @@ from networks.graph import (
     MovementTable,
     Network,
     Programme,
-    ProgrammePhase,
     Ragged,
     Signal,
 )
 from networks.intergreen import CYCLING, STRAIGHT_ON, TRAM, TURNING, WALKING, LinkPath, intergreen_matrix
-from networks.readers.formats import open_maybe_gzip as open_maybe_gzip
+from networks.readers.sumo_xml import RawEdge, RawLane, RawLink, RawNet, parse_sumo
 from networks.stages import recognise_stages
 
 WALKING_MPS = 1.2  # GB 51038 and RiLSA 2015 (4.2): clearance of pedestrians at 1.0-1.2 m/s
@@ -50,80 +47,7 @@ _TURNS = {
     "R": graph.RIGHT,
     "t": graph.U_TURN,
 }
-_CLASS_BITS = {
-    "passenger": graph.PASSENGER,
-    "private": graph.PASSENGER,
-    "bus": graph.BUS,
-    "truck": graph.TRUCK,
-    "bicycle": graph.BICYCLE,
-    "pedestrian": graph.PEDESTRIAN,
-    "emergency": graph.EMERGENCY,
-    "tram": graph.TRAM,
-}
-_ALL_CLASSES = sum(set(_CLASS_BITS.values()))
 MOTOR = graph.PASSENGER | graph.BUS | graph.TRUCK | graph.EMERGENCY
-
-
-@dataclass(slots=True)
-class _RawLane:
-    id: str
-    index: int
-    length_m: float
-    speed_mps: float
-    width_m: float
-    allowed: int
-    shape: list[float]
-
-
-@dataclass(slots=True)
-class _RawEdge:
-    id: str
-    function: str
-    from_node: str
-    to_node: str
-    priority: int
-    name: str
-    crossed: tuple[str, ...]
-    lanes: list[_RawLane] = field(default_factory=list)
-
-    @property
-    def is_road(self) -> bool:
-        return self.function in {"", "normal", "connector"}
-
-
-@dataclass(slots=True)
-class _RawNode:
-    id: str
-    x: float
-    y: float
-    kind: str
-    internal: list[str]
-    requests: list[tuple[str, str]] = field(default_factory=list)  # (response, foes), by request index
-
-
-@dataclass(slots=True)
-class _RawLink:
-    origin: str  # edge id
-    target: str
-    from_lane: int
-    to_lane: int
-    via: str
-    signal: str
-    link: int
-    turn: str
-    state: str
-
-
-@dataclass(slots=True)
-class _RawNet:
-    edges: dict[str, _RawEdge] = field(default_factory=dict)
-    nodes: dict[str, _RawNode] = field(default_factory=dict)
-    links: list[_RawLink] = field(default_factory=list)
-    lanes: dict[str, _RawLane] = field(default_factory=dict)
-    programmes: dict[str, list[Programme]] = field(default_factory=lambda: defaultdict(list))  # as loaded
-    projection: str = "!"
-    offset: tuple[float, float] = (0.0, 0.0)
-    bounds: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
 
 
 def read_sumo(path: Path, programmes: Sequence[Path] = ()) -> Network:
@@ -134,9 +58,9 @@ def read_sumo(path: Path, programmes: Sequence[Path] = ()) -> Network:
     Raises NetworkError naming the file and the element when it is not a usable SUMO network.
     """
     try:
-        raw = _parse(path)
+        raw = parse_sumo(path)
         for extra in programmes:
-            for signal, logics in _parse(extra).programmes.items():
+            for signal, logics in parse_sumo(extra).programmes.items():
                 raw.programmes[signal] += logics
     except (ET.ParseError, EOFError, gzip.BadGzipFile, zlib.error, OSError, LookupError, ValueError) as defect:
         raise NetworkError(f"{path}: not readable as SUMO XML: {defect}") from defect
@@ -159,145 +83,13 @@ def _fingerprint(*paths: Path) -> str:
     return hashlib.sha256(b"".join(p.read_bytes() for p in paths)).hexdigest()[:16]
 
 
-def _number(text: str, least: float = -math.inf) -> float:
-    value = float(text)
-    if not math.isfinite(value) or value < least:
-        raise ValueError(f"number out of range: {text!r}")
-    return value
-
-
-def _numbers(text: str) -> list[float]:
-    return [_number(x) for x in text.replace(",", " ").split()]
-
-
-def _shape(text: str) -> list[float]:
-    values = [_number(v) for point in text.split() for v in point.split(",")[:2]]
-    if len(values) < 4 or len(values) % 2:
-        raise ValueError(f"shape is no line: {text!r}")
-    return values
-
-
-def _allowed(attributes: dict[str, str]) -> int:
-    if "allow" in attributes:
-        if attributes["allow"] == "all":
-            return _ALL_CLASSES
-        return sum({_CLASS_BITS[c] for c in attributes["allow"].split() if c in _CLASS_BITS})
-    if attributes.get("disallow") == "all":
-        return 0
-    return _ALL_CLASSES - sum({_CLASS_BITS[c] for c in attributes.get("disallow", "").split() if c in _CLASS_BITS})
-
-
-def _parse(path: Path) -> _RawNet:
-    raw = _RawNet()
-    with open_maybe_gzip(path) as stream:
-        for _, element in ET.iterparse(stream):
-            try:
-                _take(raw, element)
-            except (KeyError, ValueError) as defect:
-                name = element.get("id") or f"{element.get('from')} -> {element.get('to')}"
-                what = f"lacks the attribute {defect}" if isinstance(defect, KeyError) else f"is wrong: {defect}"
-                raise NetworkError(f"{path}: <{element.tag}> {name!r} {what}") from defect
-    return raw
-
-
-def _take(raw: _RawNet, element: ET.Element) -> None:
-    """Note one finished element; what is noted whole is cleared to keep memory small."""
-    get = element.attrib
-    match element.tag:
-        case "location":
-            raw.projection = get.get("projParameter", "!")
-            x, y = _numbers(get.get("netOffset", "0,0"))
-            raw.offset = (x, y)
-            a, b, c, d = _numbers(get.get("convBoundary", "0,0,0,0"))
-            raw.bounds = (a, b, c, d)
-        case "edge":
-            raw.edges[get["id"]] = _raw_edge(element)
-            element.clear()
-        case "junction" if get.get("type") != "internal":
-            raw.nodes[get["id"]] = _RawNode(
-                get["id"],
-                _number(get["x"]),
-                _number(get["y"]),
-                get.get("type", ""),
-                get.get("intLanes", "").split(),
-                [(r.get("response", ""), r.get("foes", "")) for r in element.findall("request")],
-            )
-            element.clear()
-        case "connection":
-            raw.links.append(_raw_link(get))
-        case "tlLogic":
-            raw.programmes[get["id"]].append(_programme(element))
-            element.clear()
-        case _:
-            pass
-
-
-def _raw_link(get: dict[str, str]) -> _RawLink:
-    link = int(get.get("linkIndex", -1))  # -1 with a signal: it lets this one pass, as a rail crossing does trains
-    return _RawLink(
-        get["from"],
-        get["to"],
-        int(get.get("fromLane", 0)),
-        int(get.get("toLane", 0)),
-        get.get("via", ""),
-        get.get("tl", "") if link >= 0 else "",
-        link,
-        get.get("dir", "s"),
-        get.get("state", ""),
-    )
-
-
-def _raw_edge(element: ET.Element) -> _RawEdge:
-    get = element.attrib
-    lanes = [
-        _RawLane(
-            lane.attrib["id"],
-            int(lane.attrib["index"]),
-            _number(lane.attrib["length"], 0.0),
-            _number(lane.attrib["speed"], 0.0),
-            _number(lane.attrib.get("width", "3.2"), 0.0),
-            _allowed(lane.attrib),
-            _shape(lane.attrib.get("shape", "")),
-        )
-        for lane in element.findall("lane")
-    ]
-    return _RawEdge(
-        get["id"],
-        get.get("function", ""),
-        get.get("from", ""),
-        get.get("to", ""),
-        int(get.get("priority", -1)),
-        get.get("name", ""),
-        tuple(get.get("crossingEdges", "").split()),
-        lanes,
-    )
-
-
-def _programme(element: ET.Element) -> Programme:
-    phases = tuple(
-        ProgrammePhase(
-            p.attrib["state"],
-            _number(p.attrib["duration"], 0.0),
-            _number(p.attrib.get("minDur", p.attrib["duration"]), 0.0),
-            _number(p.attrib.get("maxDur", p.attrib["duration"]), 0.0),
-        )
-        for p in element.findall("phase")
-    )
-    return Programme(
-        element.attrib.get("programID", "0"),
-        element.attrib.get("type", "static"),
-        _number(element.attrib.get("offset", "0")),
-        phases,
-    )
-
-
 def _ragged(rows: Iterable[Sequence[float]]) -> Ragged:
     kept = list(rows)
     offsets = np.cumsum([0, *(len(r) for r in kept)]).astype(np.int32)
     return Ragged(offsets, np.array([v for r in kept for v in r], dtype=np.float64))
 
 
-def _assemble(raw: _RawNet, path: Path, fingerprint: str) -> Network:
+def _assemble(raw: RawNet, path: Path, fingerprint: str) -> Network:
     raw.lanes = {lane.id: lane for e in raw.edges.values() for lane in e.lanes}
     roads = [e for e in raw.edges.values() if e.is_road and e.lanes]
     nodes = [n for n in raw.nodes.values() if n.kind != "internal"]
@@ -360,19 +152,19 @@ def _assemble(raw: _RawNet, path: Path, fingerprint: str) -> Network:
     )
 
 
-def _middle(edge: _RawEdge) -> _RawLane:
+def _middle(edge: RawEdge) -> RawLane:
     motor = [lane for lane in edge.lanes if lane.allowed & MOTOR] or edge.lanes
     return motor[len(motor) // 2]
 
 
 def _movements(
-    raw: _RawNet,
+    raw: RawNet,
     file: Path,
     edge_index: dict[str, int],
     first_lane: graph.Ints,
     node_index: dict[str, int],
     signal_index: dict[str, int],
-) -> tuple[MovementTable, list[int], dict[str, list[tuple[int, _RawLink, int]]]]:
+) -> tuple[MovementTable, list[int], dict[str, list[tuple[int, RawLink, int]]]]:
     """Vehicle movements, their request index at the node, and per signal (link, raw link, movement or -1)."""
     onward = {(link.origin, link.from_lane): link for link in raw.links if link.origin.startswith(":")}
     lane_of = raw.lanes
@@ -380,7 +172,7 @@ def _movements(
     request: list[int] = []
     internal: list[tuple[str, ...]] = []
     yields: list[bool] = []
-    by_signal: dict[str, list[tuple[int, _RawLink, int]]] = defaultdict(list)
+    by_signal: dict[str, list[tuple[int, RawLink, int]]] = defaultdict(list)
     for link in raw.links:
         if link.origin not in edge_index or link.target not in edge_index:
             if link.signal:
@@ -436,12 +228,12 @@ def _movements(
 
 
 def _signal(
-    raw: _RawNet,
+    raw: RawNet,
     path: Path,
     sid: str,
     movements: MovementTable,
     request: list[int],
-    members: list[tuple[int, _RawLink, int]],
+    members: list[tuple[int, RawLink, int]],
     node_index: dict[str, int],
     edge_index: dict[str, int],
     lanes: LaneTable,
@@ -528,7 +320,7 @@ def _signal(
 
 
 def _link_paths(
-    raw: _RawNet,
+    raw: RawNet,
     link_movements: Sequence[Sequence[int]],
     crossings: Sequence[Crossing],
     movements: MovementTable,
@@ -555,13 +347,13 @@ def _link_paths(
     return paths
 
 
-def _is_rail(raw: _RawNet, link: _RawLink) -> bool:
+def _is_rail(raw: RawNet, link: RawLink) -> bool:
     owner = raw.edges[link.origin].to_node if link.origin in raw.edges else ""
     node = raw.nodes.get(owner or link.origin[1:].rpartition("_")[0])
     return node is not None and node.kind.startswith("rail")
 
 
-def _is_crossing(raw: _RawNet, edge: str) -> bool:
+def _is_crossing(raw: RawNet, edge: str) -> bool:
     return edge in raw.edges and raw.edges[edge].function == "crossing"
 
 

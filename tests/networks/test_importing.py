@@ -81,9 +81,10 @@ def draw_osm(path: Path) -> Path:
         + "</node>"
         for k, (lat, lon) in places.items()
     )
+    tags = "<tag k='highway' v='primary'/><tag k='lanes' v='4'/>"
     ways = "".join(
-        f"<way id='{10 + k}' version='1'><nd ref='{k}'/><nd ref='1'/><tag k='highway' v='primary'/>"
-        f"<tag k='lanes' v='4'/><tag k='name' v='荣华路 {k}'/></way>"
+        f"<way id='{10 + k}' version='1'><nd ref='{k}'/><nd ref='1'/>"  # codespell:ignore nd
+        f"{tags}<tag k='name' v='荣华路 {k}'/></way>"
         for k in (2, 3, 4, 5)
     )
     path.write_text(f"<osm version='0.6'>{nodes}{ways}</osm>", encoding="utf-8")
