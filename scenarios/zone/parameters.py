@@ -10,33 +10,38 @@ class ZoneParameters:
     """Every free choice of the synthetic zone; equal parameters give equal files.
 
     Street pattern
-        `arterial_columns` x `arterial_rows` arterials (north-south x east-west) whose spacing is drawn from
-        `spacing_m`: superblocks of 500-800 m are the rule in Chinese new towns (CJJ 37-2012, 3.2; GB/T 51328-2018,
-        12.2: arterials every 500-1200 m). One collector crosses every superblock in each direction, off its middle by
-        up to `collector_shift`; `open_blocks` superblocks (a park, a large plant) lack their east-west collector.
-        Arterials run on for `stub_m` beyond the last crossing and end in gateways; collectors stop at the outer
-        arterials. The middle arterial of each direction is a main one: three lanes and `main_speed_mps`.
-    Speeds
-        70 km/h on main arterials, 60 km/h on the others, 50 km/h on collectors (GB 51038: 60-70 km/h on divided
-        urban arterials), 20 km/h on driveways.
-    Cross section
-        Lanes 3.25 m (CJJ 37-2012: 3.25 m at 60 km/h or less), an e-bike lane of 2.5 m and a sidewalk of 3 m on each
-        side. A left-turn lane opens `pocket_m` before every arterial stop line that has a left turn.
+        `name` goes into `city.toml`, `seed` into every random draw. `arterial_columns` x `arterial_rows` arterials
+        (north-south x east-west) stand at a spacing drawn from `spacing_m`: superblocks of 500-800 m are common in
+        Chinese new towns. One collector crosses every superblock in each direction, off its middle by up to
+        `collector_shift` of its width; `open_blocks` inner superblocks (a park, a large plant) lack their east-west
+        collector. Arterials run on for `stub_m` beyond the last crossing and end in gateways; collectors stop at
+        the outer arterials. Driveways of `driveway_m` leave the collectors midway between signals. A left-turn lane
+        opens `pocket_m` before every arterial stop line that has a left turn.
+    Cross section and speeds
+        The middle arterial of each direction is a main one of `main_lanes` lanes and `main_speed_mps`, the others
+        have `arterial_lanes` and `arterial_speed_mps`, collectors `collector_lanes` and `collector_speed_mps` (CJJ
+        37-2012 designs arterials for up to 60 km/h and collectors for up to 50 km/h; the main ones are signed 70
+        km/h), driveways `driveway_speed_mps`. Lanes are `lane_width_m` wide (CJJ 37-2012: 3.25 m for cars at 60
+        km/h or less), with an e-bike lane of `bike_lane_width_m`, a sidewalk of `sidewalk_width_m` on each side,
+        and crossings of `crossing_width_m` on every arm.
     Georeference
         UTM zone 50 north; the south-west corner lies at `origin_lon`, `origin_lat` (WGS-84), south-east of Beijing.
     Signals
-        Yellow 3 s up to 50 km/h and 4 s above (GB 14886-2016: 3-5 s, longer with speed), all red 2 s, walkers
-        clear at 1.2 m/s, at least 7 s of walking green (HCM 2010, 18-7). Saturation flow 1800 veh/h and lane for
-        through and 1600 for turning lanes (HCM 2010 base 1900 less local adjustments). The common cycle is Webster's
-        at the `cycle_quantile` busiest junction, within `cycle_s`: GB 51038 practice keeps it to 120-150 s.
-    Demand, morning peak
-        `trips_veh_h` motor trips an hour, shared among gateway -> work, home -> work, home -> gateway, through and
-        counter-tidal trips by `purpose_shares`. Homes lie mostly in the west, work in the east (`tidal_sharpness`:
-        0 mixes them evenly, large values part them). Trucks 6 % (morning ban on heavy trucks inside the ring
-        leaves light goods vehicles), e-bikes at 25 km/h (GB 17761-2018). Departures follow `profile`: weights of
-        equal slices of the demand period.
-        Routes come from an assignment in `assignment_slices` slices, each with its own perception error of
-        `route_spread` (standard deviation of log cost), so that equal trips spread over alternatives.
+        Yellow is `yellow_slow_s` up to 50 km/h and `yellow_fast_s` above (GB 14886-2016: 3-5 s, longer with speed),
+        all red `all_red_s`. No green is shorter than `min_green_s`; walkers get `walk_green_s` (7 s, as in the US
+        MUTCD) and clear the crossing at `walking_mps` before anything else starts. `saturation_through_vph` and
+        `saturation_turn_vph` per lane are what the zone's vehicle types reach at a stop line in SUMO (measured
+        headway 2.2 s), within the 1500-1700 veh/h seen at Chinese signals. The common cycle is Webster's at the
+        `cycle_quantile` busiest junction, within the bounds `cycle_s` and long enough for all walkers.
+    Demand, morning peak of `duration_s`
+        `trips_veh_h` motor trips an hour, shared by `purpose_shares` among gateway to work, home to work, home to
+        gateway, through, and counter-tidal trips. Homes lie mostly in the west, work in the east, the more so the
+        larger `tidal_sharpness` (0 mixes them evenly). `truck_share` is small, for heavy trucks are banned in the
+        morning; `ebikes_h` e-bikes (25 km/h, GB 17761-2018) and `walkers_h` walkers an hour are kept modest for the
+        cost of simulating them. Buses run every `bus_headway_s` on each line. Departures follow `profile`, weights
+        of equal slices of the period. Routes come from an assignment in `assignment_slices` parts that see the load
+        of those before, each with a perception error of `route_spread` (standard deviation of log cost), so that
+        equal trips spread over alternatives.
     """
 
     name: str = "zone"

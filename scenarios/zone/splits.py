@@ -13,9 +13,9 @@ from scenarios.zone.layout import Leg, opposite
 from scenarios.zone.parameters import ZoneParameters
 from scenarios.zone.stages import SignalLink, ZoneStage
 
-START_LOSS_S = 2.0  # HCM 2010, 18-6: start-up lost time
+START_LOSS_S = 2.0  # usual start-up lost time (HCM)
 UNUSED_YELLOW_S = 1.0  # part of the yellow that nobody uses
-PERMISSIVE_FACTOR = 0.5  # of the saturation flow, for left turns that wait for gaps (HCM 2010, 18: 0.3-0.7)
+PERMISSIVE_FACTOR = 0.5  # of the saturation flow, for left turns that wait for gaps: a cautious middle value
 
 Flows = Mapping[tuple[str, str], float]  # (side, turn) -> veh/h
 
