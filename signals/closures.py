@@ -35,4 +35,5 @@ class Closures:
             elif np.isnan(notice.speed_limit_mps):  # a limit for the whole edge closes nothing
                 shut[notice.edge] = True
         open_lanes = np.bincount(lanes.edge[~shut_lane], minlength=len(shut))
-        return shut | (open_lanes == 0)
+        shut[open_lanes == 0] = True
+        return shut

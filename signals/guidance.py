@@ -9,17 +9,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from networks.batches import VEHICLE_KINDS
-from networks.errors import InputError
 from networks.graph import Bools, Floats, Ints, Network
 from networks.messages import GuidanceOrder, RouteAdvice, SpeedAdvice
 from networks.state import Forecast, NetworkState, check_shapes
 from signals.glosa import SpeedHint, glosa
-from signals.guidance_kernels import make_fifo, search_from, search_to, walk
+from signals.guidance_kernels import search_from, search_to, walk
 from signals.route_graph import build_route_graph
+from signals.travel_times import TravelTimes, nearest_quantile, travel_times
 
 __all__ = ["Guidance", "GuidanceRules", "RouteGuide", "SpeedHint", "glosa", "to_order"]
 
-_CRAWL_MPS = 0.5  # a jam still moves: 2000 m of it an hour
 _FULL_PENALTY_S = 900.0  # an edge without spare capacity is not worth a quarter of an hour
 _ROUNDS = 3  # after each, those whose detour was full look for another
 _NORMAL_10_90 = 2.563  # standard deviations between the 10 % and the 90 % quantile
@@ -60,16 +59,6 @@ class Guidance:
 
     def with_speeds(self, speeds: Sequence[SpeedHint]) -> Guidance:
         return replace(self, speeds=tuple(speeds))
-
-
-@dataclass(frozen=True, slots=True)
-class _Times:
-    """Travel times (K, E) at `at_s` (K,): expected, and when speeds are at their 10 % and 90 % quantile."""
-
-    at_s: Floats
-    median: Floats
-    slow: Floats
-    fast: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +122,7 @@ class RouteGuide:
         shut = ~self._graph.open_to_cars if closed is None else closed | ~self._graph.open_to_cars
         check_shapes("E", closed=shut, edges=self._network.edges.length_m)
         self._forget(now_s)
-        times = self._travel_times(state, forecast, now_s)
+        times = travel_times(self._network, self._free_time_s, state, forecast, now_s)
         spare_veh = self._spare_vehicles(state, forecast)
         requests = self._requests(state)
         presumed = {r.vehicle: self._presumed(r) for r in requests}
@@ -212,7 +201,7 @@ class RouteGuide:
         self,
         waiting: list[_Request],
         presumed: dict[int, tuple[int, ...]],
-        times: _Times,
+        times: TravelTimes,
         penalty_s: Floats,
         shut: Bools,
         now_s: float,
@@ -247,7 +236,7 @@ class RouteGuide:
         destination: int,
         usual: tuple[int, ...],
         leave_s: float,
-        times: _Times,
+        times: TravelTimes,
         shut: Bools,
         now_s: float,
     ) -> _Offer | None:
@@ -277,26 +266,6 @@ class RouteGuide:
         edges = np.array(route, np.int32)
         return float(walk(edges, leave_s, at_s, travel_s, shut, graph.offsets, graph.targets, graph.turn_s))
 
-    def _travel_times(self, state: NetworkState, forecast: Forecast | None, now_s: float) -> _Times:
-        """Travel times now and at every forecast step; free times where nothing is known."""
-        length_m, limit_mps = self._network.edges.length_m, np.maximum(self._network.edges.speed_limit_mps, 1.0)
-        least_s = length_m / limit_mps
-
-        def seconds(speed_mps: Floats, valid: Bools) -> Floats:
-            travel_s = np.maximum(length_m / np.maximum(speed_mps, _CRAWL_MPS), least_s)
-            return np.where(valid, travel_s, self._free_time_s)
-
-        if forecast is None:
-            speed = state.edge_speed_mps
-            travel_s = seconds(speed.value, speed.valid)[None]
-            return _Times(np.array([now_s]), travel_s, travel_s, travel_s)
-        middle_s = forecast.made_at_s + forecast.horizon_s - np.diff(forecast.horizon_s, prepend=0.0) / 2
-        at = [_nearest(forecast.quantiles, level) for level in (0.5, 0.1, 0.9)]
-        median, slow, fast = (np.ascontiguousarray(seconds(forecast.speed_mps[:, :, q], forecast.valid)) for q in at)
-        for travel_s in (median, slow, fast):
-            make_fifo(middle_s, travel_s)
-        return _Times(middle_s, median, slow, fast)
-
     def _spare_vehicles(self, state: NetworkState, forecast: Forecast | None) -> Floats:
         """Cars that each edge can take more within the share window, less those sent there lately."""
         window_s = self._rules.share_window_s
@@ -306,7 +275,7 @@ class RouteGuide:
             near = forecast.horizon_s <= max(2 * window_s, float(forecast.horizon_s[0]))
             known, flow = (
                 forecast.valid,
-                forecast.flow_vps[near][:, :, _nearest(forecast.quantiles, 0.5)].mean(axis=0),
+                forecast.flow_vps[near][:, :, nearest_quantile(forecast.quantiles, 0.5)].mean(axis=0),
             )
         spare_vps = self._rules.usable_capacity_frac * self._graph.capacity_vps - np.where(known, flow, 0.0)
         spare_veh = np.maximum(spare_vps, 0.0) * window_s
@@ -373,10 +342,3 @@ def to_order(guidance: Guidance, network: Network) -> GuidanceOrder:
         ),
         speeds=tuple(SpeedAdvice(edge=ids[h.edge], speed_mps=h.speed_mps) for h in guidance.speeds),
     )
-
-
-def _nearest(quantiles: tuple[float, ...], level: float) -> int:
-    distance = [abs(q - level) for q in quantiles]
-    if not distance:
-        raise InputError("a forecast without quantiles cannot guide")
-    return distance.index(min(distance))
