@@ -10,6 +10,7 @@ import numpy as np
 from networks.city import Detector
 from networks.graph import BICYCLE, PEDESTRIAN, Bools, Floats, Ints, Network
 from networks.state import Estimate, History
+from twin.flow_balance import balance_flows, edge_turns
 from twin.fusion_kernels import Lanes
 from twin.loop_record import WINDOW_S, LoopRecord
 
@@ -17,6 +18,9 @@ SPEED_MEMORY_S = 60.0
 OWN_EVIDENCE_S = 120.0  # older evidence of an edge's own does not count as coverage
 LOOP_MISS_FRAC = 0.01  # share of vehicles that a loop misses or counts twice
 PRIOR_AGE_S = 3600.0
+FED_AGE_S = 10.0  # evidence of what left the edges before is so old when it arrives, about
+FED_SHARE = 0.7  # of an edge's inflows (each unobserved junction on the way counts FED_LOSS) must be counted
+FED_LOSS = 0.85
 GROWTH_PER_S = 0.01  # of a lane load's variance while nothing is heard, share of storage squared a second
 
 
@@ -66,6 +70,7 @@ class EdgeEstimates:
         self._profile = profile
         self._detector_lane = np.array([d.lane for d in detectors], dtype=np.int32)
         self._stop = np.array([d.role == "stop" for d in detectors], dtype=np.bool_)
+        self._upstream = np.array([d.role == "upstream" for d in detectors], dtype=np.bool_)
         self._movement_from, self._movement_to = network.movements.from_lane, network.movements.to_lane
         self._left = np.zeros((len(lanes.ids), WINDOW_S))
         self._left_total = np.zeros(len(lanes.ids))  # over the window
@@ -100,6 +105,7 @@ class EdgeEstimates:
         loops: LoopRecord,
         lanes: Lanes,
         lane_seen_s: Floats,
+        lane_sight_s: Floats,
         vehicles: Floats,
         queue: Floats,
         mirror: MirrorView | None,
@@ -112,9 +118,12 @@ class EdgeEstimates:
         edge_seen_s = _latest(lane_seen_s, edge, count)
         own_s = np.maximum(edge_loop_s, edge_seen_s)
         own = now_s - own_s <= OWN_EVIDENCE_S
-        fed = self._fed(lanes) & ~own
-        age = np.where(fed, 10.0, np.maximum(now_s - own_s, 0.0))
-        flow, flow_variance, counted = self._flow(loops, now_s)
+        fed = self._fed(lanes)
+        age = np.where(fed & ~own, FED_AGE_S, np.maximum(now_s - own_s, 0.0))
+        flow, flow_variance, counted, measured = self._flow(loops, now_s)
+        flow, flow_variance, flow_known = self._balanced(
+            flow, flow_variance, measured, fed & ~measured, own, lanes, loops, mirror, now_s
+        )
         known = own | fed
         evidence_weight = self._speed_weight
         speed = np.where(
@@ -130,11 +139,21 @@ class EdgeEstimates:
         # lists reach further than evidence: a flow that only the lists tell needs the edge to be fed or seen
         lane_age = np.maximum(now_s - np.maximum(loop_heard_s, lane_seen_s), 0.0)
         lane_age = np.where(np.isfinite(lane_age), lane_age, age[edge])
-        lane_known = known[edge] & self._motor
+        # reports of equipped vehicles alone leave out everybody else: not a lane's load while the mirror has one
+        lane_known = (counted | fed)[edge] | (now_s - lane_sight_s <= OWN_EVIDENCE_S)
+        lane_known &= self._motor
+        if mirror is None:
+            lane_variance_extra = np.where(lane_known, 0.0, 4.0 + 4.0 * vehicles)
+            lane_age = np.where(lane_known, lane_age, lane_age + PRIOR_AGE_S)
+            lane_known = lane_known | (known[edge] & self._motor)
+        else:
+            lane_variance_extra = np.zeros(len(edge))
         grown = np.minimum(GROWTH_PER_S * np.maximum(lane_age - 5.0, 0.0), 1.0) * self._storage**2 / 4.0
-        lane_variance = np.where(counted[edge], 0.5 + 0.1 * vehicles, 1.0 + 0.5 * vehicles) + grown
+        lane_variance = (
+            np.where(counted[edge], 0.5 + 0.1 * vehicles, 1.0 + 0.5 * vehicles) + grown + lane_variance_extra
+        )
         estimates = [
-            Estimate(flow, flow_variance, age, known),
+            Estimate(flow, flow_variance, np.where(measured, age, np.maximum(age, FED_AGE_S)), flow_known),
             Estimate(speed, speed_variance, age, known),
             Estimate(density, spread / self._length_m**2, age, known),
             Estimate(queue, lane_variance, lane_age, lane_known),
@@ -155,17 +174,65 @@ class EdgeEstimates:
         )
 
     def _fed(self, lanes: Lanes) -> Bools:
-        """(E,) every movement into the edge starts on a lane with a live stop-line loop."""
-        total = np.bincount(self._edge[self._movement_to], minlength=self._edge_count)
-        live = lanes.stop_live[self._movement_from].astype(np.float64)
-        watched = np.bincount(self._edge[self._movement_to], live, self._edge_count)
-        fed: Bools = (total > 0) & (watched >= total)
+        """(E,) what drives into the edge has, for the most part, been counted one or few junctions before."""
+        into = self._edge[self._movement_to]
+        feeders = np.bincount(into, minlength=self._edge_count)
+        live = lanes.stop_live[self._movement_from]
+        quality = np.zeros(self._edge_count)
+        for _ in range(4):
+            each = np.where(live, 1.0, FED_LOSS * quality[self._edge[self._movement_from]])
+            quality = np.bincount(into, each, self._edge_count) / np.maximum(feeders, 1)
+        fed: Bools = quality >= FED_SHARE
         return fed
 
-    def _flow(self, loops: LoopRecord, now_s: float) -> tuple[Floats, Floats, Bools]:
-        """Flow and its variance (E,), and whether every motor lane of the edge has a working stop-line loop."""
+    def _balanced(
+        self,
+        flow: Floats,
+        variance: Floats,
+        measured: Bools,
+        fed: Bools,
+        own: Bools,
+        lanes: Lanes,
+        loops: LoopRecord,
+        mirror: MirrorView | None,
+        now_s: float,
+    ) -> tuple[Floats, Floats, Bools]:
+        """Flows of edges without loops brought in line with the loops around them; with variance and validity."""
+        turns = edge_turns(self._movement_from, self._movement_to, self._edge, lanes.share, self._lane_rate())
+        start, told = flow.copy(), fed | measured
+        if mirror is not None:
+            guess = np.asarray(mirror.edge_flow_vps, dtype=np.float64)
+        elif self._profile is not None and self._profile.grid.count:
+            step = _step_of(self._profile, now_s)
+            guess = np.where(self._profile.valid[step], self._profile.flow_vps[step], np.nan)
+        else:
+            guess = np.full(len(flow), np.nan)
+        take = ~told & np.isfinite(guess) & (guess >= 0)
+        start[take] = guess[take]
+        balanced = balance_flows(start, measured, np.where(measured, self._arriving(flow, loops), np.nan), turns)
+        into_measured = np.bincount(turns.origin, turns.share * measured[turns.target], len(flow)) > 0.5
+        known = told | own | into_measured
+        spread = np.where(fed, (0.2 * balanced) ** 2, (0.4 * balanced) ** 2) + 1e-4
+        return np.where(measured, flow, balanced), np.where(measured, variance, spread), known
+
+    def _arriving(self, flow: Floats, loops: LoopRecord) -> Floats:
+        """What enters each edge: by its upstream loops where every motor lane has one, else what leaves it."""
+        rate, heard = loops.rates()
+        use = self._upstream & (heard >= 30) & ~loops.stuck
+        lane_rate = np.full(len(self._edge), np.nan)
+        lane_rate[self._detector_lane[use]] = rate[use]
+        total = np.bincount(self._edge, np.where(self._motor, lane_rate, 0.0), self._edge_count)
+        return np.where(np.isfinite(total) & (total > 0), total, flow)
+
+    def _lane_rate(self) -> Floats:
         worked = max(int(self._seconds.sum()), 1)
-        lane_rate = np.maximum(self._left_total, 0.0) / worked
+        rate: Floats = np.maximum(self._left_total, 0.0) / worked
+        return rate
+
+    def _flow(self, loops: LoopRecord, now_s: float) -> tuple[Floats, Floats, Bools, Bools]:
+        """Flow and its variance (E,); whether every motor lane has a live stop-line loop; whether loops tell it."""
+        worked = max(int(self._seconds.sum()), 1)
+        lane_rate = self._lane_rate()
         rate, heard = loops.rates()
         use = self._stop & (heard >= min(30, worked)) & ~loops.stuck & (now_s - loops.last_s <= OWN_EVIDENCE_S)
         by_loop = np.zeros(len(self._edge), np.bool_)
@@ -179,10 +246,10 @@ class EdgeEstimates:
         poisson = np.maximum(flow, 1.0 / worked) / worked
         variance = poisson + (LOOP_MISS_FRAC * flow) ** 2 + np.where(counted, 0.0, (0.3 * flow) ** 2 + 1e-4)
         other = ~self._stop & (heard >= min(30, worked)) & ~loops.stuck & (now_s - loops.last_s <= OWN_EVIDENCE_S)
-        self._blend_other_loops(flow, variance, counted, rate, other)
-        return flow, variance, counted
+        measured = counted | self._blend_other_loops(flow, variance, counted, rate, other)
+        return flow, variance, counted, measured
 
-    def _blend_other_loops(self, flow: Floats, variance: Floats, counted: Bools, rate: Floats, use: Bools) -> None:
+    def _blend_other_loops(self, flow: Floats, variance: Floats, counted: Bools, rate: Floats, use: Bools) -> Bools:
         """Edges without stop-line loops take the sum of loops elsewhere, when every motor lane has one."""
         lane_rate = np.full(len(self._edge), np.nan)
         lane_rate[self._detector_lane[use]] = rate[use]
@@ -191,6 +258,7 @@ class EdgeEstimates:
         flow[take] = total[take]
         worked = max(int(self._seconds.sum()), 1)
         variance[take] = np.maximum(total[take], 1.0 / worked) / worked + (0.05 * total[take]) ** 2
+        return take
 
     def _with_mirror(self, estimates: list[Estimate], mirror: MirrorView, now_s: float) -> list[Estimate]:
         old_s = max(now_s - float(mirror.now_s), 0.0)
@@ -223,7 +291,7 @@ class EdgeEstimates:
         grid = profile.grid
         if grid.count == 0:
             return flow, speed
-        step = int(np.clip((now_s - grid.start_s) // grid.step_s, 0, grid.count - 1))
+        step = _step_of(profile, now_s)
         told = []
         for own, rows, noise in ((flow, profile.flow_vps, 0.3), (speed, profile.speed_mps, 0.3)):
             value = np.asarray(rows[step], dtype=np.float64)
@@ -238,6 +306,11 @@ class EdgeEstimates:
                 )
             )
         return told[0], told[1]
+
+
+def _step_of(profile: History, now_s: float) -> int:
+    grid = profile.grid
+    return int(np.clip((now_s - grid.start_s) // grid.step_s, 0, grid.count - 1))
 
 
 def _latest(lane_s: Floats, edge: Ints, count: int) -> Floats:

@@ -95,6 +95,7 @@ class Fusion:
         self._since_up, self._since_stop, self._since_s = (np.zeros(len(network.lanes.ids)) for _ in range(3))
         self._share_age_s = np.full(len(network.movements.turn), PRIOR_AGE_S)
         self._hits_before = self._lanes.hits.copy()
+        self._lane_sight_s = np.full(len(network.lanes.ids), -np.inf)  # newest moment a roadside unit saw most of it
         self._lane_seen_s = np.full(len(network.lanes.ids), -np.inf)  # newest position report on the lane
 
     def update(self, batches: Batches, now_s: float, mirror: MirrorView | None) -> NetworkState:
@@ -255,6 +256,8 @@ class Fusion:
             if now_s - unit.heard_s <= UNIT_LIVE_S:
                 lanes, low, high = unit.sight()
                 self._lanes.seen_from_m[lanes], self._lanes.seen_to_m[lanes] = low, high
+                most = lanes[high - low >= 0.7 * self._streets.length_m[lanes]]
+                self._lane_sight_s[most] = unit.heard_s
 
     def _lamp_rows(self, batch: SignalStateBatch, rows: Ints) -> None:
         for row in rows:
@@ -366,7 +369,9 @@ class Fusion:
             for k in range(ahead):
                 kernels.move_all(self._streets, pool, lanes, float(self._second + k + 1))
         vehicles, queue, _ = self._sums(pool, lanes)
-        edges = self._edges.answer(now_s, self._loops, lanes, self._lane_seen_s, vehicles, queue, mirror)
+        edges = self._edges.answer(
+            now_s, self._loops, lanes, self._lane_seen_s, self._lane_sight_s, vehicles, queue, mirror
+        )
         return NetworkState(
             now_s,
             edges.flow_vps,
