@@ -7,7 +7,7 @@ one lane-to-lane connection across a node; a signal is one traffic-light control
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 
 import numpy as np
@@ -177,6 +177,11 @@ class Network:
     movements: MovementTable
     signals: tuple[Signal, ...]
     fingerprint: str  # of the source file and the programmes loaded with it
+
+    def __getstate__(self) -> dict[str, object]:
+        """Fields only: what is cached is made again, and may be being made while another thread pickles."""
+        own = dict(self.__dict__)
+        return {f.name: own[f.name] for f in fields(self)}
 
     @cached_property
     def edge_index(self) -> dict[str, int]:

@@ -42,6 +42,7 @@ class Tuning:
     switch_s: float = 0.0
     max_green_s: float = 60.0
     spill_weight: float = 1.0
+    jam_weight: float = 0.8
     holds_s: tuple[float, ...] = HOLDS_S
 
     def vector(self) -> Floats:
@@ -88,6 +89,7 @@ class ApproachView:
     lane_fill: Floats  # (L,) share of the lane's storage in use
     space_veh: Floats  # (O,)
     refill_vps: Floats  # (O,)
+    jam_frac: Floats  # (O,) share of the receiving lane that is taken by a standing queue
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +238,7 @@ def choose(
             1.0 + tuning.spill_weight * view.lane_fill**2,
             view.space_veh,
             view.refill_vps,
+            tuning.jam_weight * view.jam_frac,
             tuning.vector(),
             tuning.horizon_s,
             cost[rows],

@@ -38,6 +38,7 @@ def score_candidates(
     lane_weight: NDArray[np.float64],
     space_veh: NDArray[np.float64],
     refill_vps: NDArray[np.float64],
+    jam_frac: NDArray[np.float64],
     parameters: NDArray[np.float64],
     horizon_s: int,
     cost: NDArray[np.float64],
@@ -68,6 +69,7 @@ def score_candidates(
     lane_weight  (L,) float64   urgency of a lane (spill-back)
     space_veh    (O,) float64   vehicles that still fit on each receiving lane
     refill_vps   (O,) float64   rate at which it empties
+    jam_frac     (O,) float64   share of a vehicle's delay that crossing into the receiving lane does not end
     parameters   (8,) float64   headway_s, startup_s, stop_penalty_s, terminal_s, window_s, gap_s, usable_yellow_s,
                                 switch_s
     horizon_s    int
@@ -205,6 +207,7 @@ def score_candidates(
                         space[o] -= 1.0
                         crossing_s[v] = t
                         waiting[lane] -= weight[v]
+                        total += jam_frac[o] * weight[v] * (horizon_s - t)
                         done += weight[v]
                         head[lane] = v + 1
             for lane in range(lanes):

@@ -222,6 +222,7 @@ class RollingHorizon:
             ),
             space_veh=np.maximum(0.0, model.out_storage_veh - vehicles),
             refill_vps=0.1 + 0.4 * moving,
+            jam_frac=np.minimum(1.0, vehicles * (1.0 - moving) / model.out_storage_veh),
         )
 
     def _rows_from_state(
