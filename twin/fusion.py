@@ -21,6 +21,7 @@ from twin.fusion_kernels import Lanes, Pool
 from twin.lane_vehicles import make_lanes, make_pool, make_streets
 from twin.loop_record import LoopRecord
 from twin.placing import LaneFinder
+from twin.roadside_sight import RoadsideSight
 from twin.route_book import RouteBook
 
 MAX_LAG_S = 2  # the lists wait so long for the loops of a second, then go on
@@ -33,7 +34,6 @@ SETTLE_SPAN_S = 400.0
 DRIVING_KINDS = (0, 1, 2, 5, 6)  # VEHICLE_KINDS that use motor lanes
 TENTATIVE = 4093
 UNIT_LIVE_S = 3.0
-MAX_RANGE_M = 150.0
 
 _OPENNESS = np.zeros(128, np.int32)  # by lamp letter, see Lanes.open
 for _letter, _openness in {"G": 3, "g": 2, "y": 1, "Y": 1, "s": 2, "o": 2, "O": 3}.items():
@@ -88,7 +88,7 @@ class Fusion:
         self._edges = EdgeEstimates(network, detectors, prior.profile if prior else None)
         self._lamps: list[LampView | None] = [None] * len(network.signals)
         self._lamp_links = [_vehicle_links(s.link_movements) for s in network.signals]
-        self._units = {int(u): _Unit(network, int(u)) for u in instrumented}
+        self._units = {int(u): RoadsideSight(network, int(u)) for u in instrumented}
         self._tentative = np.zeros(TENTATIVE, np.int64), np.full(TENTATIVE, -np.inf)
         self._passed_up = np.full(len(network.lanes.ids), 1e-9)  # forgotten slowly
         self._passed_stop = np.full(len(network.lanes.ids), 1e-9)
@@ -97,6 +97,37 @@ class Fusion:
         self._hits_before = self._lanes.hits.copy()
         self._lane_sight_s = np.full(len(network.lanes.ids), -np.inf)  # newest moment a roadside unit saw most of it
         self._lane_seen_s = np.full(len(network.lanes.ids), -np.inf)  # newest position report on the lane
+
+        self._compile()
+
+    def _compile(self) -> None:
+        """Have every kernel compiled (or loaded from its cache) now, on empty lists, not within the first cycle."""
+        streets, pool, lanes = self._streets, self._pool, self._lanes
+        kernels.move_all(streets, pool, lanes, 0.0)
+        kernels.apply_upstream_counts(streets, pool, lanes, 0.0)
+        kernels.apply_stop_counts(streets, pool, lanes, 0.0)
+        kernels.apply_occupancy(streets, pool, lanes, 0.0)
+        kernels.fill_queues(streets, pool, lanes, 0.0)
+        kernels.tidy(streets, pool, lanes, 0.0, FADE_HALF_LIFE_S)
+        self._sums()
+        ints, floats, longs = np.zeros(0, np.int32), np.zeros(0), np.zeros(0, np.int64)
+        placed = self._finder.place(floats, floats, floats, ints)
+        for is_track in (True, False):
+            kernels.apply_reports(
+                streets,
+                pool,
+                lanes,
+                0.0,
+                is_track,
+                longs,
+                ints,
+                ints,
+                ints,
+                *placed,
+                floats,
+                floats,
+                *self._tentative,
+            )
 
     def update(self, batches: Batches, now_s: float, mirror: MirrorView | None) -> NetworkState:
         """The state at `now_s` after these batches. Late rows count as of the first second not yet worked on."""
@@ -404,53 +435,6 @@ class Fusion:
             for u, unit in self._units.items()
             if now_s - max(unit.heard_s, self._loops.start_s) > 30.0
         ]
-
-
-class _Unit:
-    """One roadside unit: when it spoke last, and how far it has been seen to see."""
-
-    def __init__(self, network: Network, signal: int) -> None:
-        centre = network.node_xy[list(network.signals[signal].nodes)].mean(axis=0)
-        self._x, self._y = float(centre[0]), float(centre[1])
-        self.heard_s = -math.inf
-        self._range_m = self._drawn_m = 0.0
-        self._points = [
-            (lane, *_points_on(network, lane))
-            for lane in range(len(network.lanes.ids))
-            if np.hypot(*(np.reshape(network.lanes.shape_xy[lane], (-1, 2)) - centre).T).min() < MAX_RANGE_M
-        ]
-        none = np.zeros(0, np.int32), np.zeros(0), np.zeros(0)
-        self._sight: tuple[Ints, Floats, Floats] = none
-
-    def hear(self, at_s: float) -> None:
-        self.heard_s = max(self.heard_s, at_s)
-
-    def widen(self, x_m: Floats, y_m: Floats) -> None:
-        furthest_m = float(np.hypot(x_m - self._x, y_m - self._y).max())
-        self._range_m = min(max(self._range_m, furthest_m), MAX_RANGE_M)
-
-    def sight(self) -> tuple[Ints, Floats, Floats]:
-        """Lanes and the part of each (from, to metres) within the range that the unit has shown."""
-        if self._range_m > self._drawn_m + 2.0:
-            self._drawn_m = self._range_m
-            rows = []
-            for lane, position, xy in self._points:
-                inside = np.hypot(xy[:, 0] - self._x, xy[:, 1] - self._y) < self._range_m
-                if inside.any():
-                    rows.append((lane, position[inside].min(), position[inside].max()))
-            table = np.array(rows).reshape(-1, 3)
-            self._sight = table[:, 0].astype(np.int32), table[:, 1].copy(), table[:, 2].copy()
-        return self._sight
-
-
-def _points_on(network: Network, lane: int) -> tuple[Floats, NDArray[np.float64]]:
-    """Points every 3 m along a lane: positions (P,) and coordinates (P, 2)."""
-    shape = np.reshape(network.lanes.shape_xy[lane], (-1, 2)).astype(np.float64)
-    along = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(shape, axis=0).T))])
-    length = float(network.lanes.length_m[lane])
-    position = np.append(np.arange(0.0, length, 3.0), length)
-    drawn = position * along[-1] / max(length, 1e-6)
-    return position, np.stack([np.interp(drawn, along, shape[:, 0]), np.interp(drawn, along, shape[:, 1])], axis=1)
 
 
 def _share_prior(network: Network, prior: PriorView | None) -> tuple[Floats, Bools]:
