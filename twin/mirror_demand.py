@@ -16,8 +16,8 @@ import numpy as np
 
 from networks.graph import Bools, Floats
 
-MEMORY_S = 600.0  # of the counts behind a factor: long against a signal cycle, short against a change of demand
-PSEUDO_VEHICLES = 8.0  # weight of the network-wide factor in that of one sensor
+MEMORY_S = 900.0  # of the counts behind a factor: long against a signal cycle, short against a change of demand
+PSEUDO_VEHICLES = 20.0  # weight of the network-wide factor in that of one sensor
 LOWEST, HIGHEST = 0.3, 3.0
 
 

@@ -10,8 +10,8 @@ from networks.graph import Bools, Floats, Network
 
 QUEUED_MPS = 2.0
 MEMORY_CYCLES = 3.0  # a difference must last: one cycle's may be a vehicle on its way over the stop line
-DEAD_BAND_VEH = 1.0  # besides one standard deviation
-PER_EDGE, PER_STEP = 2, 40  # vehicles put in or taken out at once
+DEAD_BAND_VEH = 0.5  # besides one standard deviation
+PER_EDGE, PER_STEP = 1, 40  # vehicles put in or taken out at once
 BODY_M = 7.5  # a car and its gap
 QUEUE_MARGIN_VEH = 1.0  # a queue that the street reports is never cut shorter than this above it
 
