@@ -170,13 +170,15 @@ class Follower:
         span_s = self._run.now_s - begin_s
         self._traffic.look()
         lanes = self._scan()
-        if span_s > 0:
-            self._remember(seen, span_s, lanes)
-            if self._spec.correct:
-                self._learn_demand(seen, span_s)
-                self._correct_lanes(seen, lanes)
-        estimate = self._estimate(lanes)
-        return estimate, self._snapshot()
+        if span_s <= 0:
+            return self._estimate(lanes), None
+        self._remember(seen, span_s, lanes)
+        if self._spec.correct:
+            self._learn_demand(seen, span_s)
+        snapshot = self._snapshot()  # before vehicles wait to be put on the road
+        if self._spec.correct:
+            self._correct_lanes(seen, lanes)
+        return self._estimate(lanes), snapshot
 
     def _step(self) -> None:
         self._run.step()
@@ -441,7 +443,7 @@ class Follower:
 
     def _snapshot(self) -> Snapshot | None:
         now_s = self._run.now_s
-        if now_s < self._next_snapshot_s or self._placing:
+        if now_s < self._next_snapshot_s:
             return None
         self._next_snapshot_s = now_s + SNAPSHOT_EVERY_S
         path = self._spec.folder / f"mirror_{self._spec.life}_{now_s:.0f}.xml.gz"
