@@ -1,0 +1,88 @@
+"""The mirror's vehicles with what the corrections must know of them, and the account of every change by hand."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from networks.graph import Bools, Floats, Network
+from scenarios.passages import Passages
+from twin.mirror_words import Change
+
+
+class Window(NamedTuple):
+    """What one look added to the moving averages."""
+
+    at_s: float
+    span_s: float
+    left: Floats  # (E,) vehicles
+    speed_sum: Floats  # (E,) m/s
+    samples: Floats  # (E,) vehicles behind it
+    scheduled: Floats  # (E,) vehicles that met their first sensor, in scheduled ones
+    passing: Floats  # (E,) other vehicles that came onto a measured edge
+    placed: Floats  # (E,) vehicles put there by hand less those taken away
+    mirrored: Floats  # (E,) vehicles on the edge at the look
+    stored: Floats  # (E,) as the street reports them, NaN unknown
+
+
+class Tally(NamedTuple):
+    """Counters that survive a restart with the snapshot they were saved with."""
+
+    departed: int = 0
+    arrived: int = 0
+    inserted: int = 0
+    removed: int = 0
+    copied: int = 0
+    thinned: int = 0
+    teleports: int = 0
+
+
+class Traffic(Passages):
+    """Passages that tell which vehicles meet their first sensor where."""
+
+    def __init__(self, sumo: Any, network: Network) -> None:
+        super().__init__(sumo, network)
+        edges = len(network.edges.ids)
+        self.measured: Bools = np.zeros(edges, np.bool_)
+        self.scheduled, self.passing = np.zeros(edges), np.zeros(edges)
+        self.weight: dict[str, float] = {}  # scheduled vehicles that a vehicle stands for until its first sensor
+        self.born: dict[str, int] = {}  # edge that a vehicle was put on by hand
+
+    def enter(self, vehicle: str, edge: int) -> None:
+        """Count the vehicle at the edge's sensor, as scheduled or as passing; not where it was put by hand."""
+        if self.measured[edge] and self.born.get(vehicle) != edge:
+            weight = self.weight.pop(vehicle, None)
+            if weight is None:
+                self.passing[edge] += 1.0
+            else:
+                self.scheduled[edge] += weight
+
+    def first_sensor(self, route: tuple[int, ...]) -> int:
+        """The first measured edge of a route, -1 for none."""
+        return next((edge for edge in route if self.measured[edge]), -1)
+
+    def forget(self, vehicle: str) -> None:
+        self.weight.pop(vehicle, None)
+        self.born.pop(vehicle, None)
+
+
+class Account:
+    """Every vehicle counted once, and a name for each that is added."""
+
+    def __init__(self, life: int, edges: int) -> None:
+        self.life, self.added = life, 0
+        self.tally = Tally()
+        self.changes: list[Change] = []  # of this cycle
+        self.placed = np.zeros(edges)  # vehicles put on each edge by hand less those taken away, since the last look
+
+    def log(self, at_s: float, action: str, vehicle: str, edge: int) -> None:
+        self.changes.append(Change(at_s, action, vehicle, edge))
+        if action in ("insert", "remove"):
+            self.placed[edge] += 1.0 if action == "insert" else -1.0
+        counter = {"insert": "inserted", "remove": "removed", "copy": "copied", "thin": "thinned"}[action]
+        self.tally = self.tally._replace(**{counter: getattr(self.tally, counter) + 1})
+
+    def name(self) -> str:
+        self.added += 1
+        return f"mirror_{self.life}_{self.added}"
