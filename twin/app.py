@@ -23,6 +23,7 @@ from twin.inbox import Inbox
 from twin.lamp_tracker import LampTracker
 from twin.loop import City, Pace
 from twin.mirror import Mirror
+from twin.privacy import Pseudonyms
 from twin.publisher import OrderPublisher
 from twin.store import Store
 
@@ -51,9 +52,15 @@ def build_model(folder: CityFolder) -> CityModel:
 
 
 def build_city(
-    model: CityModel, *, pace: Pace, store: Path | None, mirrored: bool = True, guided: bool = True
+    model: CityModel,
+    *,
+    pace: Pace,
+    store: Path | None,
+    mirrored: bool = True,
+    guided: bool = True,
+    pseudonyms: Pseudonyms | None = None,
 ) -> City:
-    """One live loop, its mirror started. The caller closes it."""
+    """One live loop, its mirror started. The caller closes it. `pseudonyms` None: fresh random ones."""
     folder, network = model.folder, model.network
     zero_s = folder.epoch_s - folder.begin_s
     fixed = [fixed_plan(s, index=i, epoch_of_zero_s=zero_s) for i, s in enumerate(network.signals)]
@@ -62,7 +69,7 @@ def build_city(
         mirror.start()
     return City(
         network=network,
-        inbox=Inbox(network, model.detectors),
+        inbox=Inbox(network, model.detectors, pseudonyms=pseudonyms),
         fusion=Fusion(network, model.detectors, model.instrumented, model.prior),
         mirror=mirror,
         history=HistoryBuffer(len(network.edges.ids)),

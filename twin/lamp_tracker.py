@@ -18,7 +18,8 @@ class LampTracker:
     """Follows the lamps of all signals through their reports and foresees them second by second.
 
     A report carries the version of the plan in force (-1: the controller's own programme), so a plan that was refused
-    or lost on its way is not taken for granted beyond the second it should have begun.
+    or lost on its way is not taken for granted beyond the second it should have begun. A controller without a plan
+    that is out of step with its programme is on its way back to it: its lamps are taken to stay as reported.
     """
 
     def __init__(self, network: Network, fixed: Sequence[SignalPlan]) -> None:
@@ -55,10 +56,6 @@ class LampTracker:
         """Forget a plan that the street's controller refused."""
         self._sent[signal] = [p for p in self._sent[signal] if p.version != version]
 
-    def version_of(self, signal: int) -> int:
-        """Plan that the controller reported last, -1 its own programme."""
-        return self._version[signal]
-
     def foresee(self, valid_from_s: float) -> list[LampRecord | None]:
         """Per signal the lamps just before `valid_from_s`; None where reports are missing."""
         return [self._foresee(i, valid_from_s) for i in range(len(self._records))]
@@ -67,9 +64,10 @@ class LampTracker:
         record, reported_s = self._records[index], self._reported_s[index]
         if record is None or until_s - reported_s > LOST_AFTER_S:
             return None
+        in_step = record.state == self._fixed[index].state_at(math.floor(reported_s))
         second = math.floor(reported_s) + 1
         while second < until_s:
-            plan = self._plan_at(index, second, reported_s)
+            plan = self._plan_at(index, second, reported_s, in_step)
             if plan is not None:
                 state = plan.state_at(second)
                 if state != record.state:
@@ -77,7 +75,7 @@ class LampTracker:
             second += 1
         return record
 
-    def _plan_at(self, index: int, second: int, reported_s: float) -> SignalPlan | None:
+    def _plan_at(self, index: int, second: int, reported_s: float, in_step: bool) -> SignalPlan | None:
         """The plan that shows its lamps at a second: the newest begun that the controller knows or must have got."""
         in_force = self._version[index]
         for approved in reversed(self._sent[index]):
@@ -85,4 +83,4 @@ class LampTracker:
             believed = approved.version == in_force or approved.plan.valid_from_s > reported_s
             if begun and believed:
                 return approved.plan
-        return self._fixed[index] if in_force < 0 else None
+        return self._fixed[index] if in_force < 0 and in_step else None

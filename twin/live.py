@@ -14,6 +14,7 @@ from scenarios.street_terms import StreetOptions, StreetReport
 from scenarios.virtual_city import VirtualCity
 from twin.app import CityModel, build_city
 from twin.loop import City, CycleReport, Pace, run_cycle
+from twin.privacy import Pseudonyms
 from twin.score import TwinError, TwinScore
 
 STREET_TIMEOUT_S = 120.0
@@ -53,7 +54,8 @@ def run_live(
 
     `watch` sees every cycle's report; it may kill processes, to see that the loop survives.
     """
-    city = build_city(model, pace=pace, store=store, mirrored=mirrored, guided=guided)
+    pseudonyms = Pseudonyms(f"virtual city {options.seed}".encode())  # of nobody real: a run can be repeated exactly
+    city = build_city(model, pace=pace, store=store, mirrored=mirrored, guided=guided, pseudonyms=pseudonyms)
     try:
         with VirtualCity(model.folder, options) as street:
             return _Run(model, city, street, options, pace, speed, watch).go()
@@ -99,7 +101,7 @@ class _Run:
                 self._watch(self._city, cycle, self._street)
             if self._speed > 0:
                 time.sleep(max(0.0, begun + (now_s - self._begin_s) / self._speed - time.monotonic()))
-        return self._result(self._street.finish())
+        return self._result(self._finish())
 
     def _advance(self, until_s: float, notes: list[str]) -> StreetReport | None:
         """Let the street run on; bring it back when it died, as a street that has heard nothing meanwhile."""
@@ -110,6 +112,14 @@ class _Run:
             notes.append(f"virtual city restarted: {death}")
             self._street.restart(until_s)
             return None
+
+    def _finish(self) -> TripSummary:
+        try:
+            return self._street.finish()
+        except ProcessError as death:
+            self._notes.append(f"virtual city restarted: {death}")
+            self._street.restart(self._end_s)
+            return self._street.finish()
 
     def _note(self, cycle: CycleReport, report: StreetReport | None) -> None:
         self._cycle_ms.append(cycle.ms)

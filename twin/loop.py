@@ -8,6 +8,7 @@ itself, so no failure here can leave a city without signals.
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -37,6 +38,7 @@ T = TypeVar("T")
 
 LEAD_S = 1.0  # a plan takes over so long after the cycle that made it
 FIRST_CYCLES, FIRST_GRACE = 3, 60.0  # kernels compile on first use
+MAX_UNSTORED = 60  # cycles kept for a store that is slow; then the oldest are given up
 
 FALLBACKS = {
     "fuse": "last state, older",
@@ -46,7 +48,7 @@ FALLBACKS = {
     "decide": "no plan leaves",
     "guide": "no new advice",
     "publish": "controllers keep their plans, then their own programme",
-    "store": "this cycle is not in the history",
+    "store": "kept and stored with a later cycle",
 }
 
 
@@ -82,18 +84,20 @@ class City:
     state: NetworkState | None = None
     forecast: Forecast | None = None
     guided_s: float = float("-inf")
+    unstored: deque[CycleRecord] = field(default_factory=lambda: deque(maxlen=MAX_UNSTORED))
 
     def __post_init__(self) -> None:
         self.stages = {name: Stage(name, self.pace.deadline_s, text) for name, text in FALLBACKS.items()}
 
     def close(self) -> None:
-        """End the stages' threads and the mirror; close the store."""
-        for stage in self.stages.values():
-            stage.close()
+        """End the mirror; write what is not stored yet and close the store."""
         if self.mirror is not None:
             self.mirror.close()
         if self.store is not None:
-            self.store.close()
+            try:
+                _store(self)
+            finally:
+                self.store.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,9 +177,8 @@ def run_cycle(city: City, now_s: float, notes: Sequence[str] = ()) -> CycleRepor
         notes=tuple(notes),
     )
     if city.store is not None:
-        record = _record(city, report, batches, proposals, lamps)
-        store = city.store
-        steps.run("store", lambda: store.append_cycle(record), lambda: -1)
+        city.unstored.append(_record(city, report, batches, proposals, lamps))
+        steps.run("store", lambda: _store(city), lambda: None)
         report = _finish(report, steps.outcomes, (time.perf_counter() - begun) * 1e3)
     city.cycle += 1
     return report
@@ -237,6 +240,16 @@ def _advise(city: City, state: NetworkState, forecast: Forecast | None, now_s: f
 def _publish(city: City, decision: Decision, advice: GuidanceOrder | None) -> None:
     city.publisher.publish(decision.approved, advice)
     city.lamps.note_sent(decision.approved)
+
+
+def _store(city: City) -> None:
+    """Append what no earlier cycle got stored. A record that the store cannot take is given up."""
+    while city.store is not None:
+        try:
+            record = city.unstored.popleft()
+        except IndexError:  # an earlier cycle's late stage took the last one
+            return
+        city.store.append_cycle(record)
 
 
 def _record(

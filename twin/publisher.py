@@ -1,13 +1,13 @@
-"""Sends approved plans and guidance to the street and keeps account of the answers."""
+"""Sends approved plans and guidance to the street."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Sequence
 from typing import Protocol
 
 from networks.messages import GuidanceOrder, LampStepOrder, PlanOrder, pack_order
 from signals.plan import ApprovedPlan
-from twin.feeds.receipts import Receipt
 
 
 class Publisher(Protocol):
@@ -21,25 +21,21 @@ class Publisher(Protocol):
 
 
 class OrderPublisher:
-    """Packs orders for a street that fetches them: the virtual city, or a test."""
+    """Packs orders for a street that fetches them: the virtual city, or a test.
+
+    A late publishing stage may still be packing while the street fetches: every order leaves exactly once.
+    """
 
     def __init__(self) -> None:
-        self._waiting: list[bytes] = []
-        self.sent = 0
-        self.refused = 0
+        self._waiting: deque[bytes] = deque()
 
     def publish(self, plans: Sequence[ApprovedPlan], guidance: GuidanceOrder | None) -> None:
-        self._waiting += [pack_order(to_order(plan)) for plan in plans]
-        self.sent += len(plans)
+        self._waiting.extend([pack_order(to_order(plan)) for plan in plans])
         if guidance is not None and (guidance.routes or guidance.speeds):
             self._waiting.append(pack_order(guidance))
 
     def take(self) -> list[bytes]:
-        waiting, self._waiting = self._waiting, []
-        return waiting
-
-    def note_receipts(self, receipts: Iterable[Receipt]) -> None:
-        self.refused += sum(not r.accepted for r in receipts)
+        return [self._waiting.popleft() for _ in range(len(self._waiting))]
 
 
 def to_order(approved: ApprovedPlan) -> PlanOrder:

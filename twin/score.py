@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,7 +31,8 @@ class TwinScore:
         approach = {int(m) for m in network.movements.from_lane[network.movements.signal >= 0]}
         self._lanes = np.array(sorted(approach), np.int64)
         self._driven: Bools = network.edges.lane_count > 0
-        self._truths: deque[Truth] = deque()
+        self._truths: list[Truth] = []
+        self._state: NetworkState | None = None
         self._window_begin_s: float | None = None
         self._speeds: list[tuple[Floats, Bools]] = []
         self._queue_error, self._queue_count = 0.0, 0
@@ -50,11 +50,12 @@ class TwinScore:
         if self._window_begin_s is None:
             self._window_begin_s = truth.now_s - truth.window_s
         self._truths.append(truth)
+        self._state = state
         self._speeds.append((state.edge_speed_mps.value, state.edge_speed_mps.valid))
         if truth.now_s - self._window_begin_s >= WINDOW_S - 1e-6:
-            self._close(state)
+            self._close_window(state)
 
-    def _close(self, state: NetworkState) -> None:
+    def _close_window(self, state: NetworkState) -> None:
         seconds = sum(t.window_s for t in self._truths)
         flow = np.sum([t.edge_flow_vps * t.window_s for t in self._truths], axis=0) / seconds
         known = state.edge_flow_vps.valid & self._driven
@@ -74,6 +75,9 @@ class TwinScore:
         self._window_begin_s = None
 
     def result(self) -> TwinError:
+        """The errors so far. A last window cut short counts only where the run was too short for a whole one."""
+        if self._truths and self._state is not None and not self._edges:
+            self._close_window(self._state)
         return TwinError(
             flow_geh_lt5_share=self._good / max(1, self._edges),
             speed_rmse_mps=float(np.sqrt(self._square / max(1, self._speed_count))),

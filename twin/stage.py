@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from typing import Any, Generic, NamedTuple, TypeVar
 
 T = TypeVar("T")
@@ -20,14 +21,13 @@ class Outcome(NamedTuple):
 
 
 class Stage(Generic[T]):
-    """Runs a stage's work in a thread of its own, so that a stuck stage cannot hold up the cycle.
+    """Runs a stage's work in a thread of its own, so that a stuck stage holds up neither the cycle nor the exit.
 
     A stage that misses its deadline goes on in the background; until it is done its fallback stands in.
     """
 
     def __init__(self, name: str, deadline_s: float, fallback: str) -> None:
         self.name, self.deadline_s, self.fallback = name, deadline_s, fallback
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix=name)
         self._late: Future[Any] | None = None
 
     def run(self, work: Callable[[], T], instead: Callable[[], T], *, grace: float = 1.0) -> tuple[T, Outcome]:
@@ -38,7 +38,8 @@ class Stage(Generic[T]):
             error = "still busy with an earlier cycle"
         else:
             self._late = None
-            future = self._worker.submit(work)
+            future: Future[T] = Future()
+            threading.Thread(target=_carry_out, args=(work, future), name=self.name, daemon=True).start()
             if not wait([future], timeout=self.deadline_s * grace).done:
                 self._late, error = future, f"missed its deadline of {self.deadline_s:g} s"
             elif (defect := future.exception()) is not None:
@@ -48,8 +49,12 @@ class Stage(Generic[T]):
         value = instead()
         return value, Outcome(self.name, _ms_since(begun), self.fallback, error)
 
-    def close(self) -> None:
-        self._worker.shutdown(wait=False, cancel_futures=True)
+
+def _carry_out(work: Callable[[], T], future: Future[T]) -> None:
+    try:
+        future.set_result(work())
+    except BaseException as error:  # whatever it is, the cycle has to hear of it
+        future.set_exception(error)
 
 
 def _ms_since(begun: float) -> float:
