@@ -1,1 +1,7 @@
-"""Everything that runs SUMO: the one driver, demand, the virtual city, measured indicators, the synthetic zone."""
+"""Everything that runs SUMO: the virtual city, the prior, the rivals, demand, measures and the synthetic zone.
+
+`cities.find_city` turns a name or a folder into a city. `virtual_city.VirtualCity` is the handle of a street that
+runs in its own process (`street` is its body, the other `street_*` modules its parts). `prior.build_prior` says what
+a demand file expects, `rivals.run_rival` how the city fares without the twin, `measures` how that is counted.
+Only `simulation` starts and steps SUMO, and nothing here may import pyarrow or geopandas: they clash with libsumo.
+"""
