@@ -1,7 +1,7 @@
 """Interstages: the way from one set of greens to another that breaks no rule of the signal.
 
-Each link moves on its own: a link that loses its green shows the full yellow, then red; a link that gains one waits
-until everything it meets has cleared, and starts just then. What stays open stays open, G becoming g at once and
+Each link moves on its own: a link that loses its green keeps it for as long as nothing waits for it, then shows the
+full yellow, then red; a link that gains one waits until everything it meets has cleared, and starts just then. What stays open stays open, G becoming g at once and
 g becoming G only when its foes have cleared.
 """
 
@@ -42,6 +42,8 @@ def settle(signal: Signal, record: LampRecord, to_state: str, at_s: float) -> tu
     closes_s = _closing_times(rules, record, at_s, green_old & ~green_new)
     red_s = _red_times(rules, record, at_s, old, closes_s)
     opens_s = _opening_times(rules, record, at_s, closes_s, red_s, green_old, green_new)
+    closes_s = _latest_closing_times(rules, closes_s, opens_s)
+    red_s = _red_times(rules, record, at_s, old, closes_s)
     rises_s = _rising_times(rules, record, at_s, closes_s, green_old, (old == MINOR) & (new == MAJOR))
     starts_s = np.where(green_old, rises_s, opens_s)
     times = np.concatenate([closes_s, red_s, starts_s])
@@ -60,6 +62,17 @@ def _closing_times(rules: SignalRules, record: LampRecord, at_s: float, closing:
     """Seconds from `at_s` to the end of green of each link that loses it, inf for the others."""
     rest_s = np.maximum(0.0, record.green_from_s + rules.min_green_s - at_s)
     return np.where(closing, np.ceil(rest_s), np.inf)
+
+
+def _latest_closing_times(rules: SignalRules, closes_s: Floats, opens_s: Floats) -> Floats:
+    """Closing times put off as far as no opening is delayed: while walkers clear, the traffic beside them runs on."""
+    opening = np.isfinite(opens_s)
+    if not opening.any():
+        return closes_s
+    need_s = np.where(rules.meets & opening[None, :], opens_s[None, :] - rules.clear_s, np.inf).min(axis=1)
+    last_s = float(opens_s[opening].max()) - rules.yellow_s
+    later_s = np.floor(np.where(np.isfinite(need_s), need_s, last_s))
+    return np.where(np.isfinite(closes_s), np.maximum(closes_s, later_s), np.inf)
 
 
 def _red_times(

@@ -8,12 +8,13 @@ Tsitsiklis and Wu 1997) on the schedule-driven view of intersections (Xie, Smith
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from networks.graph import Bools, Floats, Network, Signal
+from networks.graph import LEFT, U_TURN, Bools, Floats, Network, Signal
 from signals.controllers import junction_choice_kernels as kernels
 from signals.lamps import GREEN, LampRecord
 from signals.rules import rules_of
@@ -118,7 +119,10 @@ def build_model(network: Network, signal_index: int) -> JunctionModel:
     link_to = [int(movements.to_lane[m[0]]) if m else -1 for m in signal.link_movements]
     lanes = sorted({lane for lane in link_from if lane >= 0})
     outs = sorted({lane for lane in link_to if lane >= 0})
-    states = tuple(s.state for s in signal.stages) + protected_stages(signal)
+    lefts = [
+        k for k, m in enumerate(signal.link_movements) if m and all(movements.turn[x] in (LEFT, U_TURN) for x in m)
+    ]
+    states = tuple(s.state for s in signal.stages) + protected_stages(signal, lefts)
     stages = np.array([[_mode(c) for c in state[: signal.link_count]] for state in states], np.uint8)
     return JunctionModel(
         signal=signal,
@@ -135,8 +139,8 @@ def build_model(network: Network, signal_index: int) -> JunctionModel:
     )
 
 
-def protected_stages(signal: Signal) -> tuple[str, ...]:
-    """Further stages, free of any foe, for the vehicle links that no shipped stage serves without giving way.
+def protected_stages(signal: Signal, lefts: Sequence[int]) -> tuple[str, ...]:
+    """Further stages, free of any foe, for the left turns that no shipped stage serves without giving way.
 
     A permissive stream that never finds its gap (the far exit blocked, opposing queues without end) can lock two
     junctions into each other; a stage of its own frees it. Built greedily from the foe matrix: the link itself,
@@ -146,7 +150,7 @@ def protected_stages(signal: Signal) -> tuple[str, ...]:
     vehicle = [k for k in range(count) if signal.link_movements[k]]
     covered = {k for stage in signal.stages for k in vehicle if _protected(signal, stage.state, k)}
     made: list[str] = []
-    lacking = [k for k in vehicle if k not in covered]
+    lacking = [k for k in lefts if k not in covered]
     while lacking:
         members = [lacking[0]]
         for k in [*lacking[1:], *vehicle]:
