@@ -107,6 +107,11 @@ class Mirror:
         return self._process is not None and not self.failure and bool(self._process.is_alive())
 
     @property
+    def process_id(self) -> int | None:
+        """Of the mirror's process, for a supervisor."""
+        return None if self._process is None else int(self._process.pid)
+
+    @property
     def behind_s(self) -> float:
         """Seconds between the newest state left with the mirror and its newest estimate; inf before the first."""
         return self._posted_s - self._latest.now_s if self._latest is not None else float("inf")
