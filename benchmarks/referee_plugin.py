@@ -24,7 +24,7 @@ from signals.plan import SignalPlan
 from signals.safety import approve
 from signals.transitions import is_stage
 
-SIGHT_M = 250.0
+SIGHT_M = 700.0
 
 
 def adaptive(ctx: Any, **params: float) -> Callable[[float], None]:

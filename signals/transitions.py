@@ -1,8 +1,8 @@
 """Interstages: the way from one set of greens to another that breaks no rule of the signal.
 
 Each link moves on its own: a link that loses its green keeps it for as long as nothing waits for it, then shows the
-full yellow, then red; a link that gains one waits until everything it meets has cleared, and starts just then. What stays open stays open, G becoming g at once and
-g becoming G only when its foes have cleared.
+full yellow, then red; a link that gains one waits until everything it meets has cleared, and starts just then. What
+stays open stays open, G becoming g at once and g becoming G only when its foes have cleared.
 """
 
 from __future__ import annotations

@@ -119,10 +119,7 @@ def build_model(network: Network, signal_index: int) -> JunctionModel:
     link_to = [int(movements.to_lane[m[0]]) if m else -1 for m in signal.link_movements]
     lanes = sorted({lane for lane in link_from if lane >= 0})
     outs = sorted({lane for lane in link_to if lane >= 0})
-    lefts = [
-        k for k, m in enumerate(signal.link_movements) if m and all(movements.turn[x] in (LEFT, U_TURN) for x in m)
-    ]
-    states = tuple(s.state for s in signal.stages) + protected_stages(signal, lefts)
+    states = tuple(dict.fromkeys([*(s.state for s in signal.stages), *further_stages(network, signal)]))
     stages = np.array([[_mode(c) for c in state[: signal.link_count]] for state in states], np.uint8)
     return JunctionModel(
         signal=signal,
@@ -139,26 +136,39 @@ def build_model(network: Network, signal_index: int) -> JunctionModel:
     )
 
 
-def protected_stages(signal: Signal, lefts: Sequence[int]) -> tuple[str, ...]:
-    """Further stages, free of any foe, for the left turns that no shipped stage serves without giving way.
+def further_stages(network: Network, signal: Signal) -> tuple[str, ...]:
+    """Sound stages that the shipped programmes lack, free of any foe.
 
-    A permissive stream that never finds its gap (the far exit blocked, opposing queues without end) can lock two
-    junctions into each other; a stage of its own frees it. Built greedily from the foe matrix: the link itself,
-    then other links that lack protection, then any link that fits. Crossings stay red: they have stages of their own.
+    One for each approach, all of its links together: an approach with a long queue need not wait for its opposite.
+    And one for each left turn that no shipped stage serves without giving way: a permissive stream that never finds
+    its gap (far exit blocked, opposing queue without end) can lock two junctions into each other. Other links that
+    fit are added; crossings stay red, they have stages of their own.
     """
-    count = signal.link_count
-    vehicle = [k for k in range(count) if signal.link_movements[k]]
-    covered = {k for stage in signal.stages for k in vehicle if _protected(signal, stage.state, k)}
-    made: list[str] = []
-    lacking = [k for k in lefts if k not in covered]
-    while lacking:
-        members = [lacking[0]]
-        for k in [*lacking[1:], *vehicle]:
-            if k not in members and not signal.foes[k, members].any() and not signal.conflicts[k, members].any():
-                members.append(k)
-        made.append("".join("G" if k in members else "r" for k in range(count)))
-        lacking = [k for k in lacking if k not in members]
-    return tuple(dict.fromkeys(made))
+    movements = network.movements
+    vehicle = [k for k in range(signal.link_count) if signal.link_movements[k]]
+    first = {k: signal.link_movements[k][0] for k in vehicle}
+    approach = {k: int(network.lanes.edge[movements.from_lane[first[k]]]) for k in vehicle}
+    seeds = [[k for k in vehicle if approach[k] == edge] for edge in dict.fromkeys(approach.values())]
+    turns = (LEFT, U_TURN)
+    seeds += [
+        [k]
+        for k in vehicle
+        if movements.turn[first[k]] in turns and not any(_protected(signal, s.state, k) for s in signal.stages)
+    ]
+    return tuple(dict.fromkeys(state for seed in seeds if (state := _complete(signal, seed, vehicle))))
+
+
+def _complete(signal: Signal, seed: Sequence[int], vehicle: Sequence[int]) -> str:
+    """A stage that opens the seed and whatever fits, "" when the seed has foes within itself."""
+    apart = signal.foes | signal.conflicts
+    if apart[np.ix_(seed, seed)].any():
+        return ""
+    members = list(seed)
+    for k in vehicle:
+        if k not in members and not apart[k, members].any():
+            members.append(k)
+    arrows = rules_of(signal).shipped_other
+    return "".join("G" if k in members else "s" if "s" in arrows[k] else "r" for k in range(signal.link_count))
 
 
 def _protected(signal: Signal, state: str, link: int) -> bool:
