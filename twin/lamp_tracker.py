@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+
 from networks.batches import SignalStateBatch
 from networks.graph import Network
-from signals.lamps import LampRecord
+from signals.lamps import GREEN, LampRecord
 from signals.plan import ApprovedPlan, SignalPlan
+from signals.transitions import is_stage
 
 LOST_AFTER_S = 10.0  # without a report for so long nothing is foreseen and no plan is made
 KEPT_PLANS = 8  # newest plans of a signal; older ones cannot be in force any more
@@ -18,8 +21,9 @@ class LampTracker:
     """Follows the lamps of all signals through their reports and foresees them second by second.
 
     A report carries the version of the plan in force (-1: the controller's own programme), so a plan that was refused
-    or lost on its way is not taken for granted beyond the second it should have begun. A controller without a plan
-    that is out of step with its programme is on its way back to it: its lamps are taken to stay as reported.
+    or lost on its way is not taken for granted beyond the second it should have begun. A controller that has dropped
+    its plan is on its way back to its programme until it shows a stage in step with it; until then a stage is taken
+    to stay as reported, and inside an intergreen nothing is foreseen.
     """
 
     def __init__(self, network: Network, fixed: Sequence[SignalPlan]) -> None:
@@ -28,6 +32,7 @@ class LampTracker:
         self._records: list[LampRecord | None] = [None] * count
         self._reported_s = [-math.inf] * count
         self._version = [-1] * count
+        self._returning = [False] * count
         self._sent: list[list[ApprovedPlan]] = [[] for _ in range(count)]
 
     def note_reports(self, batch: SignalStateBatch) -> None:
@@ -39,11 +44,13 @@ class LampTracker:
             record = self._records[index]
             gap = at_s - self._reported_s[index] > LOST_AFTER_S
             if record is None or gap or len(record.state) != len(state):
-                self._records[index] = LampRecord.start(state, at_s)
+                self._records[index] = first_sight(state, at_s)
             else:
                 self._records[index] = record.then(state, at_s)
-            self._reported_s[index] = at_s
-            self._version[index] = int(batch.plan_version[row])
+            version, in_step = int(batch.plan_version[row]), state == self._fixed[index].state_at(math.floor(at_s))
+            dropped = self._version[index] >= 0 or self._returning[index]
+            self._returning[index] = version < 0 and dropped and not (in_step and is_stage(state))
+            self._reported_s[index], self._version[index] = at_s, version
 
     def note_sent(self, plans: Iterable[ApprovedPlan]) -> None:
         """Remember plans that left for the street."""
@@ -57,21 +64,22 @@ class LampTracker:
         self._sent[signal] = [p for p in self._sent[signal] if p.version != version]
 
     def foresee(self, valid_from_s: float) -> list[LampRecord | None]:
-        """Per signal the lamps just before `valid_from_s`; None where reports are missing."""
+        """Per signal the lamps just before `valid_from_s`; None where nobody knows."""
         return [self._foresee(i, valid_from_s) for i in range(len(self._records))]
 
     def _foresee(self, index: int, until_s: float) -> LampRecord | None:
         record, reported_s = self._records[index], self._reported_s[index]
         if record is None or until_s - reported_s > LOST_AFTER_S:
             return None
-        in_step = record.state == self._fixed[index].state_at(math.floor(reported_s))
+        in_step = record.state == self._fixed[index].state_at(math.floor(reported_s)) and not self._returning[index]
         second = math.floor(reported_s) + 1
         while second < until_s:
             plan = self._plan_at(index, second, reported_s, in_step)
-            if plan is not None:
-                state = plan.state_at(second)
-                if state != record.state:
-                    record = record.then(state, second)
+            state = record.state if plan is None else plan.state_at(second)
+            if plan is None and not is_stage(state):
+                return None
+            if state != record.state:
+                record = record.then(state, second)
             second += 1
         return record
 
@@ -84,3 +92,13 @@ class LampTracker:
             if begun and believed:
                 return approved.plan
         return self._fixed[index] if in_force < 0 and in_step else None
+
+
+def first_sight(state: str, at_s: float) -> LampRecord:
+    """The record of a signal of whose past nothing is known: everything it shows may have begun only now.
+
+    So minimum greens and clearances are waited for once more, and every red counts against its maximum from here.
+    """
+    green = np.array([c in GREEN for c in state], np.bool_)
+    now_s = np.full(len(state), at_s)
+    return LampRecord(at_s, state, now_s, np.where(green, at_s, -np.inf), np.where(green, np.inf, at_s))
