@@ -41,6 +41,7 @@ class RunSpec:
     tripinfo: Path | None = None
     load_state: Path | None = None  # then `begin_s` follows from the state
     extra: tuple[str, ...] = ()  # further SUMO options
+    scratch: Path | None = None  # temporary files go here, for a keeper to remove; None: the system's place
 
     def arguments(self, error_log: Path) -> list[str]:
         """The command line for libsumo."""
@@ -72,7 +73,7 @@ class Simulation:
 
     def __init__(self, spec: RunSpec) -> None:
         self.spec = spec
-        self._folder = tempfile.TemporaryDirectory(prefix="citytwin_sumo_")
+        self._folder = tempfile.TemporaryDirectory(prefix="citytwin_sumo_", dir=spec.scratch)
         self._error_log = Path(self._folder.name) / "errors.txt"
 
     def __enter__(self) -> Self:

@@ -65,6 +65,7 @@ def run_spec(city: CityFolder, demand: Sequence[Path], seed: int, folder: Path, 
         begin_s=city.begin_s,
         seed=seed,
         tripinfo=folder / f"tripinfo_{life}.xml",
+        scratch=folder,
     )
 
 

@@ -40,7 +40,7 @@ class MirrorSpec:
     city: CityFolder
     network: Network
     seed: int
-    folder: Path  # for snapshots
+    folder: Path  # for snapshots and temporary files; whoever starts the process removes it
     life: int  # counts restarts, so that ids of added vehicles never meet
     correct: bool  # False: a free run of the prior demand that only follows the lamps
     snapshot: Snapshot | None
@@ -62,6 +62,7 @@ def _serve(connection: Connection) -> None:
         seed=spec.seed,
         load_state=Path(spec.snapshot.file) if spec.snapshot else None,
         extra=(*SNAPSHOT_OPTIONS, "--route-steps", str(LOAD_AHEAD_S)),
+        scratch=spec.folder,
     )
     with Simulation(run) as simulation:
         follower = Follower(spec, simulation)
