@@ -14,6 +14,7 @@ from networks.graph import Network
 from networks.sensors import default_detectors, instrumented_signals
 from scenarios.cities import cache_folder
 from scenarios.prior import Prior, build_prior
+from signals.closures import Closures
 from signals.controllers.max_pressure import MaxPressure
 from signals.controllers.rolling_horizon import RollingHorizon
 from signals.fixed import fixed_plan
@@ -76,6 +77,7 @@ def build_city(
         forecaster=Forecaster(model.prior.profile, _free_speed_mps(model)),
         controllers=(RollingHorizon(network, shares=model.prior.movement_share), MaxPressure(network)),
         guide=RouteGuide(network) if guided else None,
+        closures=Closures(network),
         lamps=LampTracker(network, fixed),
         publisher=OrderPublisher(),
         store=Store(store) if store is not None else None,

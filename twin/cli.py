@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+import traceback
+
 import typer
 
-from twin.commands import doctor, network
+from twin.commands import network
+from twin.commands.answers import OUR_FAULT
+from twin.commands.doctor import doctor
+from twin.commands.replay import replay
 from twin.commands.run import run
 
 app = typer.Typer(
@@ -13,16 +19,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-app.command(
-    epilog="Example: citytwin run --city zone --seeds 2 --duration 1200",
-)(run)
-app.command(epilog="Example: citytwin doctor --json")(doctor.doctor)
+app.command(epilog="Example: citytwin run --city zone --seeds 2 --duration 1200")(run)
+app.command(epilog="Example: citytwin replay recordings/monday --city zone --verify")(replay)
+app.command(epilog="Example: citytwin doctor --json")(doctor)
 app.add_typer(network.app, name="network")
 
 
 def main() -> None:
-    """Console script."""
-    app()
+    """Console script. Exit codes: 0 done, 1 the result says no, 2 bad input, 3 a fault of ours."""
+    try:
+        app()
+    except Exception:  # the last line of defence: a fault of ours has its own exit code
+        traceback.print_exc()
+        sys.exit(OUR_FAULT)
 
 
 if __name__ == "__main__":

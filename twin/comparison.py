@@ -57,9 +57,10 @@ def compare(
     store: Path | None,
     speed: float = 0.0,
     watch: Watcher | None = None,
+    record: Path | None = None,
     told: Told = lambda *_: None,
 ) -> Comparison:
-    """Run every control on every seed: the live loop first, one seed after the other, then the rivals side by side."""
+    """Run every control on every seed: first the live loop, seed after seed, then the rivals side by side."""
     begun = time.monotonic()
     options = {
         seed: StreetOptions(seed=seed, duration_s=duration_s, coverage=model.folder.coverage) for seed in seeds
@@ -68,7 +69,8 @@ def compare(
     for seed in seeds:
         told("citytwin", seed, "begin")
         folder = store / f"seed{seed}" if store is not None else None
-        live.append(run_live(model, options[seed], pace, store=folder, speed=speed, watch=watch))
+        log = record / f"seed{seed}" if record is not None else None
+        live.append(run_live(model, options[seed], pace, store=folder, speed=speed, watch=watch, record=log))
         told("citytwin", seed, "end")
 
     def rival(job: tuple[Literal["shipped", "actuated"], int]) -> TripSummary:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from scenarios.virtual_city import VirtualCity
 from twin.app import CityModel, build_city
 from twin.loop import City, CycleReport, Pace, run_cycle
 from twin.privacy import Pseudonyms
+from twin.recorder import Recorder
 from twin.score import TwinError, TwinScore
 
 STREET_TIMEOUT_S = 120.0
@@ -49,16 +51,29 @@ def run_live(
     watch: Watcher | None = None,
     mirrored: bool = True,
     guided: bool = True,
+    record: Path | None = None,
 ) -> LiveResult:
     """Run one virtual city under the loop to its end. `speed`: times real time, 0: as fast as it goes.
 
-    `watch` sees every cycle's report; it may kill processes, to see that the loop survives.
+    `watch` sees every cycle's report; it may kill processes, to see that the loop survives. `record`: folder for a
+    log of all frames, pseudonymised, for `citytwin replay`.
     """
     pseudonyms = Pseudonyms(f"virtual city {options.seed}".encode())  # of nobody real: a run can be repeated exactly
     city = build_city(model, pace=pace, store=store, mirrored=mirrored, guided=guided, pseudonyms=pseudonyms)
     try:
-        with VirtualCity(model.folder, options) as street:
-            return _Run(model, city, street, options, pace, speed, watch).go()
+        with ExitStack() as stack:
+            street = stack.enter_context(VirtualCity(model.folder, options))
+            log: Recorder | None = None
+            if record is not None:
+                log = stack.enter_context(
+                    Recorder(
+                        record,
+                        city=str(model.folder.folder),
+                        network=model.network.fingerprint,
+                        pseudonyms=pseudonyms,
+                    )
+                )
+            return _Run(model, city, street, options, pace, speed, watch, log).go()
     finally:
         city.close()
 
@@ -73,8 +88,9 @@ class _Run:
         pace: Pace,
         speed: float,
         watch: Watcher | None,
+        log: Recorder | None,
     ) -> None:
-        self._city, self._street, self._watch = city, street, watch
+        self._city, self._street, self._watch, self._log = city, street, watch, log
         self._pace, self._speed = pace, speed
         self._begin_s = model.folder.epoch_s
         self._end_s = self._begin_s + options.duration_s
@@ -90,7 +106,10 @@ class _Run:
             now_s = min(now_s + self._pace.cycle_s, self._end_s)
             notes: list[str] = []
             report = self._advance(now_s, notes)
-            for frame in report.frames if report is not None else ():
+            frames = report.frames if report is not None else ()
+            if self._log is not None:
+                self._log.write(frames)
+            for frame in frames:
                 self._city.inbox.offer(frame, now_s)
             if self._city.mirror is not None and not self._city.mirror.alive:
                 notes.append(f"mirror restarted: {self._city.mirror.failure or 'its process ended'}")

@@ -20,6 +20,7 @@ from networks.graph import Network
 from networks.messages import GuidanceOrder
 from networks.state import Forecast, NetworkState
 from signals.arbiter import Decision, decide
+from signals.closures import Closures
 from signals.controllers.base import Controller
 from signals.guidance import RouteGuide, to_order
 from signals.lamps import LampRecord
@@ -74,6 +75,7 @@ class City:
     forecaster: Forecaster
     controllers: Sequence[Controller]  # in order: the first that answers wins
     guide: RouteGuide | None
+    closures: Closures
     lamps: LampTracker
     publisher: Publisher
     store: Store | None
@@ -152,7 +154,8 @@ def run_cycle(city: City, now_s: float, notes: Sequence[str] = ()) -> CycleRepor
     given = 0
     if state is not None:
         steps.run("mirror", lambda: _assimilate(city, state), lambda: None)
-        city.history.append(state)
+        if state.now_s == now_s:
+            city.history.append(state)
         forecast = steps.run("forecast", lambda: _predict(city, now_s), lambda: city.forecast)
         city.forecast = forecast
         valid_from_s = now_s + LEAD_S
@@ -189,6 +192,7 @@ def _note_answers(city: City, batches: Batches, receipts: Sequence[Receipt]) -> 
         if not receipt.accepted:
             city.lamps.note_refused(receipt.signal, receipt.plan_version)
     city.lamps.note_reports(batches.signals)
+    city.closures.note(batches.notices)
 
 
 def _assimilate(city: City, state: NetworkState) -> None:
@@ -234,7 +238,8 @@ def _advise(city: City, state: NetworkState, forecast: Forecast | None, now_s: f
     if city.guide is None or now_s - city.guided_s < city.pace.guide_every_s:
         return None
     city.guided_s = now_s
-    return to_order(city.guide.advise(state, forecast, now_s), city.network)
+    advice = city.guide.advise(state, forecast, now_s, closed=city.closures.closed(now_s))
+    return to_order(advice, city.network)
 
 
 def _publish(city: City, decision: Decision, advice: GuidanceOrder | None) -> None:

@@ -19,7 +19,7 @@ class PageView:
         self._board = board
         self.progress = progress
         self._decisions: deque[DecisionView] = deque(maxlen=_KEPT)
-        self._last_reason: dict[str, str] = {}
+        self._last_target: dict[str, str] = {}  # stage that the plan listed last leads to
         self._advice: deque[tuple[float, int]] = deque()  # (time, routes)
 
     def __call__(self, city: City, cycle: CycleReport, street: VirtualCity | None) -> None:
@@ -52,9 +52,11 @@ class PageView:
     def _note_decisions(self, cycle: CycleReport) -> None:
         for approved in cycle.decision.approved:
             plan = approved.plan
-            if self._last_reason.get(plan.signal_id) == plan.reason:
+            target = plan.steps[-1].state
+            changes = plan.steps[0].state != target
+            if self._last_target.get(plan.signal_id) == target or not changes:
                 continue
-            self._last_reason[plan.signal_id] = plan.reason
+            self._last_target[plan.signal_id] = target
             self._decisions.appendleft(
                 {
                     "at_s": cycle.now_s,

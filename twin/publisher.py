@@ -6,7 +6,8 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Protocol
 
-from networks.messages import GuidanceOrder, LampStepOrder, PlanOrder, pack_order
+from networks.messages import GuidanceOrder, pack_order
+from signals.formats import to_order
 from signals.plan import ApprovedPlan
 
 
@@ -30,23 +31,9 @@ class OrderPublisher:
         self._waiting: deque[bytes] = deque()
 
     def publish(self, plans: Sequence[ApprovedPlan], guidance: GuidanceOrder | None) -> None:
-        self._waiting.extend([pack_order(to_order(plan)) for plan in plans])
+        self._waiting.extend([pack_order(to_order(plan, signature=plan.proof)) for plan in plans])
         if guidance is not None and (guidance.routes or guidance.speeds):
             self._waiting.append(pack_order(guidance))
 
     def take(self) -> list[bytes]:
         return [self._waiting.popleft() for _ in range(len(self._waiting))]
-
-
-def to_order(approved: ApprovedPlan) -> PlanOrder:
-    """The approved plan as it leaves for its controller."""
-    plan = approved.plan
-    return PlanOrder(
-        junction=plan.signal_id,
-        plan_version=approved.version,
-        valid_from=plan.valid_from_s,
-        valid_until=plan.valid_until_s,
-        repeats=plan.repeats,
-        steps=tuple(LampStepOrder(state=s.state, duration_s=s.duration_s) for s in plan.steps),
-        signature=approved.proof,
-    )

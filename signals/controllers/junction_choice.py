@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from networks.graph import LEFT, U_TURN, Bools, Floats, Network, Signal
+from networks.graph import LEFT, RIGHT, U_TURN, Bools, Floats, Network, Signal
 from signals.controllers import junction_choice_kernels as kernels
 from signals.lamps import GREEN, LampRecord
 from signals.rules import rules_of
@@ -41,9 +41,12 @@ class Tuning:
     gap_s: float = 4.5
     usable_yellow_s: float = 1.0
     switch_s: float = 0.0
+    overflow_weight: float = 3.0
     max_green_s: float = 60.0
     spill_weight: float = 1.0
     jam_weight: float = 0.8
+    wait_scale_s: float = 45.0
+    wait_weight_max: float = 10.0
     holds_s: tuple[float, ...] = HOLDS_S
 
     def vector(self) -> Floats:
@@ -57,6 +60,7 @@ class Tuning:
                 self.gap_s,
                 self.usable_yellow_s,
                 self.switch_s,
+                self.overflow_weight,
             ]
         )
 
@@ -148,12 +152,13 @@ def further_stages(network: Network, signal: Signal) -> tuple[str, ...]:
     vehicle = [k for k in range(signal.link_count) if signal.link_movements[k]]
     first = {k: signal.link_movements[k][0] for k in vehicle}
     approach = {k: int(network.lanes.edge[movements.from_lane[first[k]]]) for k in vehicle}
-    seeds = [[k for k in vehicle if approach[k] == edge] for edge in dict.fromkeys(approach.values())]
-    turns = (LEFT, U_TURN)
+    onward = [k for k in vehicle if movements.turn[first[k]] != RIGHT]
+    seeds = [[k for k in onward if approach[k] == edge] for edge in dict.fromkeys(approach.values())]
     seeds += [
         [k]
         for k in vehicle
-        if movements.turn[first[k]] in turns and not any(_protected(signal, s.state, k) for s in signal.stages)
+        if movements.turn[first[k]] in (LEFT, U_TURN)
+        and not any(_protected(signal, s.state, k) for s in signal.stages)
     ]
     return tuple(dict.fromkeys(state for seed in seeds if (state := _complete(signal, seed, vehicle))))
 
@@ -220,7 +225,8 @@ def choose(
             kept &= holds == 0.0
     if not kept.any():
         return None
-    targets, holds = targets[kept], holds[kept]
+    targets, holds = np.tile(targets[kept], 2), np.tile(holds[kept], 2)
+    exhaustive = np.arange(len(targets)) >= len(targets) // 2
     green = np.array([c in GREEN for c in record.state])
     link_from = np.where(green, np.maximum(record.green_from_s - now_s, -1e6), -1e6)
     link_until = np.where(green, kernels.NEVER, np.maximum(record.green_until_s - now_s, -1e6))
@@ -232,6 +238,7 @@ def choose(
         kernels.score_candidates(
             holds[rows],
             targets[rows],
+            exhaustive[rows],
             stage,
             age_s,
             model.stages,
@@ -250,6 +257,7 @@ def choose(
             view.weight,
             view.stopped,
             1.0 + tuning.spill_weight * view.lane_fill**2,
+            model.lane_length_m / VEHICLE_SPACE_M,
             view.space_veh,
             view.refill_vps,
             tuning.jam_weight * view.jam_frac,
@@ -261,7 +269,8 @@ def choose(
         )
 
     roll(slice(None))
-    best = int(np.argmin(cost))
+    stays = targets == stage
+    best = int(np.lexsort((holds, ~stays, cost))[0])  # among equals stay, else change soon
     others = cost[targets != targets[best]]
     next_best = float(others.min()) if len(others) else float(cost[best])
     roll(slice(best, best + 1))  # once more, for the crossing times of the chosen way

@@ -18,6 +18,7 @@ NEVER = 1e9
 def score_candidates(
     holds_s: NDArray[np.float64],
     targets: NDArray[np.int64],
+    exhaustive: NDArray[np.bool_],
     stage: int,
     stage_age_s: float,
     stages: NDArray[np.uint8],
@@ -36,6 +37,7 @@ def score_candidates(
     weight: NDArray[np.float64],
     stopped: NDArray[np.bool_],
     lane_weight: NDArray[np.float64],
+    storage_veh: NDArray[np.float64],
     space_veh: NDArray[np.float64],
     refill_vps: NDArray[np.float64],
     jam_frac: NDArray[np.float64],
@@ -49,6 +51,7 @@ def score_candidates(
 
     holds_s      (C,) float64   seconds the present stage stays
     targets      (C,) int64     stage after that; equal to `stage`: only the base policy ends it
+    exhaustive   (C,) bool      base policy after that: clear standing queues first, or serve most at any moment
     stage        int            stage that stands at second 0
     stage_age_s  float          for how long it has stood
     stages       (S, K) uint8   CLOSED, PROTECTED or PERMISSIVE per link
@@ -67,11 +70,12 @@ def score_candidates(
     weight       (V,) float64   persons or certainty
     stopped      (V,) bool      has already stopped
     lane_weight  (L,) float64   urgency of a lane (spill-back)
+    storage_veh  (L,) float64   vehicles that fit between the stop line and the lane's begin; more block other lanes
     space_veh    (O,) float64   vehicles that still fit on each receiving lane
     refill_vps   (O,) float64   rate at which it empties
     jam_frac     (O,) float64   share of a vehicle's delay that crossing into the receiving lane does not end
-    parameters   (8,) float64   headway_s, startup_s, stop_penalty_s, terminal_s, window_s, gap_s, usable_yellow_s,
-                                switch_s
+    parameters   (9,) float64   headway_s, startup_s, stop_penalty_s, terminal_s, window_s, gap_s, usable_yellow_s,
+                                switch_s, overflow_weight
     horizon_s    int
     cost         (C,) float64   written: weighted vehicle seconds
     served       (C,) float64   written
@@ -83,6 +87,7 @@ def score_candidates(
     outs = len(space_veh)
     headway_s, startup_s, stop_penalty_s, terminal_s = parameters[0], parameters[1], parameters[2], parameters[3]
     window_s, gap_s, usable_yellow_s, switch_s = parameters[4], parameters[5], parameters[6], parameters[7]
+    overflow_weight = parameters[8]
     head = np.empty(lanes, np.int64)
     arrived = np.empty(lanes, np.int64)
     waiting = np.empty(lanes, np.float64)
@@ -115,10 +120,14 @@ def score_candidates(
                 if first:
                     if t >= hold_s:
                         to, first = target, False
-                elif age_s >= 5.0:
+                elif age_s >= 5.0 and not (
+                    exhaustive[c]
+                    and age_s < max_green_s
+                    and _is_discharging(current, t, stages, lane_first, head, arrival_s, vehicle_link)
+                ):
                     to = _base_choice(
-                        current, age_s, t, stages, yellow_s, lane_first, head, arrival_s, vehicle_link, headway_s,
-                        window_s, max_green_s,
+                        current, age_s, t, stages, yellow_s, lane_first, head, arrival_s, vehicle_link, weight,
+                        headway_s, window_s, max_green_s,
                     )  # fmt: skip
                 if to != current:
                     # minimum green of the links that close, and intergreen before the links that open
@@ -212,6 +221,9 @@ def score_candidates(
                         head[lane] = v + 1
             for lane in range(lanes):
                 total += waiting[lane] * lane_weight[lane]
+                over = arrived[lane] - head[lane] - storage_veh[lane]
+                if over > 0.0:
+                    total += over * overflow_weight
         for lane in range(lanes):
             for v in range(head[lane], lane_first[lane + 1]):
                 crossing_s[v] = NEVER
@@ -233,6 +245,7 @@ def _base_choice(
     head: NDArray[np.int64],
     arrival_s: NDArray[np.float64],
     vehicle_link: NDArray[np.int64],
+    weight: NDArray[np.float64],
     headway_s: float,
     window_s: float,
     max_green_s: float,
@@ -259,10 +272,28 @@ def _base_choice(
             n = 0.0
             while v < lane_first[lane + 1] and arrival_s[v] <= reach_s and n < room:
                 n += 1.0
+                score += weight[v]
                 v += 1
-            score += n
         if s == current:
             score += 0.01
         if score > best_score:
             best, best_score = s, score
     return best
+
+
+@njit(cache=True)
+def _is_discharging(
+    current: int,
+    t: float,
+    stages: NDArray[np.uint8],
+    lane_first: NDArray[np.int64],
+    head: NDArray[np.int64],
+    arrival_s: NDArray[np.float64],
+    vehicle_link: NDArray[np.int64],
+) -> bool:
+    """Is a vehicle that had to wait about to leave in the present stage?"""
+    for lane in range(len(head)):
+        v = head[lane]
+        if v < lane_first[lane + 1] and arrival_s[v] < t - 1.0 and stages[current, vehicle_link[v]] == PROTECTED:
+            return True
+    return False

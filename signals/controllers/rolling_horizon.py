@@ -33,7 +33,6 @@ from signals.transitions import is_stage, settle
 
 VALIDITY_S = 60.0
 STARVING_S = 55.0  # a link this close to its longest red is served next, whatever it costs
-WAIT_SCALE_S, WAIT_WEIGHT_MAX = 45.0, 10.0  # a vehicle's weight grows with 1 + (wait / scale)^2, up to the maximum
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +210,7 @@ class RollingHorizon:
             lane_first=lane_first,
             arrival_s=arrival,
             link=link,
-            weight=rows.weight[span] * np.minimum(WAIT_WEIGHT_MAX, 1.0 + (rows.wait_s[span] / WAIT_SCALE_S) ** 2),
+            weight=rows.weight[span] * self._patience(rows.wait_s[span]),
             stopped=rows.stopped[span],
             lane_fill=np.minimum(
                 1.5,
@@ -224,6 +223,11 @@ class RollingHorizon:
             refill_vps=0.1 + 0.4 * moving,
             jam_frac=np.minimum(1.0, vehicles * (1.0 - moving) / model.out_storage_veh),
         )
+
+    def _patience(self, wait_s: Floats) -> Floats:
+        """Weight of a vehicle that has stood so long: nobody is forgotten for the sake of the many."""
+        grown: Floats = 1.0 + (wait_s / self.tuning.wait_scale_s) ** 2
+        return np.minimum(self.tuning.wait_weight_max, grown)
 
     def _rows_from_state(
         self, state: NetworkState, lamps: Sequence[LampRecord | None], valid_from_s: float

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from networks.batches import SignalStateBatch
 from signals.executor import Head
 from signals.fixed import fixed_plan
+from signals.formats import to_order
 from signals.lamps import LampRecord
 from signals.plan import LampStep, SignalPlan
 from signals.safety import approve
 from signals.transitions import settle
 from tests.twin import small_city
 from twin.lamp_tracker import LOST_AFTER_S, LampTracker
-from twin.publisher import to_order
 
 NETWORK, T0_S = small_city.small_network(), small_city.T0_S
 SIGNAL = NETWORK.signals[0]

@@ -10,11 +10,12 @@ from networks.errors import UnsafePlanError
 from networks.messages import GuidanceOrder, PlanOrder, RouteAdvice, unpack_order
 from signals.executor import Head
 from signals.fixed import fixed_plan
+from signals.formats import to_order
 from signals.lamps import LampRecord
 from signals.plan import ApprovedPlan
 from signals.safety import approve
 from tests.twin import cycles, small_city
-from twin.publisher import OrderPublisher, to_order
+from twin.publisher import OrderPublisher
 
 NOW_S = small_city.T0_S + 20.0
 STEPS = (("Gr", 5), ("yr", 3), ("rr", 2), ("rG", 20))

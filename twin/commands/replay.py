@@ -34,10 +34,7 @@ def replay(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
-    """Put a recorded feed through the inbox again and show what it accepts and refuses.
-
-    Example: citytwin replay recordings/2026-03-02 --city zone --verify
-    """
+    """Put a recorded feed through the inbox again and show what it accepts and refuses."""
     with answering():
         network: Network | None = None
         detectors: tuple[Detector, ...] = ()

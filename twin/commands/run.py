@@ -17,14 +17,13 @@ from networks.errors import InputError
 from scenarios.cities import find_city
 from scenarios.virtual_city import VirtualCity
 from twin.app import build_model
-from twin.board import Board, DecisionView, Snapshot, view_feeds, view_state
+from twin.board import Board
 from twin.commands.answers import SAYS_NO, answering
 from twin.comparison import Comparison, compare, to_document
 from twin.config import read_settings
 from twin.loop import City, CycleReport, Pace
+from twin.page_view import PageView
 from twin.serve_page import PageServer
-
-SHOWN_DECISIONS = 12
 
 
 def run(
@@ -36,6 +35,7 @@ def run(
     port: Annotated[int | None, typer.Option(help="Port of the live page; 0 takes a free one.")] = None,
     page: Annotated[bool, typer.Option(help="Serve the live page while it runs.")] = True,
     store: Annotated[Path | None, typer.Option(help="Folder for the history; default runs/CITY-TIME.")] = None,
+    record: Annotated[Path | None, typer.Option(help="Folder for a log of all feeds, for citytwin replay.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
     """Run a virtual city under the live twin, then compare it with its shipped and SUMO's actuated control.
@@ -60,7 +60,7 @@ def run(
         try:
             if page:
                 console.print(f"Live page: {_serve(server, console)}")
-            with _Show(console, board, pace, len(model.network.signals), seeds, duration) as show:
+            with _Show(console, board, pace, seeds, duration) as show:
                 comparison = compare(
                     model,
                     seeds=range(seed, seed + seeds),
@@ -69,6 +69,7 @@ def run(
                     store=history,
                     speed=speed,
                     watch=show.watch,
+                    record=record,
                     told=show.told,
                 )
         finally:
@@ -95,10 +96,8 @@ def _serve(server: PageServer, console: Console) -> str:
 class _Show:
     """Progress on the terminal and snapshots for the page."""
 
-    def __init__(
-        self, console: Console, board: Board, pace: Pace, signals: int, seeds: int, duration_s: float
-    ) -> None:
-        self._board, self._pace, self._signals = board, pace, signals
+    def __init__(self, console: Console, board: Board, pace: Pace, seeds: int, duration_s: float) -> None:
+        self._page, self._pace = PageView(board), pace
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -107,10 +106,8 @@ class _Show:
             TimeElapsedColumn(),
             console=console,
         )
-        self._duration_s = duration_s
         self._live = self._progress.add_task("citytwin", total=round(seeds * duration_s), note="")
         self._rivals = self._progress.add_task("shipped, actuated", total=2 * seeds, note="")
-        self._decisions: list[DecisionView] = []
         self._drawn_s = 0.0
         self._what = ""
 
@@ -137,40 +134,8 @@ class _Show:
         self._drawn_s = time.monotonic()
         vehicles = round(float(report.state.vehicles.certainty.sum())) if report.state is not None else 0
         self._progress.update(self._live, note=f"{self._what}, {vehicles} vehicles, {report.ms:.0f} ms a cycle")
-        self._board.update(self._snapshot(city, report, street))
-
-    def _snapshot(self, city: City, report: CycleReport, street: VirtualCity) -> Snapshot:
-        shown: Snapshot = {} if report.state is None else view_state(city.network, report.state)
-        fresh: list[DecisionView] = [
-            {
-                "at_s": report.now_s,
-                "junction": approved.plan.signal_id,
-                "version": approved.version,
-                "source": approved.plan.source,
-                "reason": approved.plan.reason,
-            }
-            for approved in report.decision.approved
-            if not approved.plan.reason.startswith(("keep", "completing"))
-        ]
-        self._decisions = (fresh + self._decisions)[:SHOWN_DECISIONS]
-        shown |= {
-            "cycle": report.cycle,
-            "now_s": report.now_s,
-            "cycle_ms": round(report.ms, 1),
-            "deadline_ms": self._pace.deadline_s * 1e3,
-            "feeds": view_feeds(city.inbox.health(report.now_s)),
-            "stages": [
-                {"name": o.stage, "ms": round(o.ms, 1), "fallback": o.fallback if o.error else ""}
-                for o in report.outcomes
-            ],
-            "decisions": self._decisions,
-            "mirror": "off" if city.mirror is None else "alive" if city.mirror.alive else "down",
-            "street": "alive" if street.alive else "down",
-            "forecast": list(report.forecast.producer) if report.forecast is not None else [],
-            "advised": report.guidance_given,
-            "progress": self._what,
-        }
-        return shown
+        self._page.progress = self._what
+        self._page(city, report, street)
 
 
 NAMES = {"shipped": "shipped programme", "actuated": "SUMO actuated", "citytwin": "citytwin"}
