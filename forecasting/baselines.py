@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,16 +24,6 @@ class Expectation:
     flow_vps: Floats  # (K, E)
     speed_mps: Floats  # (K, E)
     valid: Bools  # (K, E)
-
-
-class Baseline(Protocol):
-    """A forecaster without training."""
-
-    name: str
-
-    def expect(self, history: History, at_s: Floats) -> Expectation:
-        """Expected values around the moments `at_s` (K,), knowing only `history`."""
-        ...
 
 
 class Persistence:

@@ -16,7 +16,6 @@ from networks.graph import Bools, Floats
 from networks.state import QUANTILES, Forecast, History, check_shapes
 
 HOUR_AHEAD_S = tuple(300.0 * k for k in range(1, 13))
-MINUTES_AHEAD_S = tuple(60.0 * k for k in range(1, 6))  # for control
 
 PRODUCERS = ("profile+deviation", "profile", "persistence")  # in the order of the fallback; then "none"
 _FLOW, _SPEED = 0, 1

@@ -97,11 +97,14 @@ VEHICLE_KINDS = ("car", "bus", "truck", "bicycle", "pedestrian", "emergency", "t
 
 
 class FeedHealth(NamedTuple):
-    """What the inbox knows of one feed."""
+    """What the inbox knows of one feed: whole messages accepted, but single entries quarantined.
+
+    A message of which some entries are refused is accepted all the same, so the two do not add up to anything.
+    """
 
     feed: str
-    accepted: int
-    quarantined: int
+    accepted: int  # messages
+    quarantined: int  # entries
     last_measured_s: float  # NaN: never heard
     silent_s: float  # since the last accepted message
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -57,13 +56,9 @@ class Guidance:
     refused_full: int  # cars that found every worthwhile detour full
     speeds: tuple[SpeedHint, ...] = ()
 
-    def with_speeds(self, speeds: Sequence[SpeedHint]) -> Guidance:
-        return replace(self, speeds=tuple(speeds))
-
 
 @dataclass(frozen=True, slots=True)
 class _Request:
-    row: int  # in the vehicle table
     vehicle: int
     edge: int
     destination: int
@@ -160,9 +155,7 @@ class RouteGuide:
             edge, length_m = int(lanes.edge[lane]), float(lanes.length_m[lane])
             rest_m = max(length_m - float(table.position_m[row]), 0.0)
             if edge != destination and rest_m >= min(self._rules.decide_before_m, length_m / 2):
-                requests.append(
-                    _Request(int(row), int(table.id[row]), edge, destination, rest_m / max(length_m, 1.0))
-                )
+                requests.append(_Request(int(table.id[row]), edge, destination, rest_m / max(length_m, 1.0)))
         return requests
 
     def _may_be_advised(self, request: _Request, usual: tuple[int, ...], shut: Bools, now_s: float) -> bool:

@@ -8,7 +8,6 @@ import numpy as np
 
 from networks.graph import Floats
 
-OPEN = "GgyYuoO"  # a vehicle may legally or practically still enter
 GREEN = "Gg"
 YELLOW = "yY"
 

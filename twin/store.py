@@ -33,7 +33,7 @@ from twin.cycle_record import CycleRecord, to_tables
 
 SEGMENTS = "segments"
 CYCLES_PER_SEGMENT = 60
-"""Five minutes at the default cycle: some 50 MB of blocks for a thousand edges, packed into a few MB of Parquet."""
+"""Two minutes at the default cycle: some 50 MB of blocks for a thousand edges, packed into a few MB of Parquet."""
 
 MAX_BACKLOG = 60
 """Cycles kept in memory while the disk is full; then the oldest are given up."""

@@ -88,7 +88,6 @@ class Gateway:
 
     id: str
     side: str
-    line: int  # rank among the arterials that end on this side
     inbound: str
     outbound: str
     street: Street
@@ -234,8 +233,7 @@ def _draw_segment(
             layout.crossings.append((node, (leg.approach, leg.exit)))
         else:
             border = opposite(side)
-            rank = sum(g.side == border for g in layout.gateways)
-            gateway = Gateway(node, border, rank, both[onward][0], both[opposite(onward)][-1], s.street)
+            gateway = Gateway(node, border, both[onward][0], both[opposite(onward)][-1], s.street)
             layout.gateways.append(gateway)
     if middle:
         _draw_access(layout, p, rng, s, middle[0], both)

@@ -29,7 +29,7 @@ class ZoneParameters:
     Signals
         Yellow is `yellow_slow_s` up to 50 km/h and `yellow_fast_s` above (GB 14886-2016: 3-5 s, longer with speed),
         all red `all_red_s`. No green is shorter than `min_green_s`; walkers get `walk_green_s` (7 s, as in the US
-        MUTCD) and clear the crossing at `walking_mps` before anything else starts. `saturation_through_vph` and
+        MUTCD) and clear the crossing at a walking pace before anything else starts. `saturation_through_vph` and
         `saturation_turn_vph` per lane are what the zone's vehicle types reach at a stop line in SUMO (measured
         headway 2.2 s), within the 1500-1700 veh/h seen at Chinese signals. The common cycle is Webster's at the
         `cycle_quantile` busiest junction, within the bounds `cycle_s` and long enough for all walkers.
@@ -76,7 +76,6 @@ class ZoneParameters:
     all_red_s: int = 2
     min_green_s: int = 7
     walk_green_s: int = 7
-    walking_mps: float = 1.2
     saturation_through_vph: float = 1600.0
     saturation_turn_vph: float = 1450.0
     cycle_s: tuple[int, int] = (80, 130)
