@@ -23,6 +23,8 @@ PASSENGER, BUS, TRUCK, BICYCLE, PEDESTRIAN, EMERGENCY, TRAM = 1, 2, 4, 8, 16, 32
 # MovementTable.turn codes.
 STRAIGHT, LEFT, RIGHT, U_TURN = 0, 1, 2, 3
 
+VEHICLE_SPACE_M = 7.5  # length and gap of a standing car
+
 
 @dataclass(frozen=True, slots=True)
 class Ragged:

@@ -34,7 +34,8 @@ STRAIGHT_ON = Motion(3.0, 6.0, 10.0, 40.0 / 3.6)
 TURNING = Motion(2.0, 6.0, 7.0, 40.0 / 3.6)
 CYCLING = Motion(1.0, 0.0, 4.0, 5.0)
 TRAM = Motion(3.0, 15.0, 8.0, 30.0 / 3.6)
-WALKING = Motion(0.0, 0.0, 1.2, np.inf)  # walkers wait at the kerb: they are in the conflict area at once
+# Walkers clear at 1.0-1.2 m/s (also GB 51038); they wait at the kerb, so they enter the conflict area at once.
+WALKING = Motion(0.0, 0.0, 1.2, np.inf)
 
 MAX_COMPUTED_S = 12.0  # longer ones come from paths drawn across joined junctions, not from real clearing
 MAX_ENGINEERED_S = 15.0  # a longer pause waits for something else, such as a tram

@@ -18,13 +18,11 @@ from networks.messages import PlanOrder
 from signals.lamps import LampRecord
 from signals.plan import LampStep, SignalPlan
 from signals.rules import ILLEGAL, encode, rules_of
-from signals.safety import find_change_violations
+from signals.safety import LATEST_START_S, MOST_STEPS, find_change_violations
 from signals.transitions import is_stage, length_s, settle
 
 SILENCE_S = 10.0
-LATEST_START_S = 2.0  # an order may have begun this long before it arrives
 EARLIEST_S = 600.0  # or begin this long after
-MOST_STEPS = 1000
 
 Mode = Literal["own", "plan", "return"]
 

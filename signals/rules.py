@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from networks.graph import Bools, Floats, Signal
+from signals.safety_kernels import MAJOR, MINOR, OTHER, RED, YELLOW
 
-RED, YELLOW, MINOR, MAJOR, OTHER, ILLEGAL = 0, 1, 2, 3, 4, 5  # lamp codes; OTHER: stop-then-go arrow, switched off
+ILLEGAL = OTHER + 1  # code of a letter that no lamp has
 
 CODE_OF_LETTER: NDArray[np.uint8] = np.full(256, ILLEGAL, np.uint8)
 for _letters, _code in (("rRuU", RED), ("yY", YELLOW), ("g", MINOR), ("G", MAJOR), ("soO", OTHER)):

@@ -29,10 +29,11 @@ from networks.graph import Floats, Signal
 from signals import safety_kernels as kernels
 from signals.lamps import LampRecord
 from signals.plan import ApprovedPlan, Seal, SignalPlan
-from signals.rules import ILLEGAL, OTHER, RED, SignalRules, encode, rules_of
+from signals.rules import ILLEGAL, SignalRules, encode, rules_of
+from signals.safety_kernels import OTHER, RED
 
-MOST_STEPS = 1000
-LATEST_START_S = 2.0  # a plan may have started this long before it is judged
+MOST_STEPS = 1000  # of a plan
+LATEST_START_S = 2.0  # a plan may have started this long before it is judged, or before it reaches the controller
 _ROOM = 64  # findings kept of one plan
 
 _RULE_NAMES = {

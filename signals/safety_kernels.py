@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-RED, YELLOW, MINOR, MAJOR, OTHER = 0, 1, 2, 3, 4  # lamp codes, as in signals.rules
+RED, YELLOW, MINOR, MAJOR, OTHER = 0, 1, 2, 3, 4  # lamp codes; OTHER: stop-then-go arrow, switched off
 
 # Rule numbers in column 0 of the findings.
 CONFLICT, PRIORITY, INTERGREEN, MISSING_YELLOW, SHORT_YELLOW, STRAY_YELLOW, YELLOW_TO_GREEN = 0, 1, 2, 3, 4, 5, 6

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from networks.graph import Floats, Signal
 from signals.lamps import GREEN, LampRecord
 from signals.plan import LampStep
-from signals.rules import MAJOR, MINOR, RED, YELLOW, SignalRules, encode, rules_of
+from signals.rules import SignalRules, encode, rules_of
+from signals.safety_kernels import MAJOR, MINOR, RED, YELLOW
 
 _LETTERS = np.frombuffer(b"rygG", np.uint8)  # by lamp code
 

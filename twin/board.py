@@ -11,11 +11,10 @@ from typing import TypedDict
 import numpy as np
 
 from networks.batches import FeedHealth
-from networks.graph import Network
+from networks.graph import VEHICLE_SPACE_M, Network
 from networks.state import NetworkState
 
 _SEEN_WITHIN_S = 120.0  # older evidence is shown as an estimate
-_VEHICLE_GAP_M = 7.5  # standing cars, bumper to bumper and gap
 
 
 class EdgeView(TypedDict):
@@ -75,7 +74,7 @@ def view_state(network: Network, state: NetworkState) -> Snapshot:
     """The part of a snapshot that shows a fused state."""
     speed = state.edge_speed_mps
     queue = state.lane_queue_veh
-    lane_queue_m = np.where(queue.valid, np.maximum(queue.value, 0.0), 0.0) * _VEHICLE_GAP_M
+    lane_queue_m = np.where(queue.valid, np.maximum(queue.value, 0.0), 0.0) * VEHICLE_SPACE_M
     edge_queue_m = np.zeros(len(network.edges.ids))
     np.maximum.at(edge_queue_m, network.lanes.edge, np.minimum(lane_queue_m, network.lanes.length_m))
     known_dmps = np.nan_to_num(np.rint(speed.value * 10.0), nan=-1.0)

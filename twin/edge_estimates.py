@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from networks.city import Detector
-from networks.graph import BICYCLE, PEDESTRIAN, Bools, Floats, Ints, Network
+from networks.graph import BICYCLE, PEDESTRIAN, VEHICLE_SPACE_M, Bools, Floats, Ints, Network
 from networks.state import Estimate, History
 from twin.flow_balance import balance_flows, edge_turns
 from twin.fusion_kernels import Lanes
@@ -66,7 +66,7 @@ class EdgeEstimates:
         self._length_m = edges.length_m
         self._limit_mps = edges.speed_limit_mps
         self._motor = (lanes.allowed & ~(PEDESTRIAN | BICYCLE)) != 0
-        self._storage = np.maximum(lanes.length_m / 7.5, 1.0)
+        self._storage = np.maximum(lanes.length_m / VEHICLE_SPACE_M, 1.0)
         self._profile = profile
         self._detector_lane = np.array([d.lane for d in detectors], dtype=np.int32)
         self._stop = np.array([d.role == "stop" for d in detectors], dtype=np.bool_)

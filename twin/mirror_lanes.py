@@ -6,13 +6,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from networks.graph import Bools, Floats, Network
+from networks.graph import VEHICLE_SPACE_M, Bools, Floats, Network
 
 QUEUED_MPS = 2.0
 MEMORY_CYCLES = 3.0  # a difference must last: one cycle's may be a vehicle on its way over the stop line
 DEAD_BAND_VEH = 0.5  # besides one standard deviation
 PER_EDGE, PER_STEP = 1, 40  # vehicles put in or taken out at once
-BODY_M = 7.5  # a car and its gap
 QUEUE_MARGIN_VEH = 1.0  # a queue that the street reports is never cut shorter than this above it
 
 
@@ -102,12 +101,12 @@ def free_place(traffic: LaneTraffic, lane: int, length_m: float, limit_mps: floa
     fronts, speeds = traffic.position_m[rows], traffic.speed_mps[rows]
     if queued:
         standing = fronts[speeds < QUEUED_MPS]
-        place = (standing[0] if len(standing) else length_m + BODY_M - 2.0) - BODY_M
-        clear = np.abs(fronts - place) >= BODY_M - 1e-6
-        return float(place) if place >= BODY_M and clear.all() else float("nan")
-    ends = np.concatenate([[0.0], fronts, [length_m + BODY_M]])  # a vehicle's rear ends the gap behind it
-    gaps = np.diff(ends) - BODY_M
+        place = (standing[0] if len(standing) else length_m + VEHICLE_SPACE_M - 2.0) - VEHICLE_SPACE_M
+        clear = np.abs(fronts - place) >= VEHICLE_SPACE_M - 1e-6
+        return float(place) if place >= VEHICLE_SPACE_M and clear.all() else float("nan")
+    ends = np.concatenate([[0.0], fronts, [length_m + VEHICLE_SPACE_M]])  # a vehicle's rear ends the gap behind it
+    gaps = np.diff(ends) - VEHICLE_SPACE_M
     widest = int(np.argmax(gaps))
-    if gaps[widest] < BODY_M + limit_mps:  # one second's way behind and a body ahead
+    if gaps[widest] < VEHICLE_SPACE_M + limit_mps:  # one second's way behind and a body ahead
         return float("nan")
-    return float(min(length_m - 1.0, ends[widest] + (gaps[widest] + BODY_M) / 2))
+    return float(min(length_m - 1.0, ends[widest] + (gaps[widest] + VEHICLE_SPACE_M) / 2))

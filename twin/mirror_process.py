@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 
 from networks.city import CityFolder
-from networks.graph import BICYCLE, PEDESTRIAN, Network
+from networks.graph import BICYCLE, PEDESTRIAN, VEHICLE_SPACE_M, Network
 from scenarios.simulation import SNAPSHOT_OPTIONS, RunSpec, Simulation, guard
 from twin.mirror_demand import DemandCorrection
 from twin.mirror_hand import CORRECTABLE, Hand
 from twin.mirror_lamps import LampFollower
-from twin.mirror_lanes import BODY_M, LaneTraffic, sort_by_lane
+from twin.mirror_lanes import LaneTraffic, sort_by_lane
 from twin.mirror_traffic import Account, Traffic, Window
 from twin.mirror_words import MirrorEstimate, Observation, Snapshot
 
@@ -86,8 +86,8 @@ class Follower:
         self._evidence_s = np.full(edges, -np.inf)
         self._windows: deque[Window] = deque()
         self._next_snapshot_s = simulation.now_s + SNAPSHOT_EVERY_S
-        capacity = np.bincount(table.edge, np.where(self._motor, table.length_m, 0.0), minlength=edges) / BODY_M
-        self._room = np.maximum(capacity, SMALLEST_ROOM_VEH)
+        motor_m = np.bincount(table.edge, np.where(self._motor, table.length_m, 0.0), minlength=edges)
+        self._room = np.maximum(motor_m / VEHICLE_SPACE_M, SMALLEST_ROOM_VEH)
         if spec.snapshot is not None:
             self._recall(spec.snapshot)
         else:

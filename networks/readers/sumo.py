@@ -22,7 +22,6 @@ from networks.graph import (
     Bools,
     Crossing,
     EdgeTable,
-    Floats,
     LaneTable,
     MovementTable,
     Network,
@@ -34,8 +33,7 @@ from networks.intergreen import CYCLING, STRAIGHT_ON, TRAM, TURNING, WALKING, Li
 from networks.readers.sumo_xml import RawEdge, RawLane, RawLink, RawNet, parse_sumo
 from networks.stages import recognise_stages
 
-WALKING_MPS = 1.2  # GB 51038 and RiLSA 2015 (4.2): clearance of pedestrians at 1.0-1.2 m/s
-MIN_GREEN_VEHICLE_S = 5.0
+MIN_GREEN_S = 5.0  # for vehicles, and for walkers to step off (GB 51038)
 MAX_RED_S = 180.0  # HCM and GB 51038 practice: a cycle beyond 180 s is not accepted by travellers
 DEFAULT_YELLOW_S = 3.0  # GB 14886: 3-5 s
 
@@ -291,7 +289,7 @@ def _signal(
     for c in crossings:
         for link in c.links:
             pedestrian[link] = not link_movements[link]  # a lamp shared with vehicles obeys their stricter rules
-            clearance_s[link] = max(clearance_s[link], c.length_m / WALKING_MPS)
+            clearance_s[link] = max(clearance_s[link], c.length_m / WALKING.clearing_mps)
     conflicts = _conflicts(foes, programmes)
     yellow_s = _yellow(programmes)
     all_red_s = max(
@@ -312,7 +310,7 @@ def _signal(
         intergreen_s=intergreen_matrix(conflicts, paths, pedestrian, clearance_s, programmes[0], yellow_s, all_red_s),
         yellow_s=yellow_s,
         all_red_s=all_red_s,
-        min_green_s=_min_green(pedestrian),
+        min_green_s=np.full(len(pedestrian), MIN_GREEN_S),
         max_red_s=max(MAX_RED_S, max((p.cycle_s for p in programmes), default=0.0)),
         pedestrian=pedestrian,
         pedestrian_clearance_s=clearance_s,
@@ -372,8 +370,3 @@ def _yellow(programmes: Sequence[Programme]) -> float:
         (p.duration_s for pr in programmes[:1] for p in pr.phases if "y" in p.state.lower()),
         default=DEFAULT_YELLOW_S,
     )
-
-
-def _min_green(pedestrian: Bools) -> Floats:
-    """Shortest green per link: 5 s for vehicles and for walkers to step off (GB 51038)."""
-    return np.where(pedestrian, MIN_GREEN_VEHICLE_S, MIN_GREEN_VEHICLE_S)

@@ -18,7 +18,8 @@ from networks.graph import Floats, Ints, Network, Signal
 from networks.state import Forecast, NetworkState
 from signals.lamps import GREEN, LampRecord
 from signals.plan import LampStep, Proposal, SignalPlan
-from signals.rules import MAJOR, MINOR, encode, rules_of
+from signals.rules import encode, rules_of
+from signals.safety_kernels import MAJOR, MINOR
 from signals.transitions import length_s, settle
 
 SEEN_M = 150.0  # vehicles farther from the stop line do not press yet

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from networks.graph import VEHICLE_SPACE_M
 from twin.mirror_demand import HIGHEST, LOWEST, DemandCorrection
 from twin.mirror_lamps import lamps_at
-from twin.mirror_lanes import BODY_M, LaneTraffic, free_place, rearmost_surplus, sort_by_lane
+from twin.mirror_lanes import LaneTraffic, free_place, rearmost_surplus, sort_by_lane
 from twin.mirror_words import LampOrder
 
 
@@ -48,8 +49,8 @@ def test_a_free_place_keeps_clear_of_everyone(rows: list[tuple[float, float]], q
         assert 0.0 < place_m <= 200.0
         ahead = traffic.position_m[traffic.position_m >= place_m]
         behind = traffic.position_m[traffic.position_m < place_m]
-        assert (ahead - place_m >= BODY_M - 1e-6).all()
-        assert (place_m - behind >= BODY_M - 1e-6).all()
+        assert (ahead - place_m >= VEHICLE_SPACE_M - 1e-6).all()
+        assert (place_m - behind >= VEHICLE_SPACE_M - 1e-6).all()
 
 
 @given(st.floats(LOWEST, HIGHEST), st.integers(1, 200))
