@@ -12,6 +12,7 @@ from pathlib import Path
 
 from networks.errors import CityError
 from networks.readers.formats import open_maybe_gzip
+from networks.readers.sumo_xml import read_seconds
 
 _DEMAND = {"vehicle", "trip", "flow", "person", "personFlow", "container", "containerFlow"}
 _TYPES = {"vType", "vTypeDistribution", "route", "routeDistribution"}
@@ -155,7 +156,7 @@ def _configured(folder: Path, findings: list[str]) -> GuessedFiles | None:
     findings += [f"{p.name}: left out of runs, its elements write output files" for p in writers]
     programmes = [p for p in extras if set(contents[p].tags) & _PROGRAMMES]
     first_s, last_s = _span([contents[p] for p in routes])
-    begin_s, end_s = _seconds(options.get("begin")), _seconds(options.get("end"))
+    begin_s, end_s = read_seconds(options.get("begin")), read_seconds(options.get("end"))
     findings.append(f"{path.name}: followed for the files and the time span of a run")
     return GuessedFiles(
         network=nets[0],
@@ -199,7 +200,7 @@ def _note(content: _Content, element: ET.Element) -> None:
     for name, fallback in (("depart", None), ("begin", "0"), ("end", None)):
         if name == "begin" and "depart" in element.attrib:
             continue
-        moment_s = _seconds(element.get(name, fallback if element.tag.lower().endswith("flow") else None))
+        moment_s = read_seconds(element.get(name, fallback if element.tag.lower().endswith("flow") else None))
         if moment_s is not None:
             content.first_s = min(content.first_s, moment_s)
             content.last_s = max(content.last_s, moment_s)
@@ -231,15 +232,3 @@ def _span(chosen: list[_Content]) -> tuple[float, float]:
         return 0.0, 3600.0
     begin_s = math.floor(first_s / 60.0) * 60.0
     return begin_s, max(math.ceil(last_s / 60.0) * 60.0, begin_s + 60.0)
-
-
-def _seconds(text: str | None) -> float | None:
-    """SUMO times: seconds or [d:]hh:mm:ss; None for words such as "triggered"."""
-    if text is None:
-        return None
-    try:
-        parts = [float(part) for part in text.split(":")]
-    except ValueError:
-        return None
-    scale = (1.0, 60.0, 3600.0, 86400.0)
-    return sum(value * factor for value, factor in zip(reversed(parts), scale, strict=False))

@@ -23,6 +23,7 @@ from pathlib import Path
 from networks.city import CityFolder
 from networks.errors import CityError
 from networks.readers.formats import open_maybe_gzip
+from networks.readers.sumo_xml import read_seconds
 from scenarios.measures import Scheduled
 
 JITTER_S = 30.0  # a private departure moves by up to this either way
@@ -81,15 +82,17 @@ class _Book:
 
 
 def read_schedule(routes: Iterable[Path], additional: Iterable[Path] = ()) -> dict[str, Scheduled]:
-    """Every vehicle of expanded demand files (no flows): id -> scheduled departure and kind."""
+    """Every vehicle of expanded demand files (no flows) with a time of departure: id -> that time and its kind."""
     book, schedule = _Book(), {}
     for path in (*additional, *routes):
         with _naming(path):
             for element in _elements(path, book):
                 if element.tag in _VEHICLES:
                     name = book.resolve(element.get("type", "DEFAULT_VEHTYPE"), 0.0)
-                    depart_s = _seconds(element.get("depart", "0"))
-                    schedule[element.attrib["id"]] = Scheduled(depart_s, kind_of_class(book.vehicle_class(name)))
+                    depart_s = read_seconds(element.get("depart", "0"))
+                    if depart_s is not None:
+                        kind = kind_of_class(book.vehicle_class(name))
+                        schedule[element.attrib["id"]] = Scheduled(depart_s, kind)
     return schedule
 
 
@@ -169,8 +172,8 @@ def _note(element: ET.Element, book: _Book) -> None:
 
 
 def _expand(element: ET.Element, seed: int) -> Iterator[ET.Element]:
-    """A flow as single vehicles at SUMO's own spacing; anything else as it is."""
-    if element.tag != "flow":
+    """A flow that begins at a time as single vehicles at SUMO's own spacing; anything else as it is."""
+    if element.tag != "flow" or read_seconds(element.get("begin", "0")) is None:
         yield element
         return
     name = element.attrib["id"]
@@ -189,7 +192,7 @@ def _expand(element: ET.Element, seed: int) -> Iterator[ET.Element]:
 
 def _departures(flow: ET.Element, rng: random.Random) -> Iterator[float]:
     get = flow.attrib
-    begin_s, end_s = _seconds(get.get("begin", "0")), _seconds(get.get("end", "86400"))
+    begin_s, end_s = _moment(flow, "begin", "0"), _moment(flow, "end", "86400")
     per_hour, period = get.get("vehsPerHour", get.get("perHour", "")), get.get("period", "")
     if "probability" in get:
         chance = float(get["probability"])
@@ -201,7 +204,7 @@ def _departures(flow: ET.Element, rng: random.Random) -> Iterator[float]:
             yield at_s
         return
     if per_hour or period:
-        gap_s = 3600.0 / float(per_hour) if per_hour else _seconds(period)
+        gap_s = 3600.0 / float(per_hour) if per_hour else _moment(flow, "period", "")
         count = int(get["number"]) if "number" in get else math.ceil((end_s - begin_s) / gap_s)
     elif "number" in get:
         count = int(get["number"])
@@ -211,15 +214,24 @@ def _departures(flow: ET.Element, rng: random.Random) -> Iterator[float]:
     yield from (begin_s + i * gap_s for i in range(count))
 
 
+def _moment(flow: ET.Element, name: str, otherwise: str) -> float:
+    moment_s = read_seconds(flow.get(name, otherwise))
+    if moment_s is None:
+        raise ValueError(f"the {name} of flow {flow.get('id')!r}")
+    return moment_s
+
+
 def _one(
     vehicle: ET.Element, book: _Book, city: CityFolder, seed: int, spread: float, used: dict[str, str]
 ) -> list[tuple[float, str]]:
     """The rows (departure, XML) that one element of the demand becomes: none, itself, or itself and doubles."""
     if vehicle.tag not in _VEHICLES:
-        return [(_seconds(vehicle.get("depart", vehicle.get("begin", "0"))), _text(vehicle))]
+        return [(read_seconds(vehicle.get("depart", vehicle.get("begin", "0"))) or 0.0, _text(vehicle))]
+    depart_s = read_seconds(vehicle.get("depart", "0"))
+    if depart_s is None:  # such as "triggered": it leaves with somebody else, not at a time of its own
+        return [(0.0, _text(vehicle))]
     name = vehicle.attrib["id"]
     rng = random.Random(f"{seed}/vehicle/{name}")
-    depart_s = _seconds(vehicle.get("depart", "0"))
     kind_name = book.resolve(vehicle.get("type", "DEFAULT_VEHTYPE"), rng.random())
     kind = kind_of_class(book.vehicle_class(kind_name))
     inside = city.begin_s <= depart_s < city.end_s
@@ -304,12 +316,3 @@ def _speed_factor(attributes: dict[str, str], scale: float) -> str:
 def _text(element: ET.Element) -> str:
     element.tail = "\n"
     return ET.tostring(element, encoding="unicode")
-
-
-def _seconds(text: str) -> float:
-    """SUMO time: seconds, or [days:]hours:minutes:seconds. Words such as "triggered" count as 0."""
-    try:
-        parts = [float(p) for p in text.split(":")]
-    except ValueError:
-        return 0.0
-    return sum(p * unit for p, unit in zip(reversed(parts), (1.0, 60.0, 3600.0, 86400.0), strict=False))

@@ -222,3 +222,12 @@ def _programme(element: ET.Element) -> Programme:
         _number(element.attrib.get("offset", "0")),
         phases,
     )
+
+
+def read_seconds(text: str | None) -> float | None:
+    """A moment in SUMO's files: seconds, or [days:]hours:minutes:seconds; None for words such as "triggered"."""
+    try:
+        parts = [float(part) for part in (text or "").split(":")]
+    except ValueError:
+        return None
+    return sum(p * unit for p, unit in zip(reversed(parts), (1.0, 60.0, 3600.0, 86400.0), strict=False))

@@ -68,6 +68,21 @@ def test_drivers_differ_from_their_type_but_keep_class_and_length(tiny_city: Cit
     assert all(float(t["tau"]) >= 1.0 for t in variants)
 
 
+def test_what_waits_for_its_passengers_is_left_waiting(tiny_city: CityFolder, tmp_path: Path) -> None:
+    waiting = tmp_path / "taxis.rou.xml"
+    waiting.write_text(
+        "<routes><trip id='taxi' depart='triggered' from='a' to='b'/>"
+        "<flow id='fleet' begin='triggered' number='3' from='a' to='b'/>"
+        "<trip id='early' depart='0:00:05' from='a' to='b'/></routes>"
+    )
+    city = replace(tiny_city, routes=(waiting,))
+    (day,) = perturb_demand(city, seed=1, spread=0.0, out_folder=tmp_path)
+    rows = {v.attrib["id"]: v.attrib for v in ET.parse(day).getroot() if "id" in v.attrib}
+    assert rows["taxi"]["depart"] == rows["fleet"]["begin"] == "triggered"
+    assert read_schedule((waiting,)).keys() == read_schedule((day,)).keys() == {"early"}
+    assert read_schedule((waiting,))["early"].depart_s == 5.0
+
+
 NAMELESS = b"<routes><vehicle depart='3'/></routes>"
 
 
