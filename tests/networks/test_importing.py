@@ -158,7 +158,7 @@ def test_torn_text_inside_a_whole_gzip_is_refused(shared_data: Path, tmp_path: P
         (b"<net/>", "holds no road edge"),
         (b"<osm version='0.6'/>", "netconvert cannot use it"),
         (b"<OpenDRIVE><header revMajor='1' revMinor='4'/></OpenDRIVE>", "holds no <road>"),
-        (gzip.compress(b"<net/>")[:-4], "torn"),
+        (gzip.compress(b"<net/>", mtime=0)[:-4], "torn"),
     ],
 )
 def test_garbage_is_named(tmp_path: Path, content: bytes, defect: str) -> None:
