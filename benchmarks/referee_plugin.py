@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from networks.graph import Network
 from networks.readers.sumo import read_sumo
+from signals.controllers.approaches import StopLineMap
 from signals.controllers.junction_choice import Tuning, travel_time_s
 from signals.controllers.rolling_horizon import ApproachRows, LaneRoom, RollingHorizon
 from signals.lamps import LampRecord
@@ -32,7 +33,7 @@ def adaptive(ctx: Any, **params: float) -> Callable[[float], None]:
     tuning = Tuning(**{k: int(v) if k == "horizon_s" else v for k, v in params.items()})  # type: ignore[arg-type]
     network = read_sumo(Path(ctx.scenario.net))
     controller = RollingHorizon(network, tuning)
-    street = _Street(ctx.ls, network)
+    street = _Street(ctx.ls, network, controller.stop_lines)
     plans: dict[int, SignalPlan] = {}
 
     def tick(now_s: float) -> None:
@@ -55,10 +56,9 @@ def adaptive(ctx: Any, **params: float) -> Callable[[float], None]:
 class _Street:
     """Everything a detector in every lane and vehicle would tell, read from the running simulation."""
 
-    def __init__(self, libsumo: Any, network: Network) -> None:
-        self.ls, self.network = libsumo, network
+    def __init__(self, libsumo: Any, network: Network, stop_lines: StopLineMap) -> None:
+        self.ls, self.network, self.stop_lines = libsumo, network, stop_lines
         self.records: list[LampRecord | None] = [None] * len(network.signals)
-        self.stop_lines = RollingHorizon(network)._stop_lines
 
     def look(self, now_s: float) -> list[LampRecord | None]:
         for index, signal in enumerate(self.network.signals):

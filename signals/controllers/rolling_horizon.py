@@ -12,12 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from networks.graph import Bools, Floats, Ints, Network
+from networks.graph import VEHICLE_SPACE_M, Bools, Floats, Ints, Network
 from networks.state import Forecast, NetworkState, VehicleTable
 from signals.controllers import junction_choice_kernels as kernels
 from signals.controllers.approaches import StopLineMap, build_stop_lines
 from signals.controllers.junction_choice import (
-    VEHICLE_SPACE_M,
     ApproachView,
     Choice,
     JunctionModel,
@@ -49,6 +48,18 @@ class ApproachRows:
 
 
 @dataclass(frozen=True, slots=True)
+class _RelayedRows:
+    """Vehicles that plans let over one stop line, on their way to the next; epoch seconds."""
+
+    signal: Ints  # (R,) of the next stop line
+    link: Ints  # (R,) link it will probably use there
+    distance_m: Floats  # (R,) to the next stop line, the longer the later it crosses the first
+    crosses_at_s: Floats  # (R,) the first stop line; from then on detectors see it on its way to the next
+    arrives_at_s: Floats  # (R,) at the next stop line
+    weight: Floats  # (R,)
+
+
+@dataclass(frozen=True, slots=True)
 class LaneRoom:
     """Receiving side, per dense lane of the network."""
 
@@ -66,8 +77,8 @@ class RollingHorizon:
         self.network = network
         self.tuning = tuning or Tuning()
         self.models: list[JunctionModel] = [build_model(network, i) for i in range(len(network.signals))]
-        self._stop_lines: StopLineMap = build_stop_lines(network, shares)
-        self._relayed = _no_rows()
+        self.stop_lines: StopLineMap = build_stop_lines(network, shares)
+        self._relayed: _RelayedRows | None = None
         self._targets: dict[int, str] = {}  # stage that the plan in force leads to
 
     def propose(
@@ -89,7 +100,7 @@ class RollingHorizon:
         self, rows: ApproachRows, room: LaneRoom, lamps: Sequence[LampRecord | None], *, valid_from_s: float
     ) -> list[Proposal]:
         """Proposals from rows whose arrival times count from `valid_from_s`."""
-        rows = _join(rows, self._expected_rows(valid_from_s))
+        rows = self._with_relayed(rows, valid_from_s)
         order, first = self._by_lane(rows)
         proposals: list[Proposal] = []
         expected: list[tuple[int, Ints, Floats, Floats]] = []  # signal, link, crossing, weight
@@ -192,7 +203,7 @@ class RollingHorizon:
 
     def _by_lane(self, rows: ApproachRows) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Rows in order of signal, approach lane and distance; and where each signal begins in that order."""
-        lane = self._stop_lines.link_lane[self._stop_lines.link_offset[rows.signal] + rows.link]
+        lane = self.stop_lines.link_lane[self.stop_lines.link_offset[rows.signal] + rows.link]
         order = np.lexsort((rows.distance_m, lane, rows.signal))
         first = np.searchsorted(rows.signal[order], np.arange(len(self.models) + 1))
         return order.astype(np.int64), first.astype(np.int64)
@@ -232,7 +243,7 @@ class RollingHorizon:
     def _rows_from_state(
         self, state: NetworkState, lamps: Sequence[LampRecord | None], valid_from_s: float
     ) -> ApproachRows:
-        table, lines = state.vehicles, self._stop_lines
+        table, lines = state.vehicles, self.stop_lines
         use = (lines.signal[table.lane] >= 0) & (table.certainty > 0.05)
         table = _pick(table, use)
         distance = self.network.lanes.length_m[table.lane] - table.position_m + lines.ahead_m[table.lane]
@@ -248,20 +259,20 @@ class RollingHorizon:
 
     def _red_for_s(self, lamps: Sequence[LampRecord | None], now_s: float) -> Floats:
         """Per link of all signals: how long it has been red."""
-        red = np.zeros(self._stop_lines.link_offset[-1])
+        red = np.zeros(self.stop_lines.link_offset[-1])
         for index, record in enumerate(lamps):
             if record is not None:
                 since = np.where(np.isfinite(record.green_until_s), now_s - record.green_until_s, 0.0)
-                first = self._stop_lines.link_offset[index]
+                first = self.stop_lines.link_offset[index]
                 red[first : first + len(since)] = np.clip(since, 0.0, 300.0)
         return red
 
     def _relay(self, expected: Sequence[tuple[int, Ints, Floats, Floats]], valid_from_s: float) -> None:
         """Keep what each junction will let go as arrivals at the next stop line, in absolute time."""
         if not expected:
-            self._relayed = _no_rows()
+            self._relayed = None
             return
-        lines = self._stop_lines
+        lines = self.stop_lines
         signal = np.concatenate([np.full(len(link), s, np.int32) for s, link, _, _ in expected])
         link = np.concatenate([link for _, link, _, _ in expected])
         crossing = np.concatenate([c for _, _, c, _ in expected])
@@ -274,34 +285,31 @@ class RollingHorizon:
         limit = np.maximum(self.network.lanes.speed_limit_mps[out], 3.0)
         drive_s = lines.link_inside_s[lines.link_offset[signal] + link][onward] + distance / limit
         picks = lines.pick_by_share(lines.lane[out], np.arange(len(out)))
-        self._relayed = ApproachRows(
+        self._relayed = _RelayedRows(
             signal=lines.signal[out],
             link=picks,
             distance_m=distance + crossing * 10.0,
-            arrival_s=valid_from_s + crossing + drive_s,
-            wait_s=crossing + valid_from_s,  # when it crosses the first stop line; before that it is not counted here
+            crosses_at_s=crossing + valid_from_s,
+            arrives_at_s=valid_from_s + crossing + drive_s,
             weight=weight,
-            stopped=np.zeros(len(out), np.bool_),
         )
 
-    def _expected_rows(self, valid_from_s: float) -> ApproachRows:
-        """Relayed arrivals of vehicles that have not crossed their first stop line yet, relative to the plan."""
+    def _with_relayed(self, rows: ApproachRows, valid_from_s: float) -> ApproachRows:
+        """The rows, and relayed vehicles that have yet to cross their first stop line: nobody sees them here."""
         kept = self._relayed
-        use = (kept.wait_s >= valid_from_s) & (kept.arrival_s < valid_from_s + self.tuning.horizon_s)
-        return ApproachRows(
-            kept.signal[use],
-            kept.link[use],
-            kept.distance_m[use],
-            kept.arrival_s[use] - valid_from_s,
-            np.zeros(int(use.sum())),
-            kept.weight[use],
-            kept.stopped[use],
+        if kept is None:
+            return rows
+        use = (kept.crosses_at_s >= valid_from_s) & (kept.arrives_at_s < valid_from_s + self.tuning.horizon_s)
+        expected = ApproachRows(
+            signal=kept.signal[use],
+            link=kept.link[use],
+            distance_m=kept.distance_m[use],
+            arrival_s=kept.arrives_at_s[use] - valid_from_s,
+            wait_s=np.zeros(int(use.sum())),
+            weight=kept.weight[use],
+            stopped=np.zeros(int(use.sum()), np.bool_),
         )
-
-
-def _no_rows() -> ApproachRows:
-    ints, floats = np.zeros(0, np.int32), np.zeros(0)
-    return ApproachRows(ints, ints, floats, floats, floats, floats, np.zeros(0, np.bool_))
+        return _join(rows, expected)
 
 
 def _join(a: ApproachRows, b: ApproachRows) -> ApproachRows:
