@@ -28,7 +28,7 @@ from networks.errors import UnsafePlanError
 from networks.graph import Floats, Signal
 from signals import safety_kernels as kernels
 from signals.lamps import LampRecord
-from signals.plan import ApprovedPlan, Seal, SignalPlan
+from signals.plan import ApprovedPlan, LampStep, Seal, SignalPlan
 from signals.rules import ILLEGAL, SignalRules, encode, rules_of
 from signals.safety_kernels import OTHER, RED
 
@@ -87,7 +87,10 @@ def approve(
     if violations:
         raise UnsafePlanError(violations)
     proof = hashlib.blake2b(rules_of(signal).digest, digest_size=16)
-    proof.update(repr((plan.steps, plan.valid_from_s, plan.valid_until_s, plan.repeats, plan.offset_s)).encode())
+    # Plain floats: a plan read back from a file must give the same text as one that came from arrays.
+    steps = tuple(LampStep(s.state, float(s.duration_s)) for s in plan.steps)
+    begin_s, end_s, offset_s = float(plan.valid_from_s), float(plan.valid_until_s), float(plan.offset_s)
+    proof.update(repr((steps, begin_s, end_s, bool(plan.repeats), offset_s)).encode())
     if lamps is not None:
         proof.update(lamps.state.encode())
         for times_s in (lamps.since_s, lamps.green_from_s, lamps.green_until_s):

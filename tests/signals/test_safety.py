@@ -173,6 +173,20 @@ def test_the_fingerprint_tells_proofs_apart():
     assert len(proofs) == 4
 
 
+def test_the_fingerprint_depends_on_values_not_on_their_types():
+    plan, record = plan_of(("GgrG", 10.0)), LampRecord.start("GgrG", START_S)
+    of_arrays = replace(
+        plan,
+        steps=tuple(LampStep(s.state, np.float64(s.duration_s)) for s in plan.steps),
+        valid_from_s=np.float64(plan.valid_from_s),
+        valid_until_s=int(plan.valid_until_s),
+        offset_s=0,
+        repeats=np.bool_(False),
+    )
+    proofs = {approve(p, CROSS, record, now_s=START_S, version=0).proof for p in (plan, of_arrays)}
+    assert len(proofs) == 1
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_the_proof_agrees_with_a_second_by_second_checker(data):
