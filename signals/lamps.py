@@ -10,13 +10,15 @@ from networks.graph import Floats
 
 GREEN = "Gg"
 YELLOW = "yY"
+FREE = "soO"  # stop-then-go arrow, switched off
 
 
 @dataclass(frozen=True, slots=True)
 class LampRecord:
     """The lamps of one signal at `at_s`, with enough past to judge any next state.
 
-    `since_s[k]`: when link k took its present colour class (green / yellow / red); G and g are one class.
+    `since_s[k]`: when link k took its present colour class (green / yellow / red / free); G and g are one class, and
+    so are s, o and O. Since before the first sight: -inf, but a red counts from the first sight.
     `green_from_s[k]`, `green_until_s[k]`: begin and end of its latest green (`green_until_s` = inf while green);
     -inf where it has not been green yet.
     """
@@ -29,14 +31,17 @@ class LampRecord:
 
     @staticmethod
     def start(state: str, at_s: float) -> LampRecord:
-        """First sight of a signal: every lamp is taken to have stood long enough for any minimum."""
-        count = len(state)
-        green = np.array([c in GREEN for c in state])
+        """First sight of a signal: every lamp is taken to have stood long enough for any minimum.
+
+        The longest red is a maximum, so it starts to count here.
+        """
+        green = np.array([c in GREEN for c in state], np.bool_)
+        red = np.array([_colour(c) == "red" for c in state], np.bool_)
         return LampRecord(
             at_s,
             state,
-            np.full(count, -np.inf),
-            np.full(count, -np.inf),
+            np.where(red, at_s, -np.inf),
+            np.full(len(state), -np.inf),
             np.where(green, np.inf, -np.inf),
         )
 
@@ -55,4 +60,4 @@ class LampRecord:
 
 
 def _colour(lamp: str) -> str:
-    return "green" if lamp in GREEN else "yellow" if lamp in YELLOW else "red"
+    return "green" if lamp in GREEN else "yellow" if lamp in YELLOW else "free" if lamp in FREE else "red"

@@ -30,7 +30,7 @@ from signals import safety_kernels as kernels
 from signals.lamps import LampRecord
 from signals.plan import ApprovedPlan, LampStep, Seal, SignalPlan
 from signals.rules import ILLEGAL, SignalRules, encode, rules_of
-from signals.safety_kernels import OTHER, RED
+from signals.safety_kernels import OTHER
 
 MOST_STEPS = 1000  # of a plan
 LATEST_START_S = 2.0  # a plan may have started this long before it is judged, or before it reaches the controller
@@ -149,10 +149,7 @@ class _Memory:
 
 def _memory(lamps: LampRecord, from_s: float) -> _Memory:
     code = encode([lamps.state])[0].copy()
-    # A red never seen to begin is counted from when it was first seen.
-    red_since_s = np.where(np.isfinite(lamps.since_s), lamps.since_s, lamps.at_s)
-    since_s = np.where(code == RED, red_since_s, lamps.since_s) - from_s
-    return _Memory(code, since_s, lamps.green_from_s - from_s, lamps.green_until_s - from_s)
+    return _Memory(code, lamps.since_s - from_s, lamps.green_from_s - from_s, lamps.green_until_s - from_s)
 
 
 def _memory_alone(plan: SignalPlan, codes: NDArray[np.uint8], rules: SignalRules) -> _Memory:

@@ -178,7 +178,7 @@ class RollingHorizon:
         rules = rules_of(model.signal)
         end_s = valid_from_s + VALIDITY_S
         floor_s = valid_from_s + rules.shortest_wait_s
-        red_since = np.where(np.isfinite(record.since_s), record.since_s, record.at_s)
+        red_since = np.where(np.isfinite(record.since_s), record.since_s, valid_from_s)  # not red before: since then
         lit = np.zeros(model.signal.link_count, np.bool_)
         for step in steps:
             lit |= np.array([c not in "r" for c in step.state])
@@ -191,7 +191,7 @@ class RollingHorizon:
     def _allowed(self, model: JunctionModel, record: LampRecord, now_s: float) -> Bools | None:
         """Stages that serve the link closest to its longest red, once that is close; None: any stage."""
         rules = rules_of(model.signal)
-        red = np.array([c == "r" for c in record.state]) & rules.served & np.isfinite(record.since_s)
+        red = np.array([c == "r" for c in record.state]) & rules.served
         if not red.any():
             return None
         age_s = np.where(red, now_s - record.since_s, -np.inf)

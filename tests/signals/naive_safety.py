@@ -27,9 +27,6 @@ def broken_rules(
         lamps = LampRecord.start(plan.state_at(start), start)
     shown = lamps.state
     since, begin, finish = list(lamps.since_s), list(lamps.green_from_s), list(lamps.green_until_s)
-    for k in links:
-        if shown[k] in "rRuU" and since[k] == -math.inf:
-            since[k] = lamps.at_s
     yellow_s = math.ceil(signal.yellow_s)
     found = set()
     for second in range(start, end):

@@ -93,6 +93,19 @@ def test_an_overdue_link_may_be_served_at_once_but_not_put_off():
     assert ("max red", (2,)) in rules_broken(plan_of(("GgrG", 20), ("yyry", 3), ("rrrr", 4), ("rrGr", 20)), record)
 
 
+def test_a_red_counts_from_the_first_sight_whatever_else_changes():
+    plan = plan_of(("Ggry", 3), ("Ggrr", 40))
+    long_seen = LampRecord.start("GgrG", START_S - 170).then("Ggry", START_S - 1)
+    assert rules_broken(plan, long_seen) == {("max red", (2,))}
+    assert rules_broken(plan, LampRecord.start("GgrG", START_S - 20).then("Ggry", START_S - 1)) == set()
+
+
+def test_the_wait_at_red_begins_when_a_free_arrow_goes_out():
+    free = LampRecord.start("s", START_S - 500)
+    assert free.since_s[0] == -math.inf
+    assert free.then("r", START_S).since_s[0] == START_S
+
+
 def test_max_green_holds_only_when_given():
     plan = plan_of(("GgrG", 50), ("yyry", 3), ("rrrr", 4), ("rrGr", 45))
     assert rules_broken(plan) == set()
