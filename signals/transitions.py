@@ -43,9 +43,10 @@ def settle(signal: Signal, record: LampRecord, to_state: str, at_s: float) -> tu
     closes_s = _closing_times(rules, record, at_s, green_old & ~green_new)
     red_s = _red_times(rules, record, at_s, old, closes_s)
     opens_s = _opening_times(rules, record, at_s, closes_s, red_s, green_old, green_new)
-    closes_s = _latest_closing_times(rules, closes_s, opens_s)
+    rising = (old == MINOR) & (new == MAJOR)
+    rises_s = _rising_times(rules, record, at_s, closes_s, green_old, rising)
+    closes_s = _latest_closing_times(rules, closes_s, np.where(rising, rises_s, opens_s))
     red_s = _red_times(rules, record, at_s, old, closes_s)
-    rises_s = _rising_times(rules, record, at_s, closes_s, green_old, (old == MINOR) & (new == MAJOR))
     starts_s = np.where(green_old, rises_s, opens_s)
     times = np.concatenate([closes_s, red_s, starts_s])
     moments = sorted({0.0, *times[np.isfinite(times) & (times > 0.0)].tolist()})
@@ -66,7 +67,10 @@ def _closing_times(rules: SignalRules, record: LampRecord, at_s: float, closing:
 
 
 def _latest_closing_times(rules: SignalRules, closes_s: Floats, opens_s: Floats) -> Floats:
-    """Closing times put off as far as no opening is delayed: while walkers clear, the traffic beside them runs on."""
+    """Closing times put off as far as nothing is delayed: while walkers clear, the traffic beside them runs on.
+
+    `opens_s`: when each link opens or rises from g to G, inf for the others.
+    """
     opening = np.isfinite(opens_s)
     if not opening.any():
         return closes_s

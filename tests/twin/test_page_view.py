@@ -27,7 +27,8 @@ def loop() -> City:
 
 
 def cycle(number: int, reason: str, *, given: int = 0) -> CycleReport:
-    plan = SignalPlan(0, "J", (LampStep("G", 5.0),), 0.0, 9.0, source="test", reason=reason)
+    steps = (LampStep("Gr", 5.0), LampStep("yr", 3.0), LampStep("rG" if reason != "new" else "rr", 5.0))
+    plan = SignalPlan(0, "J", steps, 0.0, 9.0, source="test", reason=reason)
     approved = cast(ApprovedPlan, SimpleNamespace(plan=plan, version=number))  # only safety makes real ones
     return CycleReport(
         number, 1000.0 + 5.0 * number, 12.34, (Outcome("fuse", 3.21, "last state, older", "late"),), None, None,
