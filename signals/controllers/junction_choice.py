@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from networks.graph import LEFT, RIGHT, U_TURN, Bools, Floats, Network, Signal
+from networks.graph import LEFT, RIGHT, U_TURN, VEHICLE_SPACE_M, Bools, Floats, Network, Signal
 from signals.controllers import junction_choice_kernels as kernels
 from signals.lamps import GREEN, LampRecord
 from signals.rules import rules_of
@@ -110,9 +110,6 @@ class Choice:
     crossing_s: (
         Floats  # (V,) when each vehicle of the view is expected over the stop line, inf: not within the horizon
     )
-
-
-VEHICLE_SPACE_M = 7.5  # length and gap of a standing car
 
 
 def build_model(network: Network, signal_index: int) -> JunctionModel:
