@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import sumolib
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -31,7 +32,16 @@ def city(tmp_path_factory: pytest.TempPathFactory) -> CityFolder:
     """A signalised 3 x 3 grid with a flow, a trip and a vehicle, demand packed."""
     folder = tmp_path_factory.mktemp("grid")
     net = folder / "net.net.xml"
-    command = ["netgenerate", "--grid", "--grid.number", "3", "--grid.length", "150", "-o", str(net)]
+    command = [
+        sumolib.checkBinary("netgenerate"),
+        "--grid",
+        "--grid.number",
+        "3",
+        "--grid.length",
+        "150",
+        "-o",
+        str(net),
+    ]
     subprocess.run([*command, "--default-junction-type", "traffic_light", "-L", "2"], check=True, capture_output=True)
     demand = folder / "demand.rou.xml.gz"
     with gzip.open(demand, "wt") as file:

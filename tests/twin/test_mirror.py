@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import sumolib
 
 from networks.city import CityFolder, Coverage, load_network
 from networks.graph import Network
@@ -35,7 +36,16 @@ def demand(scale: float) -> str:
 def city(tmp_path_factory: pytest.TempPathFactory) -> CityFolder:
     folder = tmp_path_factory.mktemp("grid")
     net, routes = folder / "net.net.xml", folder / "demand.rou.xml"
-    command = ["netgenerate", "--grid", "--grid.number", "4", "--grid.length", "200", "-o", str(net)]
+    command = [
+        sumolib.checkBinary("netgenerate"),
+        "--grid",
+        "--grid.number",
+        "4",
+        "--grid.length",
+        "200",
+        "-o",
+        str(net),
+    ]
     subprocess.run([*command, "--default-junction-type", "traffic_light"], check=True, capture_output=True)
     routes.write_text(demand(1.0))
     return CityFolder("grid", folder, net, (routes,), (), (), 0.0, 1200.0, 1.7e9, Coverage())

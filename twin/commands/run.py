@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -138,15 +139,16 @@ class _Show:
         self._page(city, report, street)
 
 
-NAMES = {"shipped": "shipped programme", "actuated": "SUMO actuated", "citytwin": "citytwin"}
+NAMES = {"shipped": "shipped", "actuated": "SUMO actuated", "citytwin": "citytwin"}
 
 
 def _print(console: Console, comparison: Comparison, document: dict[str, Any]) -> None:
+    seeds = ", ".join(map(str, comparison.seeds))
     table = Table(
-        title=f"{comparison.city}: {comparison.duration_s:g} s, seeds {', '.join(map(str, comparison.seeds))}"
+        title=f"{comparison.city}: {comparison.duration_s:g} s, seeds {seeds}", box=SIMPLE_HEAD, padding=(0, 0, 0, 1)
     )
-    table.add_column("control")
-    for name in ("mean delay s", "sd", "per seed", "vehicles", "arrived", "driving", "never inserted"):
+    table.add_column("control", no_wrap=True)
+    for name in ("delay s", "sd", "per seed", "vehicles", "arrived", "driving", "never in"):
         table.add_column(name, justify="right")
     for row in document["rows"]:
         table.add_row(
@@ -160,7 +162,7 @@ def _print(console: Console, comparison: Comparison, document: dict[str, Any]) -
     console.print(table)
     error, cycle = document["twin_error"], document["cycle_ms"]
     console.print(
-        f"Delay counts every vehicle: arrived, driving, never inserted.\n"
+        f"Mean delay of every vehicle: arrived, still driving, never in (waiting to enter at the end).\n"
         f"Twin against the virtual city: flow GEH<5 at {error['flow_geh_lt5_share']:.0%} of edges, "
         f"speed RMSE {error['speed_rmse_mps']:.2f} m/s, queue error {error['queue_mae_veh']:.2f} veh a lane.\n"
         f"Cycle {cycle['p50']:.0f} ms (p50), {cycle['p99']:.0f} ms (p99). "
