@@ -22,9 +22,12 @@ class PageView:
         self._last_target: dict[str, str] = {}  # stage that the plan listed last leads to
         self._advice: deque[tuple[float, int]] = deque()  # (time, routes)
 
-    def __call__(self, city: City, cycle: CycleReport, street: VirtualCity | None) -> None:
+    def __call__(self, city: City, cycle: CycleReport, street: VirtualCity | None, *, draw: bool = True) -> None:
+        """Take note of a cycle; `draw` False: without showing it yet, when cycles come faster than eyes follow."""
         self._note_decisions(cycle)
         self._note_advice(cycle)
+        if not draw:
+            return
         snapshot: Snapshot = {
             "cycle": cycle.cycle,
             "now_s": cycle.now_s,

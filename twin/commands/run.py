@@ -26,6 +26,8 @@ from twin.loop import City, CycleReport, Pace
 from twin.page_view import PageView
 from twin.serve_page import PageServer
 
+DRAWN_EVERY_S = 0.5  # wall seconds between two pictures
+
 
 def run(
     city: Annotated[str, typer.Option(help="A bundled city (zone) or a city folder.")] = "zone",
@@ -130,13 +132,14 @@ class _Show:
             self._progress.console.print(f"cycle {report.cycle}: {stage.stage}: {stage.error}; {stage.fallback}")
         for note in report.notes:
             self._progress.console.print(f"cycle {report.cycle}: {note}")
-        if time.monotonic() - self._drawn_s < 0.5:
+        draw = time.monotonic() - self._drawn_s >= DRAWN_EVERY_S
+        self._page.progress = self._what
+        self._page(city, report, street, draw=draw)
+        if not draw:
             return
         self._drawn_s = time.monotonic()
         vehicles = round(float(report.state.vehicles.certainty.sum())) if report.state is not None else 0
         self._progress.update(self._live, note=f"{self._what}, {vehicles} vehicles, {report.ms:.0f} ms a cycle")
-        self._page.progress = self._what
-        self._page(city, report, street)
 
 
 NAMES = {"shipped": "shipped", "actuated": "SUMO actuated", "citytwin": "citytwin"}
