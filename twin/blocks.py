@@ -1,6 +1,7 @@
 """Files of checksummed blocks, only ever appended to: what was written whole is read whole, whatever happened then.
 
-A block is `CTB1`, its length and CRC-32 (little-endian, 4 bytes each), and the bytes. Reading stops at the first
+A block is `CTB1`, its length and a CRC-32 of length and bytes (little-endian, 4 bytes each), and the bytes. The length
+is in the checksum because a crash may leave zeros behind, and those must not read as an empty block. Reading stops at the first
 block that is cut off or garbled, and says so; everything before it is good.
 """
 
@@ -29,7 +30,7 @@ class BlockWriter:
 
     def append(self, payload: bytes) -> None:
         """Write a block and sync it to the disk. Raises OSError; the file then ends with the block before."""
-        block = memoryview(_HEADER.pack(_MAGIC, len(payload), zlib.crc32(payload)) + payload)
+        block = memoryview(_HEADER.pack(_MAGIC, len(payload), _checksum(payload)) + payload)
         try:
             while block:
                 block = block[self._file.write(block) :]
@@ -79,7 +80,7 @@ class BlockReader:
                 if len(payload) < length:
                     self._stop("is cut off")
                     return
-                if zlib.crc32(payload) != checksum:
+                if _checksum(payload) != checksum:
                     self._stop("is garbled")
                     return
                 self.good_bytes = file.tell()
@@ -87,6 +88,10 @@ class BlockReader:
 
     def _stop(self, what: str) -> None:
         self.damage = f"{self.path.name}: the block at byte {self.good_bytes} {what}; all before it is good"
+
+
+def _checksum(payload: bytes) -> int:
+    return zlib.crc32(payload, zlib.crc32(struct.pack("<I", len(payload))))
 
 
 def sync(path: Path) -> None:

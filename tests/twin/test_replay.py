@@ -94,6 +94,18 @@ def test_blocks_before_any_damage_are_read_and_nothing_else(
     assert bool(reader.damage) == (len(content) != max(untouched, default=0))
 
 
+def test_zeros_behind_a_torn_header_are_no_empty_block(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with BlockWriter(path) as writer:
+        writer.append(b"whole")
+        end = writer.size_bytes
+        writer.append(b"torn")
+    path.write_bytes(path.read_bytes()[: end + 4] + bytes(50))
+    reader = BlockReader(path)
+    assert list(reader) == [b"whole"]
+    assert reader.damage
+
+
 def test_a_long_pause_is_not_lived_through(tmp_path: Path) -> None:
     frames = [
         town.frame("loops", town.loops(t), counter=k, received_at_s=t + 0.5)
