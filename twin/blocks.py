@@ -1,8 +1,8 @@
 """Files of checksummed blocks, only ever appended to: what was written whole is read whole, whatever happened then.
 
-A block is `CTB1`, its length and a CRC-32 of length and bytes (little-endian, 4 bytes each), and the bytes. The length
-is in the checksum because a crash may leave zeros behind, and those must not read as an empty block. Reading stops at the first
-block that is cut off or garbled, and says so; everything before it is good.
+A block is `CTB1`, its length and a CRC-32 of length and bytes (little-endian, 4 bytes each), and the bytes. The
+length is in the checksum because a crash may leave zeros behind, and those must not read as an empty block. Reading
+stops at the first block that is cut off or garbled, and says so; everything before it is good.
 """
 
 from __future__ import annotations
