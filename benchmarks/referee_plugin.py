@@ -59,6 +59,8 @@ class _Street:
     def __init__(self, libsumo: Any, network: Network, stop_lines: StopLineMap) -> None:
         self.ls, self.network, self.stop_lines = libsumo, network, stop_lines
         self.records: list[LampRecord | None] = [None] * len(network.signals)
+        at_signals = np.concatenate([stop_lines.link_lane, stop_lines.link_out])
+        self._watched_lanes = [int(lane) for lane in np.unique(at_signals[at_signals >= 0])]
 
     def look(self, now_s: float) -> list[LampRecord | None]:
         for index, signal in enumerate(self.network.signals):
@@ -110,10 +112,7 @@ class _Street:
         lane = self.ls.lane
         count = len(self.network.lanes.ids)
         vehicles, moving = np.zeros(count), np.ones(count)
-        wanted = {int(o) for o in self.stop_lines.link_out if o >= 0} | {
-            int(a) for a in self.stop_lines.link_lane if a >= 0
-        }
-        for index in wanted:
+        for index in self._watched_lanes:
             name = self.network.lanes.ids[index]
             vehicles[index] = lane.getLastStepVehicleNumber(name)
             if vehicles[index]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from forecasting.serve import Forecaster
@@ -182,7 +182,8 @@ def run_cycle(city: City, now_s: float, notes: Sequence[str] = ()) -> CycleRepor
     if city.store is not None:
         city.unstored.append(_record(city, report, batches, proposals, lamps))
         steps.run("store", lambda: _store(city), lambda: None)
-        report = _finish(report, steps.outcomes, (time.perf_counter() - begun) * 1e3)
+        ms = (time.perf_counter() - begun) * 1e3
+        report = replace(report, outcomes=tuple(steps.outcomes), ms=ms)
     city.cycle += 1
     return report
 
@@ -283,20 +284,4 @@ def _record(
             "notes": list(report.notes),
             "guidance_given": report.guidance_given,
         },
-    )
-
-
-def _finish(report: CycleReport, outcomes: Sequence[Outcome], ms: float) -> CycleReport:
-    return CycleReport(
-        cycle=report.cycle,
-        now_s=report.now_s,
-        ms=ms,
-        outcomes=tuple(outcomes),
-        state=report.state,
-        forecast=report.forecast,
-        decision=report.decision,
-        guidance_given=report.guidance_given,
-        receipts=report.receipts,
-        silent_feeds=report.silent_feeds,
-        notes=report.notes,
     )

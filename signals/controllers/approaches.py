@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from networks.graph import Floats, Ints, Network
-from networks.state import Estimate, VehicleTable
+from networks.state import VehicleTable
 
 REACH_M = 300.0  # how far upstream of a stop line lanes are followed through unsignalised nodes
 GOLDEN = 0.6180339887498949  # additive recurrence: evenly spread draws without chance
@@ -29,7 +29,7 @@ class StopLineMap:
     lane_cumulative: Floats  # (L, B) their cumulative shares
     movement_link: Ints  # (M,)
 
-    def pick_links(self, table: VehicleTable, share: Estimate) -> Ints:
+    def pick_links(self, table: VehicleTable) -> Ints:
         """Link of each vehicle: by its known movement, else by the shares of its approach lane."""
         known = table.movement >= 0
         movement = np.where(known, table.movement, 0)

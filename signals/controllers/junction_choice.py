@@ -40,7 +40,6 @@ class Tuning:
     window_s: float = 20.0
     gap_s: float = 4.5
     usable_yellow_s: float = 1.0
-    switch_s: float = 0.0
     overflow_weight: float = 3.0
     max_green_s: float = 60.0
     spill_weight: float = 1.0
@@ -59,7 +58,6 @@ class Tuning:
                 self.window_s,
                 self.gap_s,
                 self.usable_yellow_s,
-                self.switch_s,
                 self.overflow_weight,
             ]
         )

@@ -74,8 +74,8 @@ def score_candidates(
     space_veh    (O,) float64   vehicles that still fit on each receiving lane
     refill_vps   (O,) float64   rate at which it empties
     jam_frac     (O,) float64   share of a vehicle's delay that crossing into the receiving lane does not end
-    parameters   (9,) float64   headway_s, startup_s, stop_penalty_s, terminal_s, window_s, gap_s, usable_yellow_s,
-                                switch_s, overflow_weight
+    parameters   (8,) float64   headway_s, startup_s, stop_penalty_s, terminal_s, window_s, gap_s, usable_yellow_s,
+                                overflow_weight
     horizon_s    int
     cost         (C,) float64   written: weighted vehicle seconds
     served       (C,) float64   written
@@ -86,8 +86,7 @@ def score_candidates(
     count, links, lanes = len(holds_s), stages.shape[1], len(lane_first) - 1
     outs = len(space_veh)
     headway_s, startup_s, stop_penalty_s, terminal_s = parameters[0], parameters[1], parameters[2], parameters[3]
-    window_s, gap_s, usable_yellow_s, switch_s = parameters[4], parameters[5], parameters[6], parameters[7]
-    overflow_weight = parameters[8]
+    window_s, gap_s, usable_yellow_s, overflow_weight = parameters[4], parameters[5], parameters[6], parameters[7]
     head = np.empty(lanes, np.int64)
     arrived = np.empty(lanes, np.int64)
     waiting = np.empty(lanes, np.float64)
@@ -160,7 +159,6 @@ def score_candidates(
                     for i in range(links):
                         mode[i] = stages[to, i]
                     current, age_s, switch_until_s = to, t - ready, ready
-                    total += switch_s
             age_s += 1.0
             # arrivals
             for lane in range(lanes):

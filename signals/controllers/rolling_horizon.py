@@ -249,7 +249,7 @@ class RollingHorizon:
         distance = self.network.lanes.length_m[table.lane] - table.position_m + lines.ahead_m[table.lane]
         limit = np.maximum(self.network.lanes.speed_limit_mps[lines.lane[table.lane]], 3.0)
         signal = lines.signal[table.lane]
-        link = lines.pick_links(table, state.movement_share)
+        link = lines.pick_links(table)
         stopped = table.speed_mps < 1.0
         red_s = self._red_for_s(lamps, valid_from_s)
         ahead_s = max(0.0, valid_from_s - state.now_s)

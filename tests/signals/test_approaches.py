@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from networks.graph import Network
 from networks.readers.sumo import read_sumo
-from networks.state import Estimate, VehicleTable
+from networks.state import VehicleTable
 from signals.controllers.approaches import REACH_M, StopLineMap, build_stop_lines
 
 
@@ -103,5 +103,4 @@ def test_a_known_movement_beats_the_shares(network, lines):
         certainty=np.ones(count),
         age_s=np.zeros(count),
     )
-    unknown = Estimate.unknown(len(network.movements.from_lane))
-    assert (lines.pick_links(table, unknown) == network.movements.link[rows]).all()
+    assert (lines.pick_links(table) == network.movements.link[rows]).all()
