@@ -14,6 +14,9 @@ from typing import Any
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from sensed_street import control_by_sensors
 
 from networks.graph import Network
 from networks.readers.sumo import read_sumo
@@ -51,6 +54,11 @@ def adaptive(ctx: Any, **params: float) -> Callable[[float], None]:
             street.show(index, plan.state_at(now_s))
 
     return tick
+
+
+def adaptive_sensors(ctx: Any, **params: Any) -> Callable[[float], None]:
+    """The same through simulated sensors and the twin's fusion. `params`: see `sensed_street.control_by_sensors`."""
+    return control_by_sensors(ctx, **params)
 
 
 class _Street:

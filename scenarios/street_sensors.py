@@ -85,9 +85,12 @@ class Sensors:
         deliver: Callable[[Frame], None],
         *,
         first_counter: int,
+        loops: Any = None,
     ) -> None:
+        """`loops` answers in place of SUMO's own induction loops where the run has none."""
         self.detectors = default_detectors(network, options.coverage)
         self._sumo, self._network, self._options, self._deliver = sumo, network, options, deliver
+        self._loops = sumo.inductionloop if loops is None else loops
         self._rng = np.random.default_rng([options.seed, 1, first_counter])
         self._counters: dict[tuple[str, str], int] = defaultdict(lambda: first_counter)
         self._cabinets = self._wire_loops()
@@ -146,7 +149,10 @@ class Sensors:
         """Per cabinet: the signal, and per loop its id, lane, the start of its reading, its reading when empty."""
         signal_of = approach_edges(self._network)
         cabinets: dict[str, list[tuple[str, int, str, str]]] = defaultdict(list)
+        dead = self._options.noise.dead_frac
         for detector in self.detectors:
+            if dead and stable_share(f"{self._options.seed}/dead/{detector.id}") < dead:
+                continue
             junction = self._network.signals[signal_of[int(self._network.lanes.edge[detector.lane])]].id
             head = f'{{"detector":{json.dumps(detector.id)},'
             empty = head + '"count":0,"occupancy":0.0,"speed_mps":null}'
@@ -158,9 +164,9 @@ class Sensors:
         busy = here | self._busy_before | self._always  # lanes that may have had a vehicle within the second
         self._busy_before = here
         stood, self._stood = self._stood, set()  # loops with a vehicle on them, whose front may be far ahead
-        loop, end_s = self._sumo.inductionloop, float(self._sumo.simulation.getTime())
+        loop, end_s = self._loops, float(self._sumo.simulation.getTime())
         present, crossed = loop.getLastStepVehicleNumber, loop.getVehicleData
-        missed, rng = self._options.noise.loop_miss_frac, self._rng
+        missed, doubled, rng = self._options.noise.loop_miss_frac, self._options.noise.loop_double_frac, self._rng
         latency_s = self.latencies(self._options.noise.loop_latency_s, len(self._cabinets))
         for (junction, loops), late_s in zip(self._cabinets, latency_s, strict=True):
             readings = []
@@ -173,6 +179,8 @@ class Sensors:
                 # SUMO's own occupancy leaves out those who stood on the loop before and left within the second.
                 data = crossed(name)
                 gone = [x for x in data if end_s - 1.0 < x[3] <= end_s and rng.random() >= missed]
+                if doubled:
+                    gone += [x for x in gone if rng.random() < doubled]
                 covered_s = sum((x[3] if x[3] >= 0 else end_s) - max(x[2], end_s - 1.0) for x in data)
                 speeds = [min(70.0, x[1] / (x[3] - x[2])) for x in gone if x[3] > x[2]]
                 mean = f"{sum(speeds) / len(speeds):.2f}" if speeds else "null"

@@ -16,6 +16,8 @@ class SensorNoise:
     """How well the street's devices see. Latencies are (lowest, highest) seconds, uniform."""
 
     loop_miss_frac: float = 0.005
+    loop_double_frac: float = 0.0  # of the vehicles counted, counted twice
+    dead_frac: float = 0.0  # of all loops: silent from the start
     roadside_range_m: float = 120.0
     roadside_sigma_m: float = 0.5
     roadside_speed_sigma_mps: float = 0.3

@@ -1,0 +1,233 @@
+"""A referee's running simulation seen through simulated sensors, and controlled the product's own way.
+
+Devices → frames → inbox → fusion → controller → proof → orders → signal heads, all in the referee's process. The
+twin's half (`Twin`) is handed frames and gives back orders; the street's half (`SensedStreet`) alone touches SUMO.
+At second t the devices report what they see; the cycle runs half a second later on what has arrived by then, and its
+plans take over at t + 1.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from networks.city import DEFAULT_EPOCH, CityFolder, Coverage
+from networks.graph import Network
+from networks.messages import Frame, PlanOrder
+from networks.readers.sumo import read_sumo
+from networks.sensors import default_detectors, instrumented_signals
+from networks.state import NetworkState
+from scenarios.cities import cache_folder
+from scenarios.prior import Prior, build_prior
+from scenarios.street_loops import PositionLoops
+from scenarios.street_sensors import Scan, Sensors
+from scenarios.street_terms import SensorNoise, StreetOptions
+from scenarios.street_truth import Watcher
+from signals.arbiter import decide
+from signals.controllers.base import Controller
+from signals.controllers.rolling_horizon import RollingHorizon
+from signals.executor import Head
+from signals.fixed import fixed_plan
+from signals.formats import to_order
+from twin.fusion import Fusion
+from twin.inbox import Inbox
+from twin.lamp_tracker import LampTracker
+
+MIDNIGHT_S = DEFAULT_EPOCH.timestamp() - 8 * 3600.0  # the epoch of simulated second 0
+HEARD_AFTER_S = 0.5  # a cycle waits so long for the reports of its second; the slowest device takes 0.4 s
+LEAD_S = 1.0  # from the reports to the lamps
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What the street's devices cover and how they fail; shares from 0 to 1."""
+
+    coverage: Coverage
+    wrong_frac: float = 0.0  # of the vehicles counted, half missed and half counted twice
+    dead_frac: float = 0.0  # of the loops, silent from the start
+    seed: int = 0
+
+    def options(self) -> StreetOptions:
+        plain = SensorNoise()
+        noise = replace(
+            plain,
+            loop_miss_frac=plain.loop_miss_frac + self.wrong_frac / 2.0,
+            loop_double_frac=self.wrong_frac / 2.0,
+            dead_frac=self.dead_frac,
+        )
+        return StreetOptions(seed=self.seed, duration_s=0.0, coverage=self.coverage, noise=noise)
+
+
+def scenario_prior(scenario: Any, network: Network) -> Prior:
+    """Turning shares and mean flows of the scenario's own demand: one mesoscopic run, cached."""
+    city = CityFolder(
+        name=scenario.name,
+        folder=Path(scenario.net).parent,
+        network=Path(scenario.net),
+        routes=tuple(map(Path, scenario.routes)),
+        additional=tuple(map(Path, scenario.additional)),
+        programmes=(),
+        begin_s=float(scenario.begin),
+        end_s=float(scenario.end),
+        epoch_s=MIDNIGHT_S + float(scenario.begin),
+        coverage=Coverage(),
+    )
+    return build_prior(city, network, cache=cache_folder() / "priors")
+
+
+class SensedStreet:
+    """The simulation as its devices report it. All times UTC epoch seconds."""
+
+    def __init__(self, libsumo: Any, network: Network, sight: Sight, now_s: float) -> None:
+        self._sumo, self._network, self._noise = libsumo, network, sight.options().noise
+        self._frames: list[Frame] = []
+        self._began_s = now_s
+        options = sight.options()
+        self._loops = PositionLoops(libsumo, network, default_detectors(network, options.coverage))
+        handle = SimpleNamespace(vehicle=libsumo.vehicle, person=libsumo.person, simulation=libsumo.simulation)
+        self._sensors = Sensors(handle, network, options, self._frames.append, first_counter=0, loops=self._loops)
+        self.watcher = Watcher(handle, network, self._sensors, [])
+        self.watcher.open_window(now_s)
+        fixed = [fixed_plan(s, index=i, epoch_of_zero_s=MIDNIGHT_S) for i, s in enumerate(network.signals)]
+        self.heads = [Head(s, f, now_s) for s, f in zip(network.signals, fixed, strict=True)]
+        self._shown = [""] * len(self.heads)
+        self.scan: Scan | None = None
+
+    def show_lamps(self, now_s: float) -> None:
+        for i, (signal, head) in enumerate(zip(self._network.signals, self.heads, strict=True)):
+            state = head.step(now_s)
+            if state != self._shown[i]:
+                self._sumo.trafficlight.setRedYellowGreenState(signal.id, state)
+                self._shown[i] = state
+
+    def observe(self, now_s: float) -> list[Frame]:
+        """What the devices say of the second that ended at `now_s`, and of the lamps shown from then on."""
+        scan, _, _ = self.watcher.look(heard=True)
+        self.scan = scan
+        names = [d.id for d in scan.drivers]
+        self._loops.look(names, scan.lane, scan.speed_mps, scan.motor, float(self._sumo.simulation.getTime()))
+        latency_s = self._sensors.latencies(self._noise.signal_latency_s, len(self.heads))
+        for i, signal in enumerate(self._network.signals):
+            self._sensors.report_lamps(now_s, signal.id, self._shown[i], self.heads[i].plan_version, latency_s[i])
+        self._sensors.observe(now_s, scan, round(now_s - self._began_s))
+        sent = self._frames[:]
+        self._frames.clear()
+        return sent
+
+    def receive(self, order: PlanOrder, now_s: float) -> bool:
+        return self.heads[self._network.signal_index[order.junction]].receive(order, now_s).accepted
+
+
+class Twin:
+    """Inbox, fusion, controller and proof. Knows the street by its frames alone."""
+
+    def __init__(self, network: Network, coverage: Coverage, prior: Prior | None, controller: Controller) -> None:
+        self._network, self._controller = network, controller
+        detectors = default_detectors(network, coverage)
+        self.inbox = Inbox(network, detectors)
+        self.fusion = Fusion(network, detectors, instrumented_signals(network, coverage), prior)
+        fixed = [fixed_plan(s, index=i, epoch_of_zero_s=MIDNIGHT_S) for i, s in enumerate(network.signals)]
+        self.lamps = LampTracker(network, fixed)
+        self._versions = 0
+        self.state: NetworkState | None = None
+        self.refused = 0
+        self.spent_s = {"inbox": 0.0, "fusion": 0.0, "control": 0.0, "prove": 0.0}
+
+    def hear(self, frames: Sequence[Frame]) -> None:
+        began = time.perf_counter()
+        for frame in frames:
+            self.inbox.offer(frame, frame.received_at_s)
+        self.spent_s["inbox"] += time.perf_counter() - began
+
+    def cycle(self, second_s: float) -> list[PlanOrder]:
+        """One control cycle on what has arrived half a second after `second_s`; orders for the next second."""
+        began = time.perf_counter()
+        batches = self.inbox.take(second_s + HEARD_AFTER_S)
+        self.lamps.note_reports(batches.signals)
+        fused = time.perf_counter()
+        self.state = self.fusion.update(batches, second_s, None)
+        valid_from_s = second_s + LEAD_S
+        foreseen = self.lamps.foresee(valid_from_s)
+        asked = time.perf_counter()
+        proposals = self._controller.propose(self.state, None, foreseen, valid_from_s=valid_from_s)
+        answered = time.perf_counter()
+        decision = decide(
+            proposals, self._network.signals, foreseen, now_s=second_s + HEARD_AFTER_S, first_version=self._versions
+        )
+        self._versions += len(decision.approved)
+        self.refused += len(decision.refused)
+        self.lamps.note_sent(decision.approved)
+        orders = [to_order(plan, signature=plan.proof) for plan in decision.approved]
+        done = time.perf_counter()
+        for name, seconds in zip(
+            self.spent_s, (fused - began, asked - fused, answered - asked, done - answered), strict=True
+        ):
+            self.spent_s[name] += seconds
+        return orders
+
+
+class SensedControl:
+    """What the referee calls before every simulated second. `report()` says what it cost and what it saw."""
+
+    def __init__(self, street: SensedStreet, twin: Twin, *, cycle_s: int, junctions: int) -> None:
+        self._street, self._twin = street, twin
+        self._cycle_s, self._junctions = cycle_s, junctions
+        self._seconds = self._turned_down = 0
+
+    def __call__(self, time_s: float) -> None:
+        now_s = MIDNIGHT_S + time_s
+        self._street.show_lamps(now_s)
+        self._twin.hear(self._street.observe(now_s))
+        if self._seconds % self._cycle_s == 0:
+            for order in self._twin.cycle(now_s):
+                self._turned_down += not self._street.receive(order, now_s + HEARD_AFTER_S)
+        self._seconds += 1
+
+    def report(self) -> dict[str, Any]:
+        seconds = max(self._seconds, 1)
+        spent_s = self._twin.spent_s
+        return {
+            "twin_ms_per_junction_s": 1e3 * sum(spent_s.values()) / seconds / max(self._junctions, 1),
+            "twin_ms_per_s": {name: round(1e3 * value / seconds, 3) for name, value in spent_s.items()},
+            "refused": self._twin.refused,
+            "turned_down": self._turned_down,
+            "falls": sum(len(head.falls) for head in self._street.heads),
+        }
+
+
+def control_by_sensors(
+    ctx: Any,
+    *,
+    loops: float | None = None,
+    roadside: float | None = None,
+    equipped: float | None = None,
+    wrong: float = 0.0,
+    fail: float = 0.0,
+    seed: int | None = None,
+    prior: int = 1,
+    cycle_s: int = 1,
+    plan: str = "",
+) -> SensedControl:
+    """The live controller behind simulated sensors, for a referee's context.
+
+    loops, roadside, equipped: coverage, the product's default where None. wrong: share of the counted vehicles that
+    are missed or counted twice. fail: share of loops that stay silent. prior 0: go without turning shares and mean flows of the
+    demand. plan: SUMO additional file with the programmes that signals fall back to, instead of the shipped.
+    """
+    default = Coverage()
+    coverage = Coverage(
+        default.loops if loops is None else float(loops),
+        default.roadside if roadside is None else float(roadside),
+        default.equipped if equipped is None else float(equipped),
+    )
+    network = read_sumo(Path(ctx.scenario.net), (Path(plan),) if plan else ())
+    known = scenario_prior(ctx.scenario, network) if prior else None
+    controller = RollingHorizon(network, shares=known.movement_share if known else None)
+    sight = Sight(coverage, float(wrong), float(fail), int(ctx.seed if seed is None else seed))
+    street = SensedStreet(ctx.ls, network, sight, MIDNIGHT_S + float(ctx.begin))
+    twin = Twin(network, coverage, known, controller)
+    return SensedControl(street, twin, cycle_s=int(cycle_s), junctions=len(network.signals))
