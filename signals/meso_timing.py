@@ -1,0 +1,84 @@
+"""What every signal of a network runs, as flat arrays: one candidate of the mesoscopic model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from networks.errors import ShapeError
+from networks.graph import Floats, Ints, Network, Programme
+
+# Lamp codes of one link.
+CLOSED, PERMISSIVE, PROTECTED, YELLOW, FREE = 0, 1, 2, 3, 4
+
+_CODES = {"g": PERMISSIVE, "G": PROTECTED, "y": YELLOW, "Y": YELLOW, "o": FREE, "O": FREE, "s": FREE}
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Programmes of all signals (S). Signal s runs the plans plan_first[s]..plan_first[s+1], in order of `from_s`.
+
+    Plan p shows its phases phase_first[p]..phase_first[p+1] cyclically: at second t the phase that contains
+    (t - offset_s[p]) mod cycle, as SUMO does. Phase q shows the lamps lamp_first[q]..lamp_first[q+1], one code a link
+    of the signal. A candidate differs from another, as a rule, in `phase_s` and `offset_s` only:
+    `dataclasses.replace(timing, phase_s=..., offset_s=...)`.
+    """
+
+    plan_first: Ints  # (S+1,)
+    from_s: Floats  # (P,) the plan takes over at this second; the first of a signal at -inf
+    offset_s: Floats  # (P,)
+    phase_first: Ints  # (P+1,)
+    phase_s: Floats  # (Q,) durations
+    lamp_first: Ints  # (Q+1,)
+    lamps: NDArray[np.uint8]  # (sum of links over phases,) CLOSED ... FREE
+
+    def cycle_s(self) -> Floats:
+        """(P,) cycle of each plan."""
+        return np.add.reduceat(self.phase_s, self.phase_first[:-1]) if len(self.phase_s) else np.zeros(0)
+
+
+def timing_of(network: Network, programmes: Sequence[Programme] | None = None) -> Timing:
+    """One programme a signal, in the order of `network.signals`; None: the shipped active ones.
+
+    Raises ShapeError when the programmes do not fit the signals.
+    """
+    chosen = [s.programme for s in network.signals] if programmes is None else list(programmes)
+    if len(chosen) != len(network.signals):
+        raise ShapeError(f"{len(chosen)} programmes for {len(network.signals)} signals")
+    return timing_of_day(network, [[(-np.inf, programme)] for programme in chosen])
+
+
+def timing_of_day(network: Network, schedule: Sequence[Sequence[tuple[float, Programme]]]) -> Timing:
+    """Per signal the programmes of the day as (takes over at, programme); the first counts from -inf.
+
+    A change shows at once the phase of the new programme at that second, as a SUMO WAUT without a procedure.
+    Raises ShapeError when a signal has no programme, or a phase no lamps for all of its links.
+    """
+    plan_first, from_s, offset_s, phase_first, phase_s, lamp_first = [0], [], [], [0], [], [0]
+    codes: list[int] = []
+    for signal, day in zip(network.signals, schedule, strict=True):
+        if not day:
+            raise ShapeError(f"signal {signal.id!r} has no programme")
+        for rank, (since_s, programme) in enumerate(sorted(day, key=lambda entry: entry[0])):
+            if programme.cycle_s <= 0 or any(len(p.state) < signal.link_count for p in programme.phases):
+                raise ShapeError(f"programme {programme.id!r} does not fit signal {signal.id!r}")
+            from_s.append(since_s if rank else -np.inf)
+            offset_s.append(programme.offset_s)
+            for phase in programme.phases:
+                phase_s.append(phase.duration_s)
+                codes += [_CODES.get(lamp, CLOSED) for lamp in phase.state[: signal.link_count]]
+                lamp_first.append(len(codes))
+            phase_first.append(len(phase_s))
+        plan_first.append(len(from_s))
+    return Timing(
+        np.array(plan_first, np.int32),
+        np.array(from_s, np.float64),
+        np.array(offset_s, np.float64),
+        np.array(phase_first, np.int32),
+        np.array(phase_s, np.float64),
+        np.array(lamp_first, np.int32),
+        np.array(codes, np.uint8),
+    )
