@@ -17,14 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from networks.graph import Bools, Floats, Signal
-from signals.safety_kernels import MAJOR, MINOR, OTHER, RED, YELLOW
+from signals import safety_kernels as kernels
+from signals.safety_kernels import ARROW, MAJOR, MINOR, OFF, RED, YELLOW
 
-ILLEGAL = OTHER + 1  # code of a letter that no lamp has
+ILLEGAL = OFF + 1  # code of a letter that no lamp has
 
-CODE_OF_LETTER: NDArray[np.uint8] = np.full(256, ILLEGAL, np.uint8)
-for _letters, _code in (("rRuU", RED), ("yY", YELLOW), ("g", MINOR), ("G", MAJOR), ("soO", OTHER)):
-    for _letter in _letters:
-        CODE_OF_LETTER[ord(_letter)] = _code
+_LETTERS = (("rRuU", RED), ("yY", YELLOW), ("g", MINOR), ("G", MAJOR), ("s", ARROW), ("oO", OFF))
+_CODES = {letter: code for letters, code in _LETTERS for letter in letters}
+CODE_OF_BYTE = bytes(_CODES.get(chr(byte), ILLEGAL) for byte in range(256))
 
 _KEPT_MAX = 8192
 
@@ -35,6 +35,8 @@ class SignalRules:
 
     `clear_s[i, j]`: seconds from the end of green of i until j may start, 0 where i and j never meet.
     `both_major[i, j]`, `major_minor[i, j]`: compatible foes that may show G and G, or G on i with g on j.
+    `off_beside[i, j]`: a shipped phase leaves i off (o, O) while j is green or yellow.
+    `pairs`: the five above as bits of one matrix, for the kernels.
     """
 
     conflicts: Bools  # (K, K)
@@ -42,6 +44,8 @@ class SignalRules:
     clear_s: Floats  # (K, K)
     both_major: Bools  # (K, K)
     major_minor: Bools  # (K, K)
+    off_beside: Bools  # (K, K)
+    pairs: NDArray[np.uint8]  # (K, K)
     yellow_s: float  # whole seconds
     min_green_s: Floats  # (K,)
     served: Bools  # (K,) some stage opens it and somebody may want it: the maximum red holds
@@ -70,8 +74,12 @@ _known: dict[int, tuple[Signal, SignalRules]] = {}
 
 def encode(states: tuple[str, ...] | list[str]) -> NDArray[np.uint8]:
     """Lamp codes (S, K) of states of equal length."""
-    letters = np.frombuffer("".join(states).encode("latin-1", "replace"), np.uint8)
-    return CODE_OF_LETTER[letters].reshape(len(states), -1)
+    return np.frombuffer(encode_letters("".join(states)), np.uint8).reshape(len(states), -1)
+
+
+def encode_letters(letters: str) -> bytes:
+    """The code of each letter, `ILLEGAL` for what no lamp has."""
+    return letters.encode("latin-1", "replace").translate(CODE_OF_BYTE)
 
 
 def _derive(signal: Signal) -> SignalRules:
@@ -79,7 +87,8 @@ def _derive(signal: Signal) -> SignalRules:
     phases = encode([p.state[:count] for programme in signal.programmes for p in programme.phases])
     major, green = phases == MAJOR, (phases == MAJOR) | (phases == MINOR)
     both_major = np.einsum("pi,pj->ij", major, major) > 0
-    major_minor = np.einsum("pi,pj->ij", major, phases == MINOR) > 0
+    major_minor = (np.einsum("pi,pj->ij", major, phases == MINOR) > 0) | both_major
+    off_beside = np.einsum("pi,pj->ij", phases == OFF, green | (phases == YELLOW)) > 0
     conflicts = signal.conflicts | signal.conflicts.T
     compatible = (signal.foes | signal.foes.T) & ~conflicts
     yellow_s = float(np.ceil(signal.yellow_s))
@@ -97,12 +106,22 @@ def _derive(signal: Signal) -> SignalRules:
         frozenset(p.state[k] for programme in signal.programmes for p in programme.phases) & frozenset("soO")
         for k in range(count)
     ]
+    meets = conflicts | compatible
+    pairs = (
+        conflicts * kernels.CONFLICTS
+        | meets * kernels.MEETS
+        | both_major * kernels.BOTH_MAJOR
+        | major_minor * kernels.MAJOR_MINOR
+        | off_beside * kernels.OFF_BESIDE
+    )
     rules = SignalRules(
         conflicts=conflicts,
-        meets=conflicts | compatible,
+        meets=meets,
         clear_s=clear_s,
         both_major=both_major,
-        major_minor=major_minor | both_major,
+        major_minor=major_minor,
+        off_beside=off_beside,
+        pairs=pairs.astype(np.uint8),
         yellow_s=yellow_s,
         min_green_s=np.ceil(signal.min_green_s),
         served=wanted & green.any(axis=0),

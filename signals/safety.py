@@ -13,12 +13,15 @@ yellow                a green ends without yellow, a yellow is cut short, comes 
 min green, max green  a green shorter than the link's minimum; longer than the maximum, if one is given
 max red               a link that some stage serves waits longer than `signal.max_red_s`, unless the lamps found
                       at the start left no time to open it sooner
+off                   a link is dark or flashing while another that it meets is lit, though no shipped phase shows
+                      that; going off counts as a start, and coming back as an end of green, for the intergreens
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
+import struct
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,13 +31,14 @@ from networks.errors import UnsafePlanError
 from networks.graph import Floats, Signal
 from signals import safety_kernels as kernels
 from signals.lamps import LampRecord
-from signals.plan import ApprovedPlan, LampStep, Seal, SignalPlan
-from signals.rules import ILLEGAL, SignalRules, encode, rules_of
-from signals.safety_kernels import OTHER
+from signals.plan import ApprovedPlan, Seal, SignalPlan
+from signals.rules import ILLEGAL, SignalRules, encode, encode_letters, rules_of
+from signals.safety_kernels import ARROW
 
 MOST_STEPS = 1000  # of a plan
 LATEST_START_S = 2.0  # a plan may have started this long before it is judged, or before it reaches the controller
 _ROOM = 64  # findings kept of one plan
+_ONE_SECOND = np.ones(1)
 
 _RULE_NAMES = {
     kernels.CONFLICT: "conflict",
@@ -47,6 +51,7 @@ _RULE_NAMES = {
     kernels.MIN_GREEN: "min green",
     kernels.MAX_GREEN: "max green",
     kernels.MAX_RED: "max red",
+    kernels.UNLIT: "off",
 }
 
 
@@ -86,16 +91,22 @@ def approve(
         violations.append(Violation("times", signal.id, (), now_s, detail=detail))
     if violations:
         raise UnsafePlanError(violations)
+    return ApprovedPlan(plan, version, now_s, _fingerprint(plan, signal, lamps), Seal(plan))
+
+
+def _fingerprint(plan: SignalPlan, signal: Signal, lamps: LampRecord | None) -> str:
+    """Of the rules, the plan and the lamps, by value: numbers of any type that are equal give the same text."""
     proof = hashlib.blake2b(rules_of(signal).digest, digest_size=16)
-    # Plain floats: a plan read back from a file must give the same text as one that came from arrays.
-    steps = tuple(LampStep(s.state, float(s.duration_s)) for s in plan.steps)
-    begin_s, end_s, offset_s = float(plan.valid_from_s), float(plan.valid_until_s), float(plan.offset_s)
-    proof.update(repr((steps, begin_s, end_s, bool(plan.repeats), offset_s)).encode())
+    count = len(plan.steps)
+    proof.update("".join([step.state for step in plan.steps]).encode())
+    numbers = [step.duration_s for step in plan.steps]
+    numbers += (plan.valid_from_s, plan.valid_until_s, plan.offset_s + 0.0)
+    proof.update(struct.pack(f"<?i{count + 3}d", bool(plan.repeats), count, *numbers))
     if lamps is not None:
         proof.update(lamps.state.encode())
         for times_s in (lamps.since_s, lamps.green_from_s, lamps.green_until_s):
             proof.update(np.asarray(times_s, np.float64).tobytes())
-    return ApprovedPlan(plan, version, now_s, proof.hexdigest(), Seal(plan))
+    return proof.hexdigest()
 
 
 def find_violations(
@@ -115,14 +126,41 @@ def find_violations(
     if defects:
         return defects
     max_green_s = math.inf if max_green_s is None else max_green_s
-    horizon_s = plan.valid_until_s - plan.valid_from_s
+    from_s = float(plan.valid_from_s)
+    horizon_s, into_s = float(plan.valid_until_s - from_s), 0.0
     if plan.repeats:
+        cycle_s = plan.cycle_s
         longest_s = max(rules.max_red_s, max_green_s if math.isfinite(max_green_s) else 0.0, rules.shortest_wait_s)
-        horizon_s = min(horizon_s, 2.0 * plan.cycle_s + longest_s + 1.0)
-    times_s, rows = _unroll(plan, horizon_s)
-    memory = _memory_alone(plan, codes, rules) if lamps is None else _memory(lamps, plan.valid_from_s)
-    found, findings = _judge(rules, times_s, codes[rows], horizon_s, memory, max_green_s, rules.shortest_wait_s)
-    return _violations(plan, signal, rules, found, findings)
+        horizon_s = min(horizon_s, 2.0 * cycle_s + longest_s + 1.0)
+        into_s = float((from_s - plan.offset_s) % cycle_s)
+    alone = lamps is None
+    lamps = lamps or LampRecord.start(plan.state_at(from_s), from_s)
+    findings = np.empty((_ROOM, 6))
+    found = kernels.judge_steps(
+        codes,
+        np.array([step.duration_s for step in plan.steps], np.float64),
+        into_s,
+        horizon_s,
+        bool(plan.repeats),
+        alone,
+        rules.pairs,
+        rules.clear_s,
+        rules.min_green_s,
+        rules.served,
+        rules.yellow_s,
+        max_green_s,
+        rules.max_red_s,
+        rules.shortest_wait_s,
+        encode([lamps.state])[0],
+        from_s,
+        lamps.since_s,
+        lamps.green_from_s,
+        lamps.green_until_s,
+        findings,
+    )
+    if found == kernels.UNREADABLE:
+        return [_unreadable(signal, lamps, from_s)]
+    return _violations(plan, signal, rules, found, findings) if found else []
 
 
 def find_change_violations(signal: Signal, lamps: LampRecord, state: str, at_s: float) -> list[Violation]:
@@ -130,93 +168,39 @@ def find_change_violations(signal: Signal, lamps: LampRecord, state: str, at_s: 
     rules = rules_of(signal)
     if len(state) != signal.link_count or len(lamps.state) != signal.link_count:
         return [Violation("steps", signal.id, (), at_s, detail=f"{len(state)} lamps for {signal.link_count} links")]
-    codes = encode([state])
+    codes = encode([state, lamps.state])
     if codes.max(initial=0) >= ILLEGAL:
-        return [Violation("letters", signal.id, (), at_s, detail=f"state {state!r}")]
-    found, findings = _judge(rules, np.zeros(1), codes, 0.0, _memory(lamps, at_s), math.inf, math.inf)
-    return [_violation(signal, rules, row, at_s) for row in findings[: min(found, _ROOM)]]
-
-
-@dataclass(frozen=True, slots=True)
-class _Memory:
-    """Lamps before the first change; times count from `valid_from_s`. The kernel overwrites the arrays."""
-
-    code: NDArray[np.uint8]
-    since_s: Floats
-    green_from_s: Floats
-    green_until_s: Floats
-
-
-def _memory(lamps: LampRecord, from_s: float) -> _Memory:
-    code = encode([lamps.state])[0].copy()
-    return _Memory(code, lamps.since_s - from_s, lamps.green_from_s - from_s, lamps.green_until_s - from_s)
-
-
-def _memory_alone(plan: SignalPlan, codes: NDArray[np.uint8], rules: SignalRules) -> _Memory:
-    memory = _memory(LampRecord.start(plan.state_at(plan.valid_from_s), plan.valid_from_s), plan.valid_from_s)
-    if plan.repeats:
-        cycle_s = plan.cycle_s
-        times_s, rows = _unroll(plan, cycle_s)
-        _judge(rules, times_s, codes[rows], cycle_s, memory, math.inf, math.inf)
-        for array in (memory.since_s, memory.green_from_s, memory.green_until_s):
-            array -= cycle_s
-    return memory
-
-
-def _judge(
-    rules: SignalRules,
-    times_s: Floats,
-    lamps: NDArray[np.uint8],
-    horizon_s: float,
-    memory: _Memory,
-    max_green_s: float,
-    red_free_until_s: float,
-) -> tuple[int, Floats]:
+        return [Violation("letters", signal.id, (), at_s, detail=f"state {state!r} after {lamps.state!r}")]
     findings = np.empty((_ROOM, 6))
-    found = kernels.judge_changes(
-        times_s,
-        lamps,
-        horizon_s,
-        kernels.RuleArrays(
-            rules.conflicts,
-            rules.meets,
-            rules.clear_s,
-            rules.both_major,
-            rules.major_minor,
-            rules.min_green_s,
-            rules.served,
-        ),
+    found = kernels.judge_steps(
+        codes[:1],
+        _ONE_SECOND,
+        0.0,
+        0.0,
+        False,
+        False,
+        rules.pairs,
+        rules.clear_s,
+        rules.min_green_s,
+        rules.served,
         rules.yellow_s,
-        max_green_s,
-        rules.max_red_s,
-        red_free_until_s,
-        memory.code,
-        memory.since_s,
-        memory.green_from_s,
-        memory.green_until_s,
+        math.inf,
+        math.inf,
+        math.inf,
+        codes[1],
+        float(at_s),
+        lamps.since_s,
+        lamps.green_from_s,
+        lamps.green_until_s,
         findings,
     )
-    return found, findings
+    if found == kernels.UNREADABLE:
+        return [_unreadable(signal, lamps, at_s)]
+    return [_violation(signal, rules, row, at_s) for row in findings[: min(found, _ROOM)]] if found else []
 
 
-def _unroll(plan: SignalPlan, horizon_s: float) -> tuple[Floats, NDArray[np.intp]]:
-    """Moments of the steps from `valid_from_s` (0.0) until the horizon, and which step each is."""
-    durations_s = np.array([step.duration_s for step in plan.steps])
-    if not plan.repeats:
-        times_s = np.concatenate([[0.0], np.cumsum(durations_s)[:-1]])
-        kept = int(np.searchsorted(times_s, horizon_s))
-        return times_s[:kept], np.arange(kept)
-    cycle_s = float(durations_s.sum())
-    ends_s = np.cumsum(durations_s)
-    into_s = (plan.valid_from_s - plan.offset_s) % cycle_s
-    cycles = math.ceil(horizon_s / cycle_s) + 1
-    first = int(np.searchsorted(ends_s, into_s, side="right"))
-    starts_s = (np.arange(cycles)[:, None] * cycle_s + (ends_s - durations_s)[None, :]).ravel() - into_s
-    rows = np.tile(np.arange(len(durations_s)), cycles)
-    times_s = starts_s[first:]
-    times_s[0] = 0.0
-    kept = int(np.searchsorted(times_s, horizon_s))
-    return times_s[:kept], rows[first : first + kept]
+def _unreadable(signal: Signal, lamps: LampRecord, at_s: float) -> Violation:
+    return Violation("lamps", signal.id, (), at_s, detail=f"record {lamps.state!r} is not readable")
 
 
 def _misfits(plan: SignalPlan, signal: Signal, lamps: LampRecord | None) -> list[Violation]:
@@ -245,9 +229,9 @@ def _misfits(plan: SignalPlan, signal: Signal, lamps: LampRecord | None) -> list
         defect("times", f"valid until {plan.valid_until_s}")
     if lamps is not None:
         arrays = (lamps.since_s, lamps.green_from_s, lamps.green_until_s)
-        if any(np.shape(a) != (signal.link_count,) for a in arrays) or len(lamps.state) != signal.link_count:
+        if any(a.shape != (signal.link_count,) for a in arrays) or len(lamps.state) != signal.link_count:
             defect("lamps", f"record of {len(lamps.state)} lamps for {signal.link_count} links")
-        elif any(np.isnan(a).any() for a in arrays) or encode([lamps.state]).max(initial=0) >= ILLEGAL:
+        elif ILLEGAL in encode_letters(lamps.state):
             defect("lamps", f"record {lamps.state!r} is not readable")
         elif not lamps.at_s <= plan.valid_from_s:
             defect("lamps", f"record of {lamps.at_s} is later than the plan's start {plan.valid_from_s}")
@@ -256,10 +240,10 @@ def _misfits(plan: SignalPlan, signal: Signal, lamps: LampRecord | None) -> list
 
 def _letters(plan: SignalPlan, signal: Signal, codes: NDArray[np.uint8], rules: SignalRules) -> list[Violation]:
     """Letters that SUMO does not know, and s, o, O on links where no shipped phase shows them."""
-    if codes.max(initial=0) < OTHER:
+    if codes.max(initial=0) < ARROW:
         return []
     defects: dict[tuple[int, str], Violation] = {}
-    for row, link in np.argwhere(codes >= OTHER):
+    for row, link in np.argwhere(codes >= ARROW):
         letter = plan.steps[row].state[link]
         if codes[row, link] == ILLEGAL or letter not in rules.shipped_other[link]:
             detail = f"letter {letter!r} in step {row}"

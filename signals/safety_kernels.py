@@ -1,40 +1,107 @@
-"""Judges a sequence of lamp changes of one signal against its rules."""
+"""Judges the lamps of one signal, step by step, against its rules."""
 
 from __future__ import annotations
-
-from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-RED, YELLOW, MINOR, MAJOR, OTHER = 0, 1, 2, 3, 4  # lamp codes; OTHER: stop-then-go arrow, switched off
+RED, YELLOW, MINOR, MAJOR, ARROW, OFF = 0, 1, 2, 3, 4, 5  # lamp codes; ARROW: stop, then go; OFF: flashing or dark
+
+# Bits of `SignalRules.pairs`.
+CONFLICTS, MEETS, BOTH_MAJOR, MAJOR_MINOR, OFF_BESIDE = 1, 2, 4, 8, 16
 
 # Rule numbers in column 0 of the findings.
 CONFLICT, PRIORITY, INTERGREEN, MISSING_YELLOW, SHORT_YELLOW, STRAY_YELLOW, YELLOW_TO_GREEN = 0, 1, 2, 3, 4, 5, 6
-MIN_GREEN, MAX_GREEN, MAX_RED = 7, 8, 9
+MIN_GREEN, MAX_GREEN, MAX_RED, UNLIT = 7, 8, 9, 10
 
 EPSILON_S = 1e-6
-
-
-class RuleArrays(NamedTuple):
-    """`SignalRules` as the kernel reads it; see there."""
-
-    conflicts: NDArray[np.bool_]  # (K, K)
-    meets: NDArray[np.bool_]  # (K, K)
-    clear_s: NDArray[np.float64]  # (K, K)
-    both_major: NDArray[np.bool_]  # (K, K)
-    major_minor: NDArray[np.bool_]  # (K, K)
-    min_green_s: NDArray[np.float64]  # (K,)
-    served: NDArray[np.bool_]  # (K,)
+UNREADABLE = -1
 
 
 @njit(cache=True)
-def judge_changes(
-    times_s: NDArray[np.float64],
-    lamps: NDArray[np.uint8],
+def judge_steps(
+    steps: NDArray[np.uint8],
+    durations_s: NDArray[np.float64],
+    into_s: float,
     horizon_s: float,
-    rules: RuleArrays,
+    repeats: bool,
+    alone: bool,
+    pairs: NDArray[np.uint8],
+    clear_s: NDArray[np.float64],
+    min_green_s: NDArray[np.float64],
+    served: NDArray[np.bool_],
+    yellow_s: float,
+    max_green_s: float,
+    max_red_s: float,
+    red_free_until_s: float,
+    shown: NDArray[np.uint8],
+    from_s: float,
+    since_s: NDArray[np.float64],
+    green_from_s: NDArray[np.float64],
+    green_until_s: NDArray[np.float64],
+    findings: NDArray[np.float64],
+) -> int:
+    """Follow the steps from 0.0 to the horizon and note what breaks a rule; returns how many findings there are.
+
+    steps              (S, K) uint8   codes of the steps, each shown for durations_s (S,)
+    into_s             float          a cycle starts this far into its steps
+    horizon_s          float          the last lamps stand until then
+    repeats, alone     bool           the steps are a cycle; it is to be judged in its steady state
+    pairs, clear_s     (K, K)         `SignalRules`, as min_green_s, served (K,) and yellow_s
+    max_green_s, max_red_s  float     inf switches a maximum off
+    red_free_until_s   float          no red is called too long before this moment
+    shown              (K,) uint8     lamps before the first step
+    from_s             float          moment 0.0 on the clock of the record
+    since_s            (K,)           begin of the present colour
+    green_from_s, green_until_s (K,)  latest green, until = inf while green
+    findings           (F, 6)         written: rule, link, other link or -1, moment, value, limit
+
+    At most F findings are written; the number returned may be greater. UNREADABLE: a time of the record is NaN.
+    """
+    links = shown.shape[0]
+    code = shown.copy()
+    since, begin, until = np.empty(links), np.empty(links), np.empty(links)
+    for k in range(links):
+        since[k] = since_s[k] - from_s
+        begin[k] = green_from_s[k] - from_s
+        until[k] = green_until_s[k] - from_s
+        if np.isnan(since[k]) or np.isnan(begin[k]) or np.isnan(until[k]):
+            return UNREADABLE
+    count = durations_s.shape[0]
+    first, skipped_s = 0, 0.0
+    if repeats:
+        while first < count - 1 and skipped_s + durations_s[first] <= into_s:
+            skipped_s += durations_s[first]
+            first += 1
+    if repeats and alone:
+        cycle_s = durations_s.sum()
+        _judge(
+            steps, durations_s, first, skipped_s - into_s, cycle_s, True, pairs, clear_s, min_green_s, served,
+            yellow_s, np.inf, np.inf, np.inf, code, since, begin, until, findings[:0],
+        )  # fmt: skip
+        for k in range(links):
+            since[k] -= cycle_s
+            begin[k] -= cycle_s
+            until[k] -= cycle_s
+    return _judge(
+        steps, durations_s, first, skipped_s - into_s, horizon_s, repeats, pairs, clear_s, min_green_s, served,
+        yellow_s, max_green_s, max_red_s, red_free_until_s, code, since, begin, until, findings,
+    )  # fmt: skip
+
+
+@njit(cache=True)
+def _judge(
+    steps: NDArray[np.uint8],
+    durations_s: NDArray[np.float64],
+    first: int,
+    first_begin_s: float,
+    horizon_s: float,
+    repeats: bool,
+    pairs: NDArray[np.uint8],
+    clear_s: NDArray[np.float64],
+    min_green_s: NDArray[np.float64],
+    served: NDArray[np.bool_],
     yellow_s: float,
     max_green_s: float,
     max_red_s: float,
@@ -45,31 +112,20 @@ def judge_changes(
     green_until_s: NDArray[np.float64],
     findings: NDArray[np.float64],
 ) -> int:
-    """Walk through the changes and note what breaks a rule; returns how many findings there are.
-
-    times_s            (N,) float64   moments of change, ascending
-    lamps              (N, K) uint8   codes shown from then on
-    horizon_s          float          the last lamps stand until then
-    yellow_s, max_green_s, max_red_s  floats; inf switches a maximum off
-    red_free_until_s   float          no red is called too long before this moment
-    code               (K,) uint8     in: lamps before the first change; overwritten
-    since_s            (K,)           in: begin of the present colour; overwritten
-    green_from_s, green_until_s (K,)  in: latest green, until = inf while green; overwritten
-    findings           (F, 6)         written: rule, link, other link or -1, moment, value, limit
-
-    At most F findings are written; the number returned may be greater.
-    """
+    """As `judge_steps`, from step `first`, which began at `first_begin_s`; overwrites the four arrays of memory."""
     links = code.shape[0]
     room = findings.shape[0]
     found = 0
     opens = np.zeros(links, np.bool_)
     rises = np.zeros(links, np.bool_)
-    for n in range(times_s.shape[0]):
-        now_s = times_s[n]
-        anything = n == 0
+    n, now_s, next_s = first, 0.0, first_begin_s + durations_s[first]
+    is_first = True
+    while True:
+        lamps = steps[n]
+        anything = is_first
         for k in range(links):
             opens[k] = rises[k] = False
-            old, new = code[k], lamps[n, k]
+            old, new = code[k], lamps[k]
             if old == new:
                 continue
             anything = True
@@ -78,13 +134,13 @@ def judge_changes(
                 rises[k] = new == MAJOR
                 continue
             rule, value, limit = -1, 0.0, 0.0
+            since = now_s
             if old_green:
                 green_until_s[k] = now_s
-                since = now_s
                 green_s = now_s - green_from_s[k]
-                if green_s < rules.min_green_s[k] - EPSILON_S:
+                if green_s < min_green_s[k] - EPSILON_S:
                     if found < room:
-                        _note(findings, found, MIN_GREEN, k, -1, now_s, green_s, rules.min_green_s[k])
+                        _note(findings, found, MIN_GREEN, k, -1, now_s, green_s, min_green_s[k])
                     found += 1
                 if green_s > max_green_s + EPSILON_S and green_s < np.inf:
                     if found < room:
@@ -93,22 +149,19 @@ def judge_changes(
                 if new != YELLOW:
                     rule, value, limit = MISSING_YELLOW, 0.0, yellow_s
             elif old == YELLOW:
-                since = now_s
                 if now_s - since_s[k] < yellow_s - EPSILON_S:
                     rule, value, limit = SHORT_YELLOW, now_s - since_s[k], yellow_s
                 elif new_green:
                     rule, value, limit = YELLOW_TO_GREEN, 0.0, 1.0
             else:
-                since = now_s if new == YELLOW or new_green else since_s[k]
+                if old == OFF:
+                    green_until_s[k] = now_s
                 if new == YELLOW:
                     rule, value, limit = STRAY_YELLOW, 0.0, 0.0
-                if new_green or new == OTHER:
+                elif old == RED and served[k]:
                     red_from_s = since_s[k]
-                    late_s = max(red_from_s + max_red_s, red_free_until_s)
-                    if rules.served[k] and old == RED and now_s > late_s + EPSILON_S:
+                    if now_s > max(red_from_s + max_red_s, red_free_until_s) + EPSILON_S:
                         rule, value, limit = MAX_RED, now_s - red_from_s, max_red_s
-                elif old == OTHER:
-                    since = now_s  # the wait at red begins when the free arrow goes out
             if rule >= 0:
                 if found < room:
                     _note(findings, found, rule, k, -1, now_s, value, limit)
@@ -118,45 +171,66 @@ def judge_changes(
                 opens[k] = True
                 green_from_s[k] = now_s
                 green_until_s[k] = np.inf
-        if not anything:
-            continue
-        for j in range(links):
-            new_j = lamps[n, j]
-            lit_j = YELLOW <= new_j <= MAJOR
-            if not lit_j:
-                continue
-            changed_j = code[j] != new_j or n == 0
-            for i in range(links):
-                if i == j or not rules.meets[i, j]:
+            elif new == OFF:
+                opens[k] = True
+                green_until_s[k] = np.inf
+        if anything:
+            for j in range(links):
+                new_j = lamps[j]
+                if not (YELLOW <= new_j <= MAJOR or new_j == OFF):
                     continue
-                new_i = lamps[n, i]
-                lit_i = YELLOW <= new_i <= MAJOR
-                green_i = MINOR <= new_i <= MAJOR
-                if i < j and lit_i and (changed_j or code[i] != new_i):
-                    rule = -1
-                    if rules.conflicts[i, j]:
-                        was_lit = n > 0 and YELLOW <= code[i] <= MAJOR and YELLOW <= code[j] <= MAJOR
-                        rule = -1 if was_lit else CONFLICT
-                    elif new_i == MAJOR and new_j == MAJOR:
-                        rule = -1 if rules.both_major[i, j] else PRIORITY
-                    elif new_i == MAJOR and new_j == MINOR:
-                        rule = -1 if rules.major_minor[i, j] else PRIORITY
-                    elif new_i == MINOR and new_j == MAJOR:
-                        rule = -1 if rules.major_minor[j, i] else PRIORITY
-                    if rule >= 0:
-                        if found < room:
-                            _note(findings, found, rule, i, j, now_s, 0.0, 0.0)
-                        found += 1
-                if not green_i and (opens[j] or (rises[j] and not rules.major_minor[j, i])):
-                    cleared_s = now_s - green_until_s[i]
-                    if cleared_s < rules.clear_s[i, j] - EPSILON_S:
-                        if found < room:
-                            _note(findings, found, INTERGREEN, i, j, now_s, cleared_s, rules.clear_s[i, j])
-                        found += 1
-        for k in range(links):
-            code[k] = lamps[n, k]
+                changed_j = code[j] != new_j or is_first
+                for i in range(links):
+                    pair = pairs[i, j]
+                    if i == j or not pair & MEETS:
+                        continue
+                    new_i = lamps[i]
+                    if new_i == OFF and new_j == OFF:
+                        continue
+                    lit_i, lit_j = YELLOW <= new_i <= MAJOR, YELLOW <= new_j <= MAJOR
+                    changed = changed_j or code[i] != new_i
+                    if changed and i < j and lit_i and lit_j:
+                        rule = -1
+                        if pair & CONFLICTS:
+                            was_lit = not is_first and YELLOW <= code[i] <= MAJOR and YELLOW <= code[j] <= MAJOR
+                            rule = -1 if was_lit else CONFLICT
+                        elif new_i == MAJOR and new_j == MAJOR:
+                            rule = -1 if pair & BOTH_MAJOR else PRIORITY
+                        elif new_i == MAJOR and new_j == MINOR:
+                            rule = -1 if pair & MAJOR_MINOR else PRIORITY
+                        elif new_i == MINOR and new_j == MAJOR:
+                            rule = -1 if pairs[j, i] & MAJOR_MINOR else PRIORITY
+                        if rule >= 0:
+                            if found < room:
+                                _note(findings, found, rule, i, j, now_s, 0.0, 0.0)
+                            found += 1
+                    if new_i == OFF:
+                        if changed and not pair & OFF_BESIDE:
+                            if found < room:
+                                _note(findings, found, UNLIT, i, j, now_s, 0.0, 0.0)
+                            found += 1
+                        continue
+                    starts = opens[j] or (rises[j] and not pairs[j, i] & MAJOR_MINOR)
+                    if starts and not MINOR <= new_i <= MAJOR:
+                        cleared_s = now_s - green_until_s[i]
+                        if cleared_s < clear_s[i, j] - EPSILON_S:
+                            if found < room:
+                                _note(findings, found, INTERGREEN, i, j, now_s, cleared_s, clear_s[i, j])
+                            found += 1
+            for k in range(links):
+                code[k] = lamps[k]
+        is_first = False
+        n += 1
+        if n == steps.shape[0]:
+            if not repeats:
+                break
+            n = 0
+        now_s = next_s
+        next_s += durations_s[n]
+        if now_s >= horizon_s:
+            break
     for k in range(links):
-        if code[k] == RED and rules.served[k]:
+        if code[k] == RED and served[k]:
             late_s = max(since_s[k] + max_red_s, red_free_until_s)
             if horizon_s > late_s + EPSILON_S:
                 if found < room:

@@ -10,7 +10,12 @@ from signals.plan import SignalPlan
 
 
 def broken_rules(
-    plan: SignalPlan, signal: Signal, lamps: LampRecord | None, until_s: float = math.inf, judged_from_s: float = 0.0
+    plan: SignalPlan,
+    signal: Signal,
+    lamps: LampRecord | None,
+    until_s: float = math.inf,
+    judged_from_s: float = 0.0,
+    max_green_s: float = math.inf,
 ) -> set[tuple[str, tuple[int, ...]]]:
     """(rule, links) of everything that the plan breaks from `judged_from_s` to its end or `until_s`."""
     links = range(signal.link_count)
@@ -33,6 +38,8 @@ def broken_rules(
         new = plan.state_at(second)
         for k in links:
             if is_green(shown[k]) and not is_green(new[k]):
+                if max_green_s < second - begin[k] < math.inf:
+                    found.add(("max green", (k,)))
                 if second - begin[k] < math.ceil(signal.min_green_s[k]):
                     found.add(("min green", (k,)))
                 if new[k] not in "yY":
@@ -43,11 +50,13 @@ def broken_rules(
                 found.add(("yellow", (k,)))
         for k in links:
             if colour(shown[k]) != colour(new[k]):
-                if is_green(shown[k]):
+                if is_green(shown[k]) or is_off(shown[k]):
                     finish[k] = second
                 since[k] = second
                 if is_green(new[k]):
-                    begin[k], finish[k] = second, math.inf
+                    begin[k] = second
+                if is_green(new[k]) or is_off(new[k]):
+                    finish[k] = math.inf
         for i in links:
             for j in links:
                 judge_pair(signal, i, j, shown, new, second, finish, second in (start, judged_from_s), found)
@@ -55,6 +64,8 @@ def broken_rules(
             waited_s = second + 1 - since[k] if new[k] in "rRuU" and waits(signal, k) else 0
             if waited_s > signal.max_red_s and second + 1 - start > grace_s(signal):
                 found.add(("max red", (k,)))
+            if is_green(new[k]) and max_green_s < second + 1 - begin[k] < math.inf:
+                found.add(("max green", (k,)))
         if second < judged_from_s:
             found.clear()
         shown = new
@@ -72,9 +83,12 @@ def judge_pair(signal, i, j, shown, new, second, finish, first, found):
     both = changed and not conflict and i < j and is_green(new[i]) and is_green(new[j])
     if both and not any(no_stronger(new[i] + new[j], p.state[i] + p.state[j]) for p in phases(signal)):
         found.add(("priority", (i, j)))
-    if is_green(new[i]):
+    if is_off(new[i]) and lit(new[j]) and changed:
+        if not any(is_off(p.state[i]) and lit(p.state[j]) for p in phases(signal)):
+            found.add(("off", (i, j)))
+    if is_green(new[i]) or is_off(new[i]):
         return
-    opens = not is_green(shown[j]) and is_green(new[j])
+    opens = (not is_green(shown[j]) and is_green(new[j])) or (not is_off(shown[j]) and is_off(new[j]))
     rises = shown[j] == "g" and new[j] == "G"
     if rises and any(p.state[j] == "G" and p.state[i] in "Gg" for p in phases(signal)):
         rises = False
@@ -127,9 +141,45 @@ def is_green(letter):
     return letter in "Gg"
 
 
+def is_off(letter):
+    return letter in "oO"
+
+
 def lit(letter):
     return letter in "GgyY"
 
 
 def colour(letter):
-    return "green" if letter in "Gg" else "yellow" if letter in "yY" else "free" if letter in "soO" else "red"
+    for name, letters in (("green", "Gg"), ("yellow", "yY"), ("arrow", "s"), ("off", "oO")):
+        if letter in letters:
+            return name
+    return "red"
+
+
+def is_no_plan(plan: SignalPlan, signal: Signal, lamps: LampRecord | None) -> bool:
+    """Whether the plan is unreadable or not meant for the signal, or its lamps are."""
+    if plan.signal_id != signal.id or not 1 <= len(plan.steps) <= 1000:
+        return True
+    for step in plan.steps:
+        if len(step.state) != signal.link_count or any(letter not in "rRuUyYgGsoO" for letter in step.state):
+            return True
+        if not whole(step.duration_s) or step.duration_s <= 0 or step.duration_s >= 1e9:
+            return True
+    if not whole(plan.valid_from_s) or not whole(plan.offset_s):
+        return True
+    if math.isnan(plan.valid_until_s) or plan.valid_until_s <= plan.valid_from_s:
+        return True
+    if plan.valid_until_s == math.inf and not plan.repeats:
+        return True
+    if lamps is None:
+        return False
+    if len(lamps.state) != signal.link_count or any(letter not in "rRuUyYgGsoO" for letter in lamps.state):
+        return True
+    for times in (lamps.since_s, lamps.green_from_s, lamps.green_until_s):
+        if len(times) != signal.link_count or any(math.isnan(t) for t in times):
+            return True
+    return math.isnan(lamps.at_s) or lamps.at_s > plan.valid_from_s
+
+
+def whole(number):
+    return math.isfinite(number) and number == round(number)

@@ -51,7 +51,9 @@ def signals(draw, most_links=6):
     upper = draw(st.lists(st.booleans(), min_size=count * count, max_size=count * count))
     foes = np.triu(np.array(upper).reshape(count, count), 1)
     foes = foes | foes.T
-    states = draw(st.lists(st.text("GgGgrrrrs", min_size=count, max_size=count), min_size=2, max_size=5, unique=True))
+    states = draw(
+        st.lists(st.text("GgGgrrrrrso", min_size=count, max_size=count), min_size=2, max_size=5, unique=True)
+    )
     if not any(c in "Gg" for s in states for c in s):
         states = [*states, "G" + "r" * (count - 1)]
     intergreens = draw(st.lists(st.integers(2, 9), min_size=count * count, max_size=count * count))
@@ -83,12 +85,12 @@ def honest_walks(draw, signal, *, from_s=1000.0):
 
 
 @st.composite
-def hostile_plans(draw, signal, *, from_s=1000.0, letters="GgyrGgrrsu"):
+def hostile_plans(draw, signal, *, from_s=1000.0, letters="GgyrGgrrsuoO"):
     """Anything of the right shape: random lamps, or an honest walk with a few letters and seconds changed."""
     count = signal.link_count
     if draw(st.booleans()):
         states = draw(st.lists(st.text(letters, min_size=count, max_size=count), min_size=1, max_size=8))
-        record = LampRecord.start(draw(st.text("Ggry", min_size=count, max_size=count)), from_s)
+        record = LampRecord.start(draw(st.text("Ggryo", min_size=count, max_size=count)), from_s)
         steps = [LampStep(s, float(draw(st.integers(1, 12)))) for s in states]
     else:
         record, plan = draw(honest_walks(signal, from_s=from_s))
