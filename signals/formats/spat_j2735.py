@@ -1,0 +1,137 @@
+"""SPAT of SAE J2735, as the value that an ASN.1 codec such as asn1tools takes.
+
+After the published descriptions of J2735 (2016 and later; the standard itself was not at hand): SPAT,
+IntersectionState, MovementState, MovementEvent, TimeChangeDetails; `eventState` names MovementPhaseState. Times are
+tenths of a second of the present UTC hour; 36001: unknown, 36000: more than an hour ahead. The present event comes
+first, then those known.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from networks.errors import InputError
+from signals.formats.spat_times import (
+    AHEAD_S,
+    Intersection,
+    Shown,
+    lamps_ahead,
+    members_of,
+    minute_of_year,
+    sure_end_s,
+)
+from signals.lamps import GREEN, YELLOW
+from signals.plan import SignalPlan
+
+STATES: Mapping[str, str] = {
+    "G": "protected-Movement-Allowed",
+    "g": "permissive-Movement-Allowed",
+    "r": "stop-And-Remain",
+    "R": "stop-And-Remain",
+    "u": "pre-Movement",
+    "U": "pre-Movement",
+    "o": "caution-Conflicting-Traffic",
+    "O": "dark",
+    "s": "stop-Then-Proceed",
+}
+_LAMPS = {state: lamp for lamp, state in STATES.items() if lamp not in "RU"} | {
+    "protected-clearance": "y",
+    "permissive-clearance": "y",
+}
+UNKNOWN, BEYOND = 36001, 36000
+MOST_EVENTS = 4  # the present one and what comes next
+_FIXED, _ADAPTIVE = b"\x04\x00", b"\x02\x00"  # IntersectionStatusObject, bits 5 and 6
+
+
+def to_spat(
+    intersections: Sequence[Intersection], *, now_s: float, revision: int, sure_until_s: float = math.inf
+) -> dict[str, Any]:
+    """The value of `SPAT`. Raises InputError for counts or group numbers that the message cannot hold."""
+    if not 0 < len(intersections) <= 32:
+        raise InputError(f"a SPAT message holds 1 to 32 intersections, not {len(intersections)}")
+    minute, milliseconds = minute_of_year(now_s)
+    return {
+        "timeStamp": minute,
+        "intersections": [
+            {
+                "id": {**({} if i.region is None else {"region": i.region}), "id": i.node},
+                "revision": revision % 128,
+                "status": (_FIXED if i.plan.repeats and math.isinf(sure_until_s) else _ADAPTIVE, 16),
+                "moy": minute,
+                "timeStamp": milliseconds,
+                "states": [
+                    {
+                        "signalGroup": _group(group),
+                        "state-time-speed": _events(i.plan, lamps_ahead(i.plan, links, now_s), now_s, sure_until_s),
+                    }
+                    for group, links in members_of(i).items()
+                ],
+            }
+            for i in intersections
+        ],
+    }
+
+
+def lamps_of_spat(message: Mapping[str, Any]) -> dict[tuple[int | None, int], dict[int, str]]:
+    """The lamp letter that each signal group shows now, by (region, node); "" where the message does not know.
+
+    Raises InputError naming the field.
+    """
+    lamps: dict[tuple[int | None, int], dict[int, str]] = {}
+    for n, intersection in enumerate(_field(message, "intersections", "SPAT")):
+        where = f"intersections.{n}"
+        node, groups = _field(intersection, "id", where), {}
+        for movement in _field(intersection, "states", where):
+            events = _field(movement, "state-time-speed", f"{where}.states")
+            if not isinstance(events, Sequence) or not events:
+                raise InputError(f"{where}.states: state-time-speed is empty")
+            state = _field(events[0], "eventState", f"{where}.states.state-time-speed")
+            groups[_field(movement, "signalGroup", f"{where}.states")] = _LAMPS.get(state, "")
+        lamps[node.get("region"), _field(node, "id", f"{where}.id")] = groups
+    return lamps
+
+
+def _events(plan: SignalPlan, ahead: Sequence[Shown], now_s: float, sure_until_s: float) -> list[dict[str, Any]]:
+    events: list[dict[str, Any]] = []
+    for n, shown in enumerate(ahead[:MOST_EVENTS]):
+        sure_s = sure_end_s(shown, plan, sure_until_s)
+        timing: dict[str, int] = {} if n == 0 else {"startTime": _mark(shown.start_s, now_s)}
+        timing["minEndTime"] = _mark(sure_s, now_s)
+        if math.isfinite(shown.end_s):
+            if shown.end_s <= sure_until_s:
+                timing["maxEndTime"] = _mark(shown.end_s, now_s)
+            timing["likelyTime"] = _mark(shown.end_s, now_s)
+        green = next((later for later in ahead[n + 1 :] if later.lamp in GREEN), None)
+        if green is not None and shown.lamp not in GREEN:
+            timing["nextTime"] = _mark(green.start_s, now_s)
+        events.append({"eventState": _state(ahead, n), "timing": timing})
+    return events
+
+
+def _state(ahead: Sequence[Shown], n: int) -> str:
+    """A yellow clears what was green before it; the first one as its next green."""
+    lamp = ahead[n].lamp
+    if lamp not in YELLOW:
+        return STATES[lamp]
+    near = [shown.lamp for shown in (*reversed(ahead[:n]), *ahead[n + 1 :]) if shown.lamp in GREEN]
+    return "permissive-clearance" if near and near[0] == "g" else "protected-clearance"
+
+
+def _group(number: int) -> int:
+    if number > 254:
+        raise InputError(f"signal group {number} is reserved in J2735")
+    return number
+
+
+def _mark(moment_s: float, now_s: float) -> int:
+    if not math.isfinite(moment_s):
+        return UNKNOWN
+    return BEYOND if moment_s - now_s >= AHEAD_S else round(10.0 * max(moment_s, now_s)) % 36000
+
+
+def _field(value: Any, name: str, where: str) -> Any:
+    if not isinstance(value, Mapping) or name not in value:
+        raise InputError(f"{where}: lacks {name!r}")
+    return value[name]
