@@ -7,7 +7,7 @@ one lane-to-lane connection across a node; a signal is one traffic-light control
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 
 import numpy as np
@@ -70,9 +70,15 @@ class LaneTable:
     shape_xy: Ragged
 
 
+NO_ROWS = Ragged(np.zeros(1, np.int32), np.zeros(0, np.int32))
+
+
 @dataclass(frozen=True, slots=True)
 class MovementTable:
-    """One row a lane-to-lane connection for vehicles."""
+    """One row a lane-to-lane connection for vehicles.
+
+    The last two come from the junction's right of way; a table made without them says nothing of either.
+    """
 
     from_lane: Ints  # (M,)
     to_lane: Ints  # (M,)
@@ -84,6 +90,8 @@ class MovementTable:
     node: Ints  # (M,) node crossed
     yields: Bools  # (M,) has to give way to some other movement when both are open
     internal_lanes: tuple[tuple[str, ...], ...]  # SUMO ids of the internal lanes driven
+    gives_way_to: Ragged = NO_ROWS  # (M) movements of the node that go first when both are open
+    inner_m: Floats = field(default_factory=lambda: np.zeros(0))  # (M,) way to the stop inside the junction, 0: none
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,12 +56,13 @@ def kind_of_class(vehicle_class: str) -> str:
 
 
 @dataclass(slots=True)
-class _Book:
+class DemandBook:
     """What the files define besides vehicles."""
 
     types: dict[str, ET.Element] = field(default_factory=dict)
     mixes: dict[str, list[tuple[str, float]]] = field(default_factory=dict)  # vTypeDistribution -> (type, weight)
     origins: dict[str, str] = field(default_factory=dict)  # route id -> first edge
+    routes: dict[str, str] = field(default_factory=dict)  # route id -> its edges
     heads: list[ET.Element] = field(default_factory=list)  # top-level definitions of the route files, in order
 
     def vehicle_class(self, name: str) -> str:
@@ -83,10 +84,10 @@ class _Book:
 
 def read_schedule(routes: Iterable[Path], additional: Iterable[Path] = ()) -> dict[str, Scheduled]:
     """Every vehicle of expanded demand files (no flows) with a time of departure: id -> that time and its kind."""
-    book, schedule = _Book(), {}
+    book, schedule = DemandBook(), {}
     for path in (*additional, *routes):
-        with _naming(path):
-            for element in _elements(path, book):
+        with naming(path):
+            for element in read_elements(path, book):
                 if element.tag in _VEHICLES:
                     name = book.resolve(element.get("type", "DEFAULT_VEHTYPE"), 0.0)
                     depart_s = read_seconds(element.get("depart", "0"))
@@ -106,17 +107,17 @@ def perturb_demand(city: CityFolder, *, seed: int, spread: float, out_folder: Pa
 
     Raises CityError naming the file that cannot be read.
     """
-    book = _Book()
+    book = DemandBook()
     for path in city.additional:
-        with _naming(path):
-            deque(_elements(path, book), maxlen=0)
+        with naming(path):
+            deque(read_elements(path, book), maxlen=0)
     book.heads.clear()  # SUMO loads the additional files itself
     rows: list[tuple[float, str]] = []
     used: dict[str, str] = {}  # driver variants needed -> the type each derives from
     for path in city.routes:
-        with _naming(path):
-            for element in _elements(path, book):
-                for vehicle in _expand(element, seed):
+        with naming(path):
+            for element in read_elements(path, book):
+                for vehicle in expand_flow(element, seed):
                     rows += _one(vehicle, book, city, seed, spread, used)
     rows.sort(key=lambda row: row[0])
     out = out_folder / "demand.rou.xml"
@@ -130,7 +131,7 @@ def perturb_demand(city: CityFolder, *, seed: int, spread: float, out_folder: Pa
 
 
 @contextmanager
-def _naming(path: Path) -> Iterator[None]:
+def naming(path: Path) -> Iterator[None]:
     """Defects met while working on a file name it."""
     try:
         yield
@@ -140,7 +141,7 @@ def _naming(path: Path) -> Iterator[None]:
         raise CityError(f"{path}: an element of the demand lacks or misstates {defect}") from defect
 
 
-def _elements(path: Path, book: _Book) -> Iterator[ET.Element]:
+def read_elements(path: Path, book: DemandBook) -> Iterator[ET.Element]:
     """Vehicles, flows and persons of a file one by one; definitions go to the book."""
     depth = 0
     with open_maybe_gzip(path) as stream:
@@ -155,7 +156,7 @@ def _elements(path: Path, book: _Book) -> Iterator[ET.Element]:
                 _note(element, book)
 
 
-def _note(element: ET.Element, book: _Book) -> None:
+def _note(element: ET.Element, book: DemandBook) -> None:
     book.heads.append(element)
     if element.tag == "vType":
         book.types[element.attrib["id"]] = element
@@ -168,10 +169,11 @@ def _note(element: ET.Element, book: _Book) -> None:
             members.append((member.attrib["id"], float(member.get("probability", 1.0))))
         book.mixes[element.attrib["id"]] = members
     elif element.tag == "route" and element.get("id"):
+        book.routes[element.attrib["id"]] = element.get("edges", "")
         book.origins[element.attrib["id"]] = element.get("edges", "").partition(" ")[0]
 
 
-def _expand(element: ET.Element, seed: int) -> Iterator[ET.Element]:
+def expand_flow(element: ET.Element, seed: int) -> Iterator[ET.Element]:
     """A flow that begins at a time as single vehicles at SUMO's own spacing; anything else as it is."""
     if element.tag != "flow" or read_seconds(element.get("begin", "0")) is None:
         yield element
@@ -222,7 +224,7 @@ def _moment(flow: ET.Element, name: str, otherwise: str) -> float:
 
 
 def _one(
-    vehicle: ET.Element, book: _Book, city: CityFolder, seed: int, spread: float, used: dict[str, str]
+    vehicle: ET.Element, book: DemandBook, city: CityFolder, seed: int, spread: float, used: dict[str, str]
 ) -> list[tuple[float, str]]:
     """The rows (departure, XML) that one element of the demand becomes: none, itself, or itself and doubles."""
     if vehicle.tag not in _VEHICLES:
@@ -256,7 +258,7 @@ def _one(
     return rows
 
 
-def _origin(vehicle: ET.Element, book: _Book) -> str:
+def _origin(vehicle: ET.Element, book: DemandBook) -> str:
     inline = vehicle.find("route")
     if inline is not None:
         return inline.get("edges", "").partition(" ")[0]
@@ -282,7 +284,7 @@ def _reflect(value_s: float, low_s: float, high_s: float) -> float:
     return min(max(value_s, low_s), top_s)
 
 
-def _driver(book: _Book, base: str, name: str, seed: int) -> ET.Element:
+def _driver(book: DemandBook, base: str, name: str, seed: int) -> ET.Element:
     """A variant of a vehicle type. Spreads: as observed between drivers (Treiber & Kesting 2013, ch. 12)."""
     kind = copy.deepcopy(book.types[base]) if base in book.types else ET.Element("vType")
     rng = random.Random(f"{seed}/driver/{name}")

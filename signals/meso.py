@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+import numpy as np
+
 from networks.graph import Floats, Network
+from networks.state import check_shapes
+from signals.meso_build import build_streets, build_traffic, new_state
 from signals.meso_demand import Demand, car_demand
+from signals.meso_kernels import (
+    R_ARRIVED,
+    R_DELAY,
+    R_INSERTION,
+    R_NEVER,
+    R_RUNNING,
+    R_STOPS,
+    R_STUCK,
+    R_VEHICLE_S,
+    Plans,
+    State,
+    Streets,
+    Traffic,
+    run_streets,
+)
 from signals.meso_timing import Timing, timing_of, timing_of_day
 
 __all__ = [
@@ -19,6 +40,9 @@ __all__ = [
     "timing_of",
     "timing_of_day",
 ]
+
+
+JAM_FRAC = 0.15
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +60,7 @@ class MesoResult:
     mean_insertion_delay_s: float
     stops: int  # vehicles that came to rest at a stop line or behind a queue, each time
     vehicle_s: float  # time in the network, summed
+    stuck: int  # vehicles overdue by more than five minutes where they stand at the end
     jammed: bool  # more than 15 % of the demand still in or waiting for the network at the end
     edge_delay_s: Floats  # (E,) total, insertion included
     edge_left_veh: Floats  # (E,) throughput
@@ -44,22 +69,90 @@ class MesoResult:
     signal_delay_s: Floats  # (S,) total on the edges that end at the signal
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class MesoModel:
-    """A network with a demand, ready to be run under any timing."""
+    """A network with a demand, ready to be run under any timing. Make one with `build_meso`."""
 
     network: Network
-    demand: Demand
+    demand: Demand  # scheduled in [begin_s, end_s)
     begin_s: float
     end_s: float
+    streets: Streets
+    traffic: Traffic
 
-    def run(self, timing: Timing, *, seed: int = 0) -> MesoResult:
-        """One candidate in full detail."""
-        raise NotImplementedError
+    def run(self, timing: Timing, *, seed: int = 0, sample_s: int = 5) -> MesoResult:
+        """One candidate in full detail; queues are sampled every `sample_s` seconds."""
+        state = new_state(self.network, self.streets, len(self.demand))
+        self._drive(timing, self._factors(seed), sample_s, state)
+        return self._result(state)
 
     def score(self, timings: Sequence[Timing], seeds: Sequence[int] = (0,), *, workers: int | None = None) -> Floats:
-        """Mean delay (candidates, seeds). Equal seeds draw equal drivers for every candidate."""
-        raise NotImplementedError
+        """Mean delay (candidates, seeds) in s. Equal seeds draw equal drivers for every candidate."""
+        factors = [self._factors(seed) for seed in seeds]
+        scores = np.zeros((len(timings), len(seeds)))
+        jobs = iter([(c, k) for c in range(len(timings)) for k in range(len(seeds))])
+        weight = max(float(self.demand.weight.sum()), 1e-9)
+
+        def work() -> None:
+            state = new_state(self.network, self.streets, len(self.demand))
+            for c, k in jobs:
+                self._drive(timings[c], factors[k], 0, state)
+                scores[c, k] = state.result[R_DELAY] / weight
+
+        threads = min(workers or os.cpu_count() or 1, scores.size)
+        if threads <= 1:
+            work()
+            return scores
+        with ThreadPoolExecutor(threads) as pool:
+            for done in [pool.submit(work) for _ in range(threads)]:
+                done.result()
+        return scores
+
+    def _factors(self, seed: int) -> Floats:
+        """Desired speed of each driver over the limit: SUMO's truncated normal, drawn by seed."""
+        draw = np.random.default_rng(seed).standard_normal(len(self.demand))
+        drawn: Floats = np.clip(self.demand.speed_factor + self.demand.speed_dev * draw, 0.2, 2.0)
+        return drawn
+
+    def _drive(self, timing: Timing, factors: Floats, sample_s: int, state: State) -> None:
+        plans = Plans(
+            timing.plan_first,
+            timing.from_s,
+            timing.offset_s,
+            timing.phase_first,
+            timing.phase_s,
+            timing.lamp_first,
+            timing.lamps,
+        )
+        run_streets(
+            self.streets, self.traffic, plans, factors, self.begin_s, self.end_s - self.begin_s, sample_s, state
+        )
+
+    def _result(self, state: State) -> MesoResult:
+        weight, count = max(float(self.demand.weight.sum()), 1e-9), len(self.demand)
+        got = state.result
+        left = int(got[R_RUNNING] + got[R_NEVER])
+        signal_delay_s = np.zeros(len(self.network.signals))
+        for s, signal in enumerate(self.network.signals):
+            ends = np.isin(self.network.edges.to_node, signal.nodes)
+            signal_delay_s[s] = state.edge_delay_s[ends].sum()
+        return MesoResult(
+            vehicles=count,
+            arrived=int(got[R_ARRIVED]),
+            running=int(got[R_RUNNING]),
+            never_inserted=int(got[R_NEVER]),
+            mean_delay_s=float(got[R_DELAY]) / weight,
+            mean_insertion_delay_s=float(got[R_INSERTION]) / weight,
+            stops=int(got[R_STOPS]),
+            vehicle_s=float(got[R_VEHICLE_S]),
+            jammed=left > JAM_FRAC * count,
+            stuck=int(got[R_STUCK]),
+            edge_delay_s=state.edge_delay_s.copy(),
+            edge_left_veh=state.edge_left.copy(),
+            edge_max_queue_veh=state.edge_max.copy(),
+            edge_mean_queue_veh=state.edge_delay_s / (self.end_s - self.begin_s),
+            signal_delay_s=signal_delay_s,
+        )
 
 
 def build_meso(
@@ -72,6 +165,12 @@ def build_meso(
 ) -> MesoModel:
     """Static arrays for the vehicles scheduled in [begin_s, end_s). The streets are empty at `begin_s`.
 
-    `saturation_vph` (M,): saturation flow per movement where known (NaN: estimated from the network).
+    `saturation_vph` (M,): saturation flow per movement where known (NaN: from speed, headway and space of the
+    drivers). Raises ShapeError when it does not fit the network.
     """
-    raise NotImplementedError
+    if saturation_vph is not None:
+        check_shapes("M", saturation_vph=saturation_vph, turn=network.movements.turn)
+    due = np.flatnonzero((demand.depart_s >= begin_s) & (demand.depart_s < end_s)).astype(np.int32)
+    chosen = demand.select(due)
+    streets = build_streets(network, chosen, saturation_vph)
+    return MesoModel(network, chosen, begin_s, end_s, streets, build_traffic(network, chosen, streets, begin_s))

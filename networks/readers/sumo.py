@@ -164,6 +164,7 @@ def _movements(
     signal_index: dict[str, int],
 ) -> tuple[MovementTable, list[int], dict[str, list[tuple[int, RawLink, int]]]]:
     """Vehicle movements, their request index at the node, and per signal (link, raw link, movement or -1)."""
+    nodes = list(node_index)
     onward = {(link.origin, link.from_lane): link for link in raw.links if link.origin.startswith(":")}
     lane_of = raw.lanes
     columns: dict[str, list[float]] = defaultdict(list)
@@ -171,6 +172,8 @@ def _movements(
     internal: list[tuple[str, ...]] = []
     yields: list[bool] = []
     by_signal: dict[str, list[tuple[int, RawLink, int]]] = defaultdict(list)
+    by_slot: dict[tuple[str, int], int] = {}
+    responses: list[str] = []
     for link in raw.links:
         if link.origin not in edge_index or link.target not in edge_index:
             if link.signal:
@@ -200,12 +203,15 @@ def _movements(
             "signal": signal_index.get(link.signal, -1),
             "link": link.link if link.signal else -1,
             "node": node_index[node.id],
+            "inner_m": sum(lane_of[p].length_m for p in path[:-1]),
         }
         for name, value in row.items():
             columns[name].append(value)
+        by_slot[node.id, slot] = len(request)
         request.append(slot)
         internal.append(tuple(path))
-        yields.append(0 <= slot < len(node.requests) and "1" in node.requests[slot][0])
+        responses.append(node.requests[slot][0] if 0 <= slot < len(node.requests) else "")
+        yields.append("1" in responses[-1])
 
     def ints(name: str) -> graph.Ints:
         return np.array(columns[name], np.int32)
@@ -221,8 +227,20 @@ def _movements(
         node=ints("node"),
         yields=np.array(yields, np.bool_),
         internal_lanes=tuple(internal),
+        gives_way_to=_first_goers(responses, [nodes[i] for i in columns["node"]], by_slot),
+        inner_m=np.array(columns["inner_m"], np.float64),
     )
     return table, request, by_signal
+
+
+def _first_goers(responses: Sequence[str], nodes: Sequence[str], by_slot: dict[tuple[str, int], int]) -> Ragged:
+    """Per movement the movements it gives way to; in a response, the last character is request 0."""
+    rows = [
+        [by_slot[node, slot] for slot, bit in enumerate(reversed(bits)) if bit == "1" and (node, slot) in by_slot]
+        for bits, node in zip(responses, nodes, strict=True)
+    ]
+    offsets = np.cumsum([0, *(len(row) for row in rows)]).astype(np.int32)
+    return Ragged(offsets, np.array([m for row in rows for m in row], np.int32))
 
 
 def _signal(

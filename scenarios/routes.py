@@ -1,0 +1,169 @@
+"""Route files of a city -> the vehicles that the mesoscopic model drives."""
+
+from __future__ import annotations
+
+import random
+import xml.etree.ElementTree as ET
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from networks.graph import BICYCLE, BUS, EMERGENCY, PASSENGER, TRAM, TRUCK, Floats, Network, Ragged
+from networks.readers.sumo_xml import read_seconds
+from scenarios.demand import DemandBook, expand_flow, kind_of_class, naming, read_elements
+from scenarios.shortest import Router
+from signals.meso_demand import Demand
+
+_BITS = {
+    "car": PASSENGER,
+    "bus": BUS,
+    "truck": TRUCK,
+    "bicycle": BICYCLE,
+    "emergency": EMERGENCY,
+    "tram": TRAM,
+}
+# Defaults of SUMO's vehicle classes that matter here: length, gap, acceleration, top speed, spread of desired speed.
+# Source: SUMO documentation, "Vehicle Type Parameter Defaults".
+_DEFAULTS = {
+    "car": (5.0, 2.5, 2.6, 55.56, 0.1),
+    "truck": (7.1, 2.5, 1.3, 36.11, 0.05),
+    "bus": (12.0, 2.5, 1.2, 23.61, 0.0),
+    "bicycle": (1.6, 0.5, 1.2, 13.89, 0.1),
+    "emergency": (6.5, 2.5, 2.6, 55.56, 0.0),
+    "tram": (22.0, 2.5, 1.0, 22.22, 0.0),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Driver:
+    """What a vehicle type says, as the columns of a Demand."""
+
+    kind: str
+    space_m: float
+    tau_s: float
+    accel_mps2: float
+    sigma: float
+    max_speed_mps: float
+    factor: float
+    dev: float
+
+
+def read_demand(
+    network: Network, routes: Iterable[Path], additional: Iterable[Path] = (), *, seed: int = 0
+) -> Demand:
+    """Vehicles, trips and flows of SUMO demand files, by departure.
+
+    Trips take the fastest free route, as SUMO gives them without rerouting. Left out, because the model cannot
+    drive them: persons, and vehicles without a departure time of their own or without a route that connects.
+    Raises CityError naming the file that cannot be read.
+    """
+    book = DemandBook()
+    stops: dict[str, str] = {}
+    for path in additional:
+        with naming(path):
+            deque(read_elements(path, book), maxlen=0)
+    for head in book.heads:
+        if head.tag == "busStop":
+            stops[head.attrib["id"]] = head.attrib["lane"]
+    router, drivers = Router(network), {}
+    rows: list[tuple[float, list[int], list[float], _Driver, ET.Element]] = []
+    for path in routes:
+        with naming(path):
+            for element in read_elements(path, book):
+                for vehicle in expand_flow(element, seed):
+                    depart_s = read_seconds(vehicle.get("depart", "0"))
+                    if vehicle.tag not in ("vehicle", "trip") or depart_s is None:
+                        continue
+                    draw = random.Random(f"{seed}/vehicle/{vehicle.attrib['id']}").random()
+                    name = book.resolve(vehicle.get("type", "DEFAULT_VEHTYPE"), draw)
+                    if name not in drivers:
+                        drivers[name] = _driver(book, name)
+                    driver = drivers[name]
+                    edges = _edges(network, router, book, vehicle, _BITS.get(driver.kind, PASSENGER))
+                    if edges:
+                        rows.append((depart_s, edges, _dwell_s(network, vehicle, stops, edges), driver, vehicle))
+    rows.sort(key=lambda row: row[0])
+    return _demand(rows)
+
+
+def _driver(book: DemandBook, name: str) -> _Driver:
+    kind = kind_of_class(book.vehicle_class(name))
+    length_m, gap_m, accel_mps2, top_mps, dev = _DEFAULTS.get(kind, _DEFAULTS["car"])
+    get = book.types[name].attrib if name in book.types else {}
+    factor, low, high = 1.0, 0.2, 2.0
+    given = get.get("speedFactor", "")
+    if given.startswith("norm"):
+        parts = [float(part) for part in given[given.index("(") + 1 : given.rindex(")")].split(",")]
+        factor, dev, low, high = [*parts, *(factor, dev, low, high)[len(parts) :]]
+    elif given:
+        factor = float(given)
+    if "speedDev" in get:
+        dev = float(get["speedDev"])
+    return _Driver(
+        kind,
+        float(get.get("length", length_m)) + float(get.get("minGap", gap_m)),
+        float(get.get("tau", 1.0)),
+        float(get.get("accel", accel_mps2)),
+        float(get.get("sigma", 0.5)),
+        float(get.get("maxSpeed", top_mps)),
+        factor,
+        dev,
+    )
+
+
+def _edges(network: Network, router: Router, book: DemandBook, vehicle: ET.Element, bit: int) -> list[int]:
+    """Dense edges of a vehicle's way, empty where it has none on this network."""
+    inline = vehicle.find("route")
+    if inline is not None:
+        names = inline.get("edges", "").split()
+    elif "route" in vehicle.attrib:
+        names = book.routes.get(vehicle.attrib["route"], "").split()
+    else:
+        ends = [vehicle.get("from", ""), *vehicle.get("via", "").split(), vehicle.get("to", "")]
+        if not all(end in network.edge_index for end in ends):
+            return []
+        return router.through([network.edge_index[end] for end in ends], bit)
+    if not names or not all(name in network.edge_index for name in names):
+        return []
+    return [network.edge_index[name] for name in names]
+
+
+def _dwell_s(network: Network, vehicle: ET.Element, stops: dict[str, str], edges: Sequence[int]) -> list[float]:
+    """Planned stops on the lane; those off the street hold nobody up and are left out."""
+    dwell_s = [0.0] * len(edges)
+    at = 0
+    for stop in vehicle.findall("stop"):
+        lane = stop.get("lane") or stops.get(stop.get("busStop", ""), "")
+        edge = network.edge_index.get(lane.rpartition("_")[0], -1)
+        if edge in edges[at:] and stop.get("parking", "false") not in ("true", "1"):
+            at = edges.index(edge, at)
+            dwell_s[at] += float(stop.get("duration", 0.0))
+    return dwell_s
+
+
+def _demand(rows: Sequence[tuple[float, list[int], list[float], _Driver, ET.Element]]) -> Demand:
+    drivers = [row[3] for row in rows]
+
+    def column(name: str) -> Floats:
+        return np.array([getattr(driver, name) for driver in drivers], np.float64)
+
+    offsets = np.cumsum([0, *(len(row[1]) for row in rows)]).astype(np.int32)
+    return Demand(
+        depart_s=np.array([row[0] for row in rows]),
+        route=Ragged(offsets, np.array([e for row in rows for e in row[1]], np.int32)),
+        dwell_s=np.array([s for row in rows for s in row[2]]),
+        weight=np.ones(len(rows)),
+        allowed=np.array([_BITS.get(driver.kind, PASSENGER) for driver in drivers], np.int32),
+        space_m=column("space_m"),
+        tau_s=column("tau_s"),
+        accel_mps2=column("accel_mps2"),
+        sigma=column("sigma"),
+        max_speed_mps=column("max_speed_mps"),
+        speed_factor=column("factor"),
+        speed_dev=column("dev"),
+        rolling_start=np.array([row[4].get("departSpeed", "0") not in ("0", "0.0", "0.00") for row in rows]),
+        any_lane=np.array([row[4].get("departLane", "first") not in ("first", "0") for row in rows]),
+    )
