@@ -4,6 +4,16 @@ It trusts nobody. An order is refused when it does not fit the junction or canno
 stand. A plan in force is dropped at the last second before a change that would break yellow, minimum green,
 intergreen or a conflict. When the plan runs out, or when nothing has been heard for `SILENCE_S`, the signal returns
 to its shipped programme through a safe interstage and is in step with it again from the stage that it joined on.
+
+What else may go wrong has a declared answer:
+
+- power on: yellow flash, all red, then the own programme (`StartUp`)
+- the clock jumps, or stands still and goes on: ages of lamps are not trusted any more, everything is taken to have
+  begun or ended just now, and the way home starts from there
+- the record of the lamps is damaged: the same
+- the lamps in the street are not those ordered, or anything else is called a failure: flash until `recover`
+- a link that is served waits much longer than the maximum red under plans: home, and no plan until it is served
+- too many plans, or plans that change their mind too often: refused
 """
 
 from __future__ import annotations
@@ -15,16 +25,30 @@ from typing import Literal
 
 from networks.graph import Signal
 from networks.messages import PlanOrder
+from signals import safety_kernels as kernels
 from signals.lamps import LampRecord
+from signals.pace import Pace
 from signals.plan import LampStep, SignalPlan
-from signals.rules import ILLEGAL, encode, rules_of
+from signals.rules import ILLEGAL, encode, encode_letters, rules_of
 from signals.safety import LATEST_START_S, MOST_STEPS, find_change_violations
 from signals.transitions import is_stage, length_s, settle
+from signals.way_home import flash_state, next_change_s, plan_return
 
 SILENCE_S = 10.0
 EARLIEST_S = 600.0  # or begin this long after
+LONGEST_TICK_S = 1.5  # between two calls of `step`; more, or less than nothing, is a clock that jumped
+PLANS_PER_S, PLANS_AT_ONCE = 2.0, 10.0  # new plans taken over
+INTENTS_PER_S, INTENTS_AT_ONCE = 1.0, 10.0  # of these, plans that lead to another stage than the one before
 
-Mode = Literal["own", "plan", "return"]
+Mode = Literal["own", "plan", "return", "start", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class StartUp:
+    """What a controller shows when its power comes on: at least 10 s of yellow flash, then 5 s of red (GB 25280)."""
+
+    flash_s: float = 10.0
+    all_red_s: float = 5.0  # longer where clearing takes longer
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,21 +68,24 @@ class _Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Fall:
-    """A return to the own programme: when and why."""
+    """A return to the own programme, or a failure: when and why."""
 
     at_s: float
     reason: str
 
 
 class Head:
-    """One signal in the street. `step` is to be called every second with a clock that never runs back.
+    """One signal in the street. `step` is to be called every second.
 
-    `mode`: "own" programme, a "plan" of the control centre, or on the "return" from the latter to the former.
+    `mode`: "own" programme, a "plan" of the control centre, on the "return" from the latter to the former, in the
+    "start"-up sequence, or "failed".
     """
 
-    def __init__(self, signal: Signal, fixed: SignalPlan, now_s: float) -> None:
+    def __init__(self, signal: Signal, fixed: SignalPlan, now_s: float, *, start_up: StartUp | None = None) -> None:
+        """`start_up`: the power has just come on. None: it was on, and the own programme is running."""
         self._signal = signal
         self._fixed = fixed
+        self._start_up = start_up or StartUp()
         self._plan = fixed  # whose lamps are shown now
         self._taken_s = now_s  # when it took over
         self._pending: list[_Accepted] = []  # by start, each to take over at its own valid_from_s
@@ -66,9 +93,16 @@ class Head:
         self._heard_s = -math.inf
         self._newest = -1  # version accepted last; falling silent resets it
         self._wake_s = -math.inf  # nothing can change before
+        self._clock_s = now_s  # of the latest step
+        self._plans = Pace(PLANS_PER_S, PLANS_AT_ONCE)
+        self._intents = Pace(INTENTS_PER_S, INTENTS_AT_ONCE)
+        self._intent = ""  # stage that the newest plan leads to
         self._record = LampRecord.start(fixed.state_at(now_s), now_s)
         self.mode: Mode = "own"
         self.falls: list[Fall] = []
+        if start_up is not None:
+            self._record = LampRecord.doubtful(flash_state(signal), now_s)
+            self._begin_start(now_s)
 
     @property
     def plan_version(self) -> int:
@@ -86,9 +120,35 @@ class Head:
 
     def step(self, now_s: float) -> str:
         """The lamps to show from now on."""
+        if not 0.0 <= now_s - self._clock_s <= LONGEST_TICK_S:
+            if not math.isfinite(now_s):
+                return self._record.state
+            self._mistrust(now_s, f"clock jumped by {now_s - self._clock_s:.0f} s")
+        self._clock_s = now_s
         if now_s < self._wake_s:
             return self._record.state
         return self._wake(now_s)
+
+    def fail(self, now_s: float, reason: str, *, at_once: bool = False) -> None:
+        """Something is broken: go to yellow flash and stay there until `recover`.
+
+        `at_once`: the lamps cannot be relied upon, so there is no point in closing greens in order.
+        """
+        self.falls.append(Fall(now_s, reason))
+        self._forget_plans()
+        flash = flash_state(self._signal)
+        way = () if at_once else settle(self._signal, self._record, flash, now_s)
+        self._follow(_once(self._fixed, (*way, LampStep(flash, 1.0)), now_s, math.inf), "failed", now_s)
+
+    def recover(self, now_s: float) -> None:
+        """Whatever was broken is mended: start as after power on."""
+        if self.mode == "failed":
+            self._begin_start(now_s)
+
+    def check_lamps(self, measured: str, now_s: float) -> None:
+        """What the lamps' own currents say is lit. Anything but what was ordered is a failure."""
+        if self.mode != "failed" and measured != self._record.state:
+            self.fail(now_s, f"lamps show {measured}, not {self._record.state}", at_once=True)
 
     def receive(self, order: PlanOrder, now_s: float) -> Answer:
         """Take a plan over from its `valid_from`, or refuse it and keep the one in force.
@@ -97,14 +157,20 @@ class Head:
         """
         if order.junction != self._signal.id:
             return Answer(False, "unknown junction", order.junction)
+        if not 0.0 <= now_s - self._clock_s <= LONGEST_TICK_S:
+            return Answer(False, "clock", f"{now_s} after {self._clock_s}")
         self._heard_s = now_s
         self._wake_s = -math.inf
         if order.plan_version == self._newest:
             lives = order.plan_version in (self._in_force, *(a.version for a in self._pending))
             return Answer(True, "", "known") if lives else Answer(False, "dropped", str(self.falls[-1:]))
+        if self.mode in ("start", "failed"):
+            return Answer(False, self.mode)
         refusal = self._defect(order, now_s)
         if refusal is not None:
             return refusal
+        if not self._plans.take(now_s):
+            return Answer(False, "rate", f"more than {PLANS_PER_S:g} plans a second")
         plan = SignalPlan(
             signal=self._fixed.signal,
             signal_id=self._signal.id,
@@ -121,6 +187,12 @@ class Head:
         broken = find_change_violations(self._signal, record, plan.state_at(start_s), start_s)
         if broken:
             return Answer(False, "start", str(broken[0]))
+        if start_s >= self._starved_s(record):
+            return Answer(False, "max red", "a link has to be served first")
+        intent = next((s.state for s in plan.steps if s.state != record.state and is_stage(s.state)), record.state)
+        if intent != self._intent and not self._intents.take(now_s):
+            return Answer(False, "rate", f"more than {INTENTS_PER_S:g} changes of intent a second")
+        self._intent = intent
         self._pending = [*earlier, _Accepted(plan, order.plan_version)]
         self._newest = order.plan_version
         return Answer(True, "")
@@ -129,7 +201,7 @@ class Head:
         states = [s.state for s in order.steps]
         if not 0 < len(states) <= MOST_STEPS or any(len(s) != self._signal.link_count for s in states):
             return Answer(False, "length", f"{len(states)} steps for {self._signal.link_count} links")
-        if encode(states).max(initial=0) >= ILLEGAL:
+        if ILLEGAL in encode_letters("".join(states)):
             return Answer(False, "letters")
         numbers_s = [order.valid_from, *(s.duration_s for s in order.steps)]
         if not all(math.isfinite(n) and n == int(n) for n in numbers_s):
@@ -152,7 +224,7 @@ class Head:
         while True:
             handover_s = max(time_s, waiting[0].plan.valid_from_s) if waiting else math.inf
             end_s = math.inf if mode == "own" else plan.valid_until_s
-            event_s = min(_next_change_s(plan, time_s), end_s, handover_s)
+            event_s = min(next_change_s(plan, time_s), end_s, handover_s)
             if event_s >= until_s:
                 return record
             if handover_s <= event_s:
@@ -165,24 +237,30 @@ class Head:
             time_s = event_s
 
     def _wake(self, now_s: float) -> str:
+        seen = self._record
+        if not kernels.is_past(seen.since_s, seen.green_from_s, seen.green_until_s, now_s):
+            self._mistrust(now_s, "record of the lamps is damaged")
         while self._pending and now_s >= self._pending[0].plan.valid_from_s:
             accepted = self._pending.pop(0)
-            self._plan, self._in_force, self.mode, self._taken_s = accepted.plan, accepted.version, "plan", now_s
+            self._follow(accepted.plan, "plan", now_s)
+            self._in_force = accepted.version
         if self.mode == "plan":
             if now_s >= self._heard_s + SILENCE_S:
                 self._newest = -1  # whoever speaks next may count anew
-                self._pending.clear()
                 self._fall(now_s, "silence")
             elif now_s >= self._plan.valid_until_s:
-                self._fall(now_s, "plan ran out")
+                self._go_home(now_s, "plan ran out")
+            elif now_s >= self._starved_s(self._record):
+                self._fall(now_s, "max red")
+        elif self.mode == "start" and now_s >= self._plan.valid_until_s:
+            self._follow(plan_return(self._signal, self._fixed, self._record, now_s), "return", now_s)
         elif self.mode == "return" and now_s >= self._plan.valid_until_s:
-            self._plan, self.mode, self._taken_s = self._fixed, "own", now_s
+            self._follow(self._fixed, "own", now_s)
         state = self._plan.state_at(now_s)
         if state != self._record.state:
             if self.mode == "plan":
                 broken = find_change_violations(self._signal, self._record, state, now_s)
                 if broken:
-                    self._pending.clear()
                     self._fall(now_s, f"monitor: {broken[0]}")
                     state = self._plan.state_at(now_s)
             if state != self._record.state:
@@ -191,76 +269,63 @@ class Head:
         return state
 
     def _next_event_s(self, now_s: float) -> float:
-        event_s = _next_change_s(self._plan, now_s)
+        event_s = next_change_s(self._plan, now_s)
         if self.mode != "own":
             event_s = min(event_s, self._plan.valid_until_s)
         if self.mode == "plan":
-            event_s = min(event_s, self._heard_s + SILENCE_S)
+            event_s = min(event_s, self._heard_s + SILENCE_S, self._starved_s(self._record))
         if self._pending:
             event_s = min(event_s, self._pending[0].plan.valid_from_s)
         return event_s
 
+    def _starved_s(self, record: LampRecord) -> float:
+        """When some link that is served has been red for so long that no sound plan can have wanted it."""
+        rules = rules_of(self._signal)
+        since_s = kernels.longest_red_since(encode([record.state])[0], rules.served, record.since_s)
+        return since_s + rules.max_red_s + rules.shortest_wait_s
+
+    def _follow(self, plan: SignalPlan, mode: Mode, now_s: float) -> None:
+        self._plan, self.mode, self._taken_s = plan, mode, now_s
+        self._in_force = -1
+        self._wake_s = -math.inf
+
+    def _forget_plans(self) -> None:
+        self._pending.clear()
+        self._intent = ""
+
+    def _begin_start(self, now_s: float) -> None:
+        self._forget_plans()
+        flash, closed = flash_state(self._signal), "r" * self._signal.link_count
+        all_red_s = max(self._start_up.all_red_s, math.ceil(rules_of(self._signal).clear_s.max(initial=0.0)))
+        way = settle(self._signal, self._record, flash, now_s)
+        steps = (*way, LampStep(flash, self._start_up.flash_s), LampStep(closed, all_red_s))
+        self._follow(_once(self._fixed, steps, now_s, now_s + length_s(steps)), "start", now_s)
+
+    def _mistrust(self, now_s: float, reason: str) -> None:
+        """No age can be relied on: everything may have begun or ended just now."""
+        state = self._record.state
+        self._record = LampRecord.doubtful(state, now_s)
+        self._heard_s = min(self._heard_s, now_s)
+        if len(state) != self._signal.link_count or ILLEGAL in encode_letters(state):
+            self._record = LampRecord.doubtful(flash_state(self._signal), now_s)
+            self.fail(now_s, reason, at_once=True)
+        elif self.mode == "failed":
+            self.fail(now_s, reason)
+        elif self.mode == "start":
+            self._begin_start(now_s)
+        else:
+            self._fall(now_s, reason)
+
     def _fall(self, now_s: float, reason: str) -> None:
+        """Home, whatever else was ordered."""
+        self._forget_plans()
+        self._go_home(now_s, reason)
+
+    def _go_home(self, now_s: float, reason: str) -> None:
         """Begin the return: the way to that stage of the own programme which can be joined soonest."""
         self.falls.append(Fall(now_s, reason))
-        self._in_force, self.mode, self._taken_s = -1, "return", now_s
-        self._plan = plan_return(self._signal, self._fixed, self._record, now_s)
+        self._follow(plan_return(self._signal, self._fixed, self._record, now_s), "return", now_s)
 
 
-def plan_return(signal: Signal, fixed: SignalPlan, record: LampRecord, now_s: float) -> SignalPlan:
-    """The lamps from now until the own programme is joined, at `valid_until_s`, inside one of its stages.
-
-    Of the stages to come the one joined soonest is taken, if enough of it is left for a minimum green; it is shown
-    from the end of the interstage on, early if need be, so that the programme goes on from it in step.
-    """
-    shortest_s = float(rules_of(signal).min_green_s.max(initial=0.0))
-    best: tuple[bool, float, tuple[LampStep, ...], str] | None = None
-    for begin_s, end_s, state in _windows(fixed, now_s, now_s + 2.0 * fixed.cycle_s):
-        if not is_stage(state):
-            continue
-        steps = settle(signal, record, state, now_s)
-        arrival_s = now_s + length_s(steps)
-        join_s = max(begin_s, arrival_s)
-        candidate = (join_s + shortest_s > end_s, join_s, steps, state)
-        if join_s < end_s and (best is None or candidate[:2] < best[:2]):
-            best = candidate
-    if best is None:  # a programme without stages, say switched off at night: joined as it is, after a full clearance
-        closed = "r" * signal.link_count
-        steps = (*settle(signal, record, closed, now_s), LampStep(closed, rules_of(signal).shortest_wait_s))
-        join_s = now_s + math.ceil(length_s(steps))
-    else:
-        _, join_s, steps, state = best
-        rest_s = join_s - now_s - length_s(steps)
-        steps = (*steps, LampStep(state, max(rest_s, 1.0)))
-    return SignalPlan(
-        signal=fixed.signal,
-        signal_id=signal.id,
-        steps=steps,
-        valid_from_s=now_s,
-        valid_until_s=join_s if join_s > now_s else now_s + 1.0,
-        source="return",
-    )
-
-
-def _windows(fixed: SignalPlan, from_s: float, until_s: float) -> list[tuple[float, float, str]]:
-    """(begin, end, state) of the programme's steps between two moments, the running one first."""
-    begin_s = from_s - (from_s - fixed.offset_s) % fixed.cycle_s
-    windows: list[tuple[float, float, str]] = []
-    while begin_s < until_s:
-        for step in fixed.steps:
-            end_s = begin_s + step.duration_s
-            if end_s > from_s:
-                windows.append((begin_s, end_s, step.state))
-            begin_s = end_s
-    return windows
-
-
-def _next_change_s(plan: SignalPlan, after_s: float) -> float:
-    """Moment after `after_s` at which the next step of the plan begins, inf when there is none."""
-    begin_s = after_s - (after_s - plan.offset_s) % plan.cycle_s if plan.repeats else plan.valid_from_s
-    last = len(plan.steps) - 1
-    for n, step in enumerate(plan.steps):
-        begin_s += step.duration_s
-        if begin_s > after_s:
-            return begin_s if plan.repeats or n < last else math.inf
-    return math.inf
+def _once(fixed: SignalPlan, steps: tuple[LampStep, ...], from_s: float, until_s: float) -> SignalPlan:
+    return SignalPlan(fixed.signal, fixed.signal_id, steps, from_s, until_s)

@@ -260,3 +260,28 @@ def _note(
     findings[row, 3] = moment_s
     findings[row, 4] = value
     findings[row, 5] = limit
+
+
+@njit(cache=True)
+def is_past(
+    since_s: NDArray[np.float64],
+    green_from_s: NDArray[np.float64],
+    green_until_s: NDArray[np.float64],
+    now_s: float,
+) -> bool:
+    """Whether the times (K,) of a record can be ages: numbers, none later than now but the end of a running green."""
+    for k in range(since_s.shape[0]):
+        ended = green_until_s[k] <= now_s or green_until_s[k] == np.inf
+        if not (since_s[k] <= now_s and green_from_s[k] <= now_s and ended):
+            return False
+    return True
+
+
+@njit(cache=True)
+def longest_red_since(code: NDArray[np.uint8], served: NDArray[np.bool_], since_s: NDArray[np.float64]) -> float:
+    """Begin of the longest red among the links (K,) that are served, inf without any."""
+    first_s = np.inf
+    for k in range(code.shape[0]):
+        if code[k] == RED and served[k]:
+            first_s = min(first_s, since_s[k])
+    return float(first_s)

@@ -2,8 +2,8 @@
 
 Each link moves on its own: a link that loses its green keeps it for as long as nothing waits for it, then shows the
 full yellow, then red; a link that gains one waits until everything it meets has cleared, and starts just then. What
-stays open stays open, G becoming g at once and g becoming G only when its foes have cleared. A lamp that is off (o, O)
-goes red at once, its traffic clearing from then on; one that is to go off starts as a green would.
+stays open stays open, G becoming g at once and g becoming G only when its foes have cleared. A lamp that is off
+(o, O) goes red at once, its traffic clearing from then on; one that is to go off starts as a green would.
 """
 
 from __future__ import annotations

@@ -83,9 +83,9 @@ def judge_pair(signal, i, j, shown, new, second, finish, first, found):
     both = changed and not conflict and i < j and is_green(new[i]) and is_green(new[j])
     if both and not any(no_stronger(new[i] + new[j], p.state[i] + p.state[j]) for p in phases(signal)):
         found.add(("priority", (i, j)))
-    if is_off(new[i]) and lit(new[j]) and changed:
-        if not any(is_off(p.state[i]) and lit(p.state[j]) for p in phases(signal)):
-            found.add(("off", (i, j)))
+    unlit_beside = changed and is_off(new[i]) and lit(new[j])
+    if unlit_beside and not any(is_off(p.state[i]) and lit(p.state[j]) for p in phases(signal)):
+        found.add(("off", (i, j)))
     if is_green(new[i]) or is_off(new[i]):
         return
     opens = (not is_green(shown[j]) and is_green(new[j])) or (not is_off(shown[j]) and is_off(new[j]))

@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 
 from networks.messages import LampStepOrder, PlanOrder
 from networks.readers.sumo import read_sumo
-from signals.executor import SILENCE_S, Head, plan_return
+from signals.executor import SILENCE_S, Head
 from signals.fixed import fixed_plan
 from signals.lamps import LampRecord
 from signals.plan import LampStep
 from signals.safety import find_change_violations
 from signals.transitions import settle
 from signals.watch import LampWatch
+from signals.way_home import plan_return
 from tests.signals.strategies_signals import make_signal, signals
 
 T0 = 1_772_000_000.0
