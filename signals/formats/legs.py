@@ -103,6 +103,9 @@ def served_text(state: str, uses: Sequence[LinkUse], legs: Sequence[Leg], *, chi
             lamp = state[use.link] if use.link < len(state) else "r"
             if lamp == "G" or (lamp == "g" and (use.leg, turn) not in shown):
                 shown[use.leg, turn] = lamp
+    for leg, turn in [key for key in shown if key[1] == "u-turn"]:
+        if shown.get((leg, "left")) == shown[leg, turn]:
+            del shown[leg, turn]  # goes without saying
     texts = []
     order = ("left", "through", "right", "u-turn", "walk")
     for (leg, turn), lamp in sorted(shown.items(), key=lambda item: (item[0][0], order.index(item[0][1]))):

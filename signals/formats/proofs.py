@@ -27,7 +27,7 @@ class Proof:
 
 
 def prove_book(book: PlanBook, network: Network) -> list[Proof]:
-    """Judge every programme on its stated, and where they differ its shortest and longest durations, and the switches.
+    """Judge every programme on its stated durations (actuated ones also shortest and longest), and the switches.
 
     Raises InputError for a signal that the network does not have, or programmes that do not fit it.
     """
@@ -43,7 +43,7 @@ def _programme(named: NamedProgramme, network: Network) -> Iterable[Proof]:
     if not programme.phases:
         yield Proof(signal.id, f"programme {programme.id}", note="it shows nothing: the signal is off")
         return
-    fixed = all(p.min_s == p.duration_s == p.max_s for p in programme.phases)
+    fixed = programme.kind == "static" or all(p.min_s == p.duration_s == p.max_s for p in programme.phases)
     for variant in (AS_STATED,) if fixed else (AS_STATED, SHORTEST, LONGEST):
         plan = plan_of(replace(named, programme=_at_length(programme, variant)), network, epoch_of_zero_s=0.0)
         yield Proof(signal.id, _name(programme.id, variant), tuple(find_violations(plan, signal, None)))
