@@ -20,10 +20,10 @@ LONGEST_S = 1e6  # no step or cycle is as long as this
 _NOT_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def index_of(signal_id: str, signal_index: Mapping[str, int]) -> int:
-    """Dense index of a signal. Raises InputError where the network has none of that name."""
+def index_of(signal_id: str, signal_index: Mapping[str, int], where: str = "") -> int:
+    """Dense index of a signal. Raises InputError, after `where`, if the network has none of that name."""
     if signal_id not in signal_index:
-        raise InputError(f"the network has no signal {signal_id!r}")
+        raise InputError(f"{where}: the network has no signal {signal_id!r}".removeprefix(": "))
     return signal_index[signal_id]
 
 

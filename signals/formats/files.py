@@ -100,6 +100,8 @@ def _root(path: Path) -> str:
         with open_maybe_gzip(path) as stream:
             while not names and (piece := stream.read(4096)):
                 parser.Parse(piece)
+            if not names:
+                parser.Parse(b"", True)
     except (expat.ExpatError, OSError, EOFError, ValueError) as defect:
         raise InputError(f"{path}: not readable as XML: {defect}") from defect
     return names[0] if names else ""

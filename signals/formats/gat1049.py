@@ -99,7 +99,7 @@ def book_from_gat1049(path: Path, network: Network) -> PlanBook:
         if (cross, number) in names:
             raise InputError(f"{where}: PlanNo: stands there twice")
         names[cross, number] = element.findtext("PlanName") or str(number)
-        signal = network.signals[index_of(cross, network.signal_index)]
+        signal = network.signals[index_of(cross, network.signal_index, f"{where}: CrossID")]
         programmes.append(_programme(element, names[cross, number], signal, stages, where))
     if not programmes:
         raise InputError(f"{path}: holds no PlanParam")
@@ -148,6 +148,9 @@ def _add_plan(
             status = ET.SubElement(statuses, "SignalGroupStatus")
             _text(status, "SignalGroupNo", str(link + 1))
             _text(status, "LampStatus", _GREEN_LIT if lamp in GREEN else _RED_LIT)
+        opened = [k for k, lamp in enumerate(row.green.state[: signal.link_count]) if lamp in GREEN]
+        if with_priorities(signal, opened) != row.green.state[: signal.link_count]:
+            left_out.append(f"{where}: who gives way in stage {k + 1}")
         following = rows[(k + 1) % len(rows)].green.state
         if row.change != _standard(row.green.state, following, signal, row.yellow_s, row.all_red_s):
             left_out.append(f"{where}: the lamps between stages {k + 1} and {(k + 1) % len(rows) + 1}")

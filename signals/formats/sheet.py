@@ -102,7 +102,7 @@ def _programme(
 ) -> NamedProgramme:
     first, head = members[0]
     where = f"{path}: row {first}"
-    signal = network.signals[index_of(junction, network.signal_index)]
+    signal = network.signals[index_of(junction, network.signal_index, f"{where}: junction")]
     legs = legs_of(signal, network)
     uses = uses_of(signal, network, legs)
     greens = [_green(f"{path}: row {n}", row, signal) for n, row in members]

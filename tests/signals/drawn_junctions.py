@@ -1,0 +1,45 @@
+"""Junctions drawn by netconvert, once a session: a crossroads with walkers and a T."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import sumolib
+
+from networks.graph import Network
+from networks.readers.sumo import read_sumo
+
+ARMS = {"n": (0, 200), "e": (200, 0), "s": (0, -200), "w": (-200, 0)}
+
+
+@cache
+def drawn_net(arms: str = "nesw", *options: str) -> Path:
+    """A net of one signal, "c", with these arms: two lanes each way, the east-west street of higher priority."""
+    folder = Path(tempfile.mkdtemp(prefix="junction-"))
+    nodes = "".join(f'<node id="{a}" x="{ARMS[a][0]}" y="{ARMS[a][1]}" type="priority"/>' for a in arms)
+    edges = "".join(
+        f'<edge id="{a}{b}" from="{a}" to="{b}" numLanes="2" speed="13" priority="{7 if arm in "ew" else 5}"/>'
+        for arm in arms
+        for a, b in ((arm, "c"), ("c", arm))
+    )
+    (folder / "a.nod.xml").write_text(f'<nodes><node id="c" x="0" y="0" type="traffic_light"/>{nodes}</nodes>')
+    (folder / "a.edg.xml").write_text(f"<edges>{edges}</edges>")
+    net = folder / "a.net.xml"
+    command = [sumolib.checkBinary("netconvert"), "-n", folder / "a.nod.xml", "-e", folder / "a.edg.xml", "-o", net]
+    subprocess.run([*map(str, command), "--no-turnarounds", "true", *options], capture_output=True, check=True)
+    return net
+
+
+@cache
+def crossroads() -> Network:
+    return read_sumo(
+        drawn_net("nesw", "--sidewalks.guess", "true", "--crossings.guess", "true", "--tls.allred.time", "2")
+    )
+
+
+@cache
+def tee() -> Network:
+    return read_sumo(drawn_net("esw"))
