@@ -2,7 +2,8 @@
 
 SUMO holds cyclic programmes only, so a rolling plan can be written as JSON but not as tlLogic. SUMO's clock counts
 from its own second 0; `epoch_of_zero_s` is the epoch of that second. Parameters of actuated programmes (`param`
-children, detectors) and names of phases are not kept. Formats: SUMO documentation, "Simulation/Traffic Lights".
+children, detectors), names of phases and phases that no jump (`next`) leads to are not kept. Formats: SUMO
+documentation, "Simulation/Traffic Lights".
 """
 
 from __future__ import annotations
@@ -159,18 +160,31 @@ def _programme(logic: ET.Element, where: str) -> NamedProgramme:
     programme = _get(logic, "programID", where)
     where = f"{where} programme {programme!r}"
     elements = logic.findall("phase")
-    phases = tuple(_phase(p, f"{where} phase {n}", (n + 1) % len(elements)) for n, p in enumerate(elements))
-    for n, phase in enumerate(phases):
+    order = _order(elements, where)
+    phases = tuple(_phase(elements[n], f"{where} phase {n}") for n in order)
+    for n, phase in zip(order, phases, strict=True):
         if len(phase.state) != len(phases[0].state):
             raise InputError(f"{where} phase {n}: state has {len(phase.state)} lamps, phase 0 {len(phases[0].state)}")
     offset_s = _time(logic, "offset", where, "0")
     return NamedProgramme(logic.attrib["id"], Programme(programme, logic.get("type", "static"), offset_s, phases))
 
 
-def _phase(element: ET.Element, where: str, following: int) -> ProgrammePhase:
-    jump = element.get("next", "")
-    if jump and jump != str(following):
-        raise InputError(f"{where}: next: programmes that jump to phase {jump!r} are not understood")
+def _order(elements: Sequence[ET.Element], where: str) -> list[int]:
+    """Phases as SUMO runs them from the first one: in order, but for jumps (`next`), until that comes again."""
+    order: list[int] = []
+    n = 0
+    while elements and n not in order:
+        order.append(n)
+        jump = elements[n].get("next", "").strip() or str((n + 1) % len(elements))
+        if not (jump.isdecimal() and jump.isascii() and int(jump) < len(elements)):
+            raise InputError(f"{where} phase {n}: next: {jump!r} is no single phase of the programme")
+        n = int(jump)
+    if n:
+        raise InputError(f"{where} phase {order[-1]}: next: the programme never comes back to its first phase")
+    return order
+
+
+def _phase(element: ET.Element, where: str) -> ProgrammePhase:
     state = check_state(element.get("state"), f"{where}: state")
     duration_s = _time(element, "duration", where)
     least_s = _time(element, "minDur", where, element.get("duration"))

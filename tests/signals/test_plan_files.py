@@ -189,6 +189,18 @@ def test_sumo_follows_the_timetable_that_we_write(tmp_path):
         assert seen[t] == plans["night" if 100 <= t < 250 else "day"].state_at(t), t
 
 
+def test_jumps_are_followed_as_sumo_does(tmp_path):
+    lines = ['<phase duration="9" state="G"/>', '<phase duration="3" state="y" next="3"/>'] + 2 * [
+        '<phase duration="5" state="r"/>'
+    ]
+    logic = '<additional><tlLogic id="c" type="static" programID="0" offset="0">{}</tlLogic></additional>'
+    file = write(tmp_path / "jump.add.xml", logic.format("".join(lines)))
+    assert [p.duration_s for p in book_from_sumo(file).programmes[0].programme.phases] == [9.0, 3.0, 5.0]
+    write(file, logic.format("".join([*lines[:3], '<phase duration="5" state="r" next="1"/>'])))
+    with pytest.raises(InputError, match="never comes back"):
+        book_from_sumo(file)
+
+
 def test_the_published_schema_is_the_one_of_the_models():
     assert json.loads(SCHEMA_FILE.read_text(encoding="utf-8")) == plan_schema()
 
@@ -238,7 +250,8 @@ def test_a_torn_file_is_read_or_refused_but_nothing_else(tmp_path, form, data):
         ("sumo", 'state="', 'state="Z', "state"),
         ("sumo", 'to="0"', "", "wautSwitch 0.*'to'"),
         ("sumo", 'wautID="w"', 'wautID="x"', "no WAUT 'x'"),
-        ("sumo", "<phase ", '<phase next="0" ', "next"),
+        ("sumo", "<phase ", '<phase next="0 1" ', "next: '0 1'"),
+        ("sumo", "<phase ", '<phase next="9" ', "phase 0: next: '9'"),
         ("json", '"duration_s"', '"durations"', "plans.0.steps.0.duration_s"),
         ("gat1049", "<CycleLen>", "<CycleLen>1", "CycleLen"),
         ("gat1049", "<Green>", "<Green>x", "stage 1: Green"),
