@@ -2,8 +2,8 @@
 
 A stage is a step that shows green and no yellow. What follows it up to the next stage is its change: the yellows and
 all-reds, and the short pause in which one stream is cleared while others keep their green. The *standard* change,
-which sheets and controllers assume, closes every stream that the next stage does not serve: yellow, then all red;
-walkers turn red at once.
+which sheets and controllers assume, closes every stream that the next stage does not serve: yellow, then all red.
+Walkers turn red at once, unless only they are closed: then their clearance stands as yellow.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from networks.graph import Programme, ProgrammePhase
-from signals.lamps import GREEN, YELLOW
+from signals.lamps import ARROW, GREEN, YELLOW
 
 CLEARANCE_MOST_S = 5.0  # a pause after yellow that opens nothing, and is no longer, belongs to the change
 
@@ -57,12 +57,15 @@ def phases_of(rows: Sequence[StageRow]) -> tuple[ProgrammePhase, ...]:
 def standard_change(
     now: str, following: str, pedestrian: Collection[int], *, yellow_s: float, all_red_s: float
 ) -> tuple[ProgrammePhase, ...]:
-    """The change that a sheet or a controller assumes between two stages; `pedestrian`: links without yellow."""
-    yellow, red = [], []
-    for link, (lamp, then) in enumerate(zip(now, following, strict=True)):
-        closes = lamp in GREEN and then not in GREEN
-        red.append("r" if closes else lamp)
-        yellow.append("r" if closes and link in pedestrian else "y" if closes else lamp)
+    """The change that a sheet or a controller assumes between two stages; `pedestrian`: links of walkers."""
+    closing = {
+        k for k, (lamp, then) in enumerate(zip(now, following, strict=True)) if lamp in GREEN and then not in GREEN
+    }
+    at_once = set(pedestrian) & closing if closing - set(pedestrian) else set()
+    yellow, red = list(now), list(now)
+    for link in closing:
+        red[link] = following[link] if following[link] == ARROW else "r"  # a turn on red goes on at once
+        yellow[link] = "r" if link in at_once else "y"
     steps = (("".join(yellow), yellow_s), ("".join(red), all_red_s))
     return tuple(ProgrammePhase(state, s, s, s) for state, s in steps if s > 0.0)
 

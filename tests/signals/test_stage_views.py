@@ -72,6 +72,10 @@ def test_stages_and_changes_are_the_whole_programme_turned(steps):
 def test_walkers_turn_red_at_once_in_the_standard_change():
     steps = standard_change("GgGr", "rrGG", {1}, yellow_s=3.0, all_red_s=2.0)
     assert steps == (fixed("yrGr", 3.0), fixed("rrGr", 2.0))
+    alone = standard_change("GgGr", "GrGG", {1}, yellow_s=3.0, all_red_s=0.0)
+    assert alone == (fixed("GyGr", 3.0),)
+    on_red = standard_change("Gg", "rs", (), yellow_s=3.0, all_red_s=2.0)
+    assert on_red == (fixed("yy", 3.0), fixed("rs", 2.0))
 
 
 def test_priorities_come_back_as_shipped_stages_show_them():
