@@ -1,4 +1,4 @@
-"""`citytwin signals check | convert | show`, and where the verbs of other files join."""
+"""`citytwin signals check | convert | show`, and where the verbs of other files join (explain ...)."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ from signals.formats.proofs import Proof, prove_book
 from signals.formats.stage_rows import stage_rows
 from signals.safety import Violation, find_violations
 from twin.commands.answers import SAYS_NO, answering
+from twin.commands.explain import explain
 
 app = typer.Typer(help="Check, convert, show, retime and control traffic signals.", no_args_is_help=True)
 
@@ -277,5 +278,5 @@ def _print_programme(console: Console, named: NamedProgramme, network: Network) 
     console.print(LEGEND, highlight=False)
 
 
-# Verbs with files of their own join here: retime (twin/commands/retime.py) and control (twin/commands/control.py),
-# each as an app.command with its epilog, the way twin/cli.py does it.
+# Verbs with files of their own join here, as do retime (twin/commands/retime.py) and control (.../control.py).
+app.command(epilog="Example: citytwin signals explain runs/monday --net zone --signal J12")(explain)
