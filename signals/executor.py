@@ -10,7 +10,8 @@ What else may go wrong has a declared answer:
 - power on: yellow flash, all red, then the own programme (`StartUp`)
 - the clock jumps, or stands still and goes on: ages of lamps are not trusted any more, everything is taken to have
   begun or ended just now, and the way home starts from there
-- the record of the lamps is damaged: the same
+- the clock says nothing: seconds are counted from call to call
+- the record of the lamps is damaged: as when the clock jumps
 - the lamps in the street are not those ordered, or anything else is called a failure: flash until `recover`
 - a link that is served waits much longer than the maximum red under plans: home, and no plan until it is served
 - too many plans, or plans that change their mind too often: refused
@@ -20,8 +21,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
+
+import numpy as np
 
 from networks.graph import Signal
 from networks.messages import PlanOrder
@@ -120,9 +123,9 @@ class Head:
 
     def step(self, now_s: float) -> str:
         """The lamps to show from now on."""
+        if not math.isfinite(now_s):
+            now_s = self._clock_s + 1.0
         if not 0.0 <= now_s - self._clock_s <= LONGEST_TICK_S:
-            if not math.isfinite(now_s):
-                return self._record.state
             self._mistrust(now_s, f"clock jumped by {now_s - self._clock_s:.0f} s")
         self._clock_s = now_s
         if now_s < self._wake_s:
@@ -303,8 +306,13 @@ class Head:
 
     def _mistrust(self, now_s: float, reason: str) -> None:
         """No age can be relied on: everything may have begun or ended just now."""
-        state = self._record.state
-        self._record = LampRecord.doubtful(state, now_s)
+        state, seen_s = self._record.state, self._record.since_s
+        record = LampRecord.doubtful(state, now_s)
+        if len(seen_s) == len(state):  # but whoever waits at red has waited as long as was counted so far
+            waited_s = np.where([c in "rRuU" for c in state], self._clock_s - seen_s, 0.0)
+            waited_s = np.where(np.isfinite(waited_s), np.maximum(waited_s, 0.0), 0.0)
+            record = replace(record, since_s=now_s - waited_s)
+        self._record = record
         self._heard_s = min(self._heard_s, now_s)
         if len(state) != self._signal.link_count or ILLEGAL in encode_letters(state):
             self._record = LampRecord.doubtful(flash_state(self._signal), now_s)

@@ -34,9 +34,10 @@ class SignalRules:
     """Arrays on the K links of one signal.
 
     `clear_s[i, j]`: seconds from the end of green of i until j may start, 0 where i and j never meet.
-    `both_major[i, j]`, `major_minor[i, j]`: compatible foes that may show G and G, or G on i with g on j.
+    `both_major[i, j]`, `major_minor[i, j]`, `both_open[i, j]`: compatible foes that may show G and G, G on i with g on
+    j, or g and g. The last is not certain: a phase may show one of them yellow whenever the other is green.
     `off_beside[i, j]`: a shipped phase leaves i off (o, O) while j is green or yellow.
-    `pairs`: the five above as bits of one matrix, for the kernels.
+    `pairs`: the matrices above as bits of one matrix, for the kernels.
     """
 
     conflicts: Bools  # (K, K)
@@ -44,6 +45,7 @@ class SignalRules:
     clear_s: Floats  # (K, K)
     both_major: Bools  # (K, K)
     major_minor: Bools  # (K, K)
+    both_open: Bools  # (K, K)
     off_beside: Bools  # (K, K)
     pairs: NDArray[np.uint8]  # (K, K)
     yellow_s: float  # whole seconds
@@ -88,6 +90,7 @@ def _derive(signal: Signal) -> SignalRules:
     major, green = phases == MAJOR, (phases == MAJOR) | (phases == MINOR)
     both_major = np.einsum("pi,pj->ij", major, major) > 0
     major_minor = (np.einsum("pi,pj->ij", major, phases == MINOR) > 0) | both_major
+    both_open = np.einsum("pi,pj->ij", green, green) > 0
     off_beside = np.einsum("pi,pj->ij", phases == OFF, green | (phases == YELLOW)) > 0
     conflicts = signal.conflicts | signal.conflicts.T
     compatible = (signal.foes | signal.foes.T) & ~conflicts
@@ -112,6 +115,7 @@ def _derive(signal: Signal) -> SignalRules:
         | meets * kernels.MEETS
         | both_major * kernels.BOTH_MAJOR
         | major_minor * kernels.MAJOR_MINOR
+        | both_open * kernels.BOTH_OPEN
         | off_beside * kernels.OFF_BESIDE
     )
     rules = SignalRules(
@@ -120,6 +124,7 @@ def _derive(signal: Signal) -> SignalRules:
         clear_s=clear_s,
         both_major=both_major,
         major_minor=major_minor,
+        both_open=both_open,
         off_beside=off_beside,
         pairs=pairs.astype(np.uint8),
         yellow_s=yellow_s,

@@ -36,6 +36,7 @@ from signals.rules import ILLEGAL, SignalRules, encode, encode_letters, rules_of
 from signals.safety_kernels import ARROW
 
 MOST_STEPS = 1000  # of a plan
+LATEST_CLOCK_S = 1e12  # beyond, and long before floats stop telling seconds apart, no clock is right
 LATEST_START_S = 2.0  # a plan may have started this long before it is judged, or before it reaches the controller
 _ROOM = 64  # findings kept of one plan
 _ONE_SECOND = np.ones(1)
@@ -222,8 +223,8 @@ def _misfits(plan: SignalPlan, signal: Signal, lamps: LampRecord | None) -> list
     if bad_s:
         defect("times", f"step of {bad_s[0]} s: not a positive whole number")
     for name, value in (("valid_from_s", plan.valid_from_s), ("offset_s", plan.offset_s)):
-        if not (math.isfinite(value) and value == int(value)):
-            defect("times", f"{name} {value} is not a whole second")
+        if not (abs(value) < LATEST_CLOCK_S and value == int(value)):
+            defect("times", f"{name} {value} is not a whole second of this age")
     endless = plan.repeats and plan.valid_until_s == math.inf
     if not (plan.valid_until_s > plan.valid_from_s and (endless or math.isfinite(plan.valid_until_s))):
         defect("times", f"valid until {plan.valid_until_s}")

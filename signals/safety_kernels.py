@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 RED, YELLOW, MINOR, MAJOR, ARROW, OFF = 0, 1, 2, 3, 4, 5  # lamp codes; ARROW: stop, then go; OFF: flashing or dark
 
 # Bits of `SignalRules.pairs`.
-CONFLICTS, MEETS, BOTH_MAJOR, MAJOR_MINOR, OFF_BESIDE = 1, 2, 4, 8, 16
+CONFLICTS, MEETS, BOTH_MAJOR, MAJOR_MINOR, OFF_BESIDE, BOTH_OPEN = 1, 2, 4, 8, 16, 32
 
 # Rule numbers in column 0 of the findings.
 CONFLICT, PRIORITY, INTERGREEN, MISSING_YELLOW, SHORT_YELLOW, STRAY_YELLOW, YELLOW_TO_GREEN = 0, 1, 2, 3, 4, 5, 6
@@ -158,10 +158,12 @@ def _judge(
                     green_until_s[k] = now_s
                 if new == YELLOW:
                     rule, value, limit = STRAY_YELLOW, 0.0, 0.0
-                elif old == RED and served[k]:
-                    red_from_s = since_s[k]
-                    if now_s > max(red_from_s + max_red_s, red_free_until_s) + EPSILON_S:
-                        rule, value, limit = MAX_RED, now_s - red_from_s, max_red_s
+                if old == RED and served[k]:
+                    late_s = max(since_s[k] + max_red_s, red_free_until_s)
+                    if now_s > late_s + EPSILON_S:
+                        if found < room:
+                            _note(findings, found, MAX_RED, k, -1, now_s, now_s - since_s[k], max_red_s)
+                        found += 1
             if rule >= 0:
                 if found < room:
                     _note(findings, found, rule, k, -1, now_s, value, limit)
@@ -200,6 +202,8 @@ def _judge(
                             rule = -1 if pair & MAJOR_MINOR else PRIORITY
                         elif new_i == MINOR and new_j == MAJOR:
                             rule = -1 if pairs[j, i] & MAJOR_MINOR else PRIORITY
+                        elif new_i == MINOR and new_j == MINOR:
+                            rule = -1 if pair & BOTH_OPEN else PRIORITY
                         if rule >= 0:
                             if found < room:
                                 _note(findings, found, rule, i, j, now_s, 0.0, 0.0)

@@ -165,8 +165,9 @@ def is_no_plan(plan: SignalPlan, signal: Signal, lamps: LampRecord | None) -> bo
             return True
         if not whole(step.duration_s) or step.duration_s <= 0 or step.duration_s >= 1e9:
             return True
-    if not whole(plan.valid_from_s) or not whole(plan.offset_s):
-        return True
+    for moment in (plan.valid_from_s, plan.offset_s):
+        if not whole(moment) or abs(moment) >= 1e12:
+            return True
     if math.isnan(plan.valid_until_s) or plan.valid_until_s <= plan.valid_from_s:
         return True
     if plan.valid_until_s == math.inf and not plan.repeats:
