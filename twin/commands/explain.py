@@ -69,9 +69,9 @@ def explain(
             typer.echo(json.dumps(document, ensure_ascii=False))
             return
         console = Console()
-        table = Table(
-            "signal", "decisions", "seen", "served veh", "bias", "MAE", "within 95 %", "waited bias veh s", "MAE"
-        )
+        title = f"Happened less expected, over {horizon_s:g} s: vehicles served, vehicle-seconds waited"
+        headings = ("signal", "n", "seen", "expected", "bias", "MAE", "in 95 %", "wait bias", "wait MAE")
+        table = Table(*headings, title=title)
         for name, r in rows.items():
             numbers = (r.expected_veh, r.served_bias_veh, r.served_mae_veh, 100 * r.within_frac)
             waited = (r.waited_bias_veh_s, r.waited_mae_veh_s)
@@ -101,7 +101,8 @@ def _replay(
             if not 0 <= d.plan.signal < len(network.signals):
                 raise InputError(f"the history is of another city: a decision for signal {d.plan.signal}")
             expected = Expectation(d.plan.signal, observation.at_s, d.served_veh, d.cost_veh_s)
-            expectations.append(expected)
+            if d.served_veh or d.cost_veh_s or d.next_best_veh_s:  # all zero: a change of stage was only completed
+                expectations.append(expected)
             if d.junction == signal:
                 listed.append(d)
                 keys[expected] = (d.cycle, d.version)
