@@ -1,9 +1,9 @@
 """What decisions expected, held against what happened: error statistics for each signal.
 
 A decision at t expects, over its horizon H, vehicles served and vehicle-seconds of delay. What happened is integrated
-from the fused state: vehicles over the stop lines are the flow that leaves the approach edges, and of the delay what
-can be seen is standing: queued vehicles times seconds. So `waited_veh_s` is a lower bound of the delay that
-controllers count, and its bias says so; `served_veh` is one and the same quantity on both sides.
+from the fused state: the flow that leaves the approach edges, and the vehicles that stand on their lanes. Served
+vehicles are the same quantity on both sides. Waiting is not quite the delay that controllers count (theirs is weighted,
+and of the vehicles in view at t; ours is of everybody who stands), so read its bias as a trend, not as an error.
 """
 
 from __future__ import annotations

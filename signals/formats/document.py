@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from networks.errors import InputError
 from networks.graph import Programme, ProgrammePhase
 from signals.formats.book import NamedProgramme, PlanBook, Switch, TimedSignal, Timetable, Written
-from signals.formats.fields import index_of, readable
+from signals.formats.fields import LONGEST_S, index_of, readable
 from signals.plan import LampStep, SignalPlan
 
 SCHEMA_FILE = Path(__file__).with_name("plan.schema.json")
@@ -168,7 +168,7 @@ def book_from_json(path: Path, *, epoch_of_zero_s: float = 0.0) -> PlanBook:
         tuple(
             NamedProgramme(
                 p.signal,
-                Programme(p.programme, p.kind, p.offset_s - epoch_of_zero_s, tuple(_phase(s) for s in p.steps)),
+                Programme(p.programme, p.kind, _offset_s(p, epoch_of_zero_s), tuple(_phase(s) for s in p.steps)),
             )
             for p in document.plans
         ),
@@ -184,6 +184,12 @@ def book_from_json(path: Path, *, epoch_of_zero_s: float = 0.0) -> PlanBook:
             for t in document.timetables
         ),
     )
+
+
+def _offset_s(plan: PlanDocument, epoch_of_zero_s: float) -> float:
+    """As given, but counted from within a cycle of second 0 where it is an epoch of another clock."""
+    offset_s = plan.offset_s - epoch_of_zero_s
+    return offset_s if abs(offset_s) < LONGEST_S else offset_s % sum(step.duration_s for step in plan.steps)
 
 
 def _step(phase: ProgrammePhase) -> StepDocument:

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from networks.errors import InputError
 from networks.readers.formats import open_maybe_gzip
@@ -58,6 +59,29 @@ def iterate_xml(path: Path) -> Iterator[ET.Element]:
     with readable(path), open_maybe_gzip(path) as stream:
         for _, element in ET.iterparse(stream):
             yield element
+
+
+def member_of(value: object, name: str, where: str) -> Any:
+    """A member of a decoded message. Raises InputError where the value is no object or has no such member."""
+    if not isinstance(value, Mapping) or name not in value:
+        raise InputError(f"{where}: lacks {name!r}")
+    return value[name]
+
+
+def rows_of(value: object, name: str, where: str) -> list[Any]:
+    """A member that is a list and holds something."""
+    rows = member_of(value, name, where)
+    if not isinstance(rows, list) or not rows:
+        raise InputError(f"{where}.{name}: is no list, or empty")
+    return rows
+
+
+def number_of(value: object, name: str, where: str) -> int:
+    """A member that is a whole number."""
+    number = member_of(value, name, where)
+    if not isinstance(number, int):
+        raise InputError(f"{where}.{name}: {number!r} is no whole number")
+    return number
 
 
 @contextmanager

@@ -23,24 +23,51 @@ _ROOTS = {"additional": "sumo", "add": "sumo", "net": "sumo", "tlLogics": "sumo"
 
 
 @dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What a format may need beside the file: the net, the time of writing, the epoch of the programmes' second 0."""
+
+    network: Network
+    sent_at: datetime
+    epoch_of_zero_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Format:
     """How one format is read and written."""
 
     name: str
     ending: str
-    read: Callable[[Path, Network], PlanBook]
-    write: Callable[[PlanBook, Network, datetime], Written]
+    read: Callable[[Path, Circumstances], PlanBook]
+    write: Callable[[PlanBook, Circumstances], Written]
 
 
 FORMATS: Mapping[str, Format] = {
     f.name: f
     for f in (
-        Format("sumo", ".add.xml", lambda path, _: book_from_sumo(path), lambda book, _, __: book_to_sumo(book)),
-        Format("json", ".json", lambda path, _: book_from_json(path), lambda book, _, __: book_to_json(book)),
-        Format("gat1049", ".gat.xml", book_from_gat1049, lambda b, n, now: book_to_gat1049(b, n, sent_at=now)),
-        Format("csv", ".csv", book_from_sheet, lambda book, network, _: book_to_sheet(book, network)),
+        Format("sumo", ".add.xml", lambda path, _: book_from_sumo(path), lambda book, _: book_to_sumo(book)),
         Format(
-            "csv-zh", ".zh.csv", book_from_sheet, lambda book, network, _: book_to_sheet(book, network, chinese=True)
+            "json",
+            ".json",
+            lambda path, now: book_from_json(path, epoch_of_zero_s=now.epoch_of_zero_s),
+            lambda book, now: book_to_json(book, epoch_of_zero_s=now.epoch_of_zero_s),
+        ),
+        Format(
+            "gat1049",
+            ".gat.xml",
+            lambda path, now: book_from_gat1049(path, now.network),
+            lambda book, now: book_to_gat1049(book, now.network, sent_at=now.sent_at),
+        ),
+        Format(
+            "csv",
+            ".csv",
+            lambda path, now: book_from_sheet(path, now.network),
+            lambda book, now: book_to_sheet(book, now.network),
+        ),
+        Format(
+            "csv-zh",
+            ".zh.csv",
+            lambda path, now: book_from_sheet(path, now.network),
+            lambda book, now: book_to_sheet(book, now.network, chinese=True),
         ),
     )
 }
@@ -76,9 +103,9 @@ def format_of_name(path: Path) -> str:
     raise InputError(f"{path}: say --to, the ending is none of {', '.join(f.ending for f in FORMATS.values())}")
 
 
-def read_book(path: Path, network: Network) -> PlanBook:
+def read_book(path: Path, circumstances: Circumstances) -> PlanBook:
     """Read a file of any format. Raises InputError naming file, element and field."""
-    return FORMATS[sniff(path)].read(path, network)
+    return FORMATS[sniff(path)].read(path, circumstances)
 
 
 def runs_once(path: Path) -> bool:

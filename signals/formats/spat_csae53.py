@@ -1,4 +1,4 @@
-"""SPAT of the Chinese message set (T/CSAE 53, YD/T 3709), as the value that an ASN.1 codec such as asn1tools takes.
+"""SPAT of the Chinese message set (T/CSAE-53, YD/T 3709), as the value that an ASN.1 codec such as asn1tools takes.
 
 Field names, order, ranges and units after the message modules of release 2019-07 (SignalPhaseAndTiming,
 SPATIntersectionState, DefTime): a CHOICE is the pair (name, value), a BIT STRING the pair (bytes, bits), an
@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from networks.errors import InputError
+from signals.formats.fields import member_of, number_of, rows_of
 from signals.formats.spat_times import (
     AHEAD_S,
     Intersection,
@@ -76,14 +77,15 @@ def lamps_of_spat(message: Mapping[str, Any]) -> dict[tuple[int | None, int], di
     Takes the codec's value or its JSON form (`as_json`). Raises InputError naming the field.
     """
     lamps: dict[tuple[int | None, int], dict[int, str]] = {}
-    for n, intersection in enumerate(_field(message, "intersections", "SPAT")):
+    for n, intersection in enumerate(rows_of(message, "intersections", "SPAT")):
         where = f"intersections.{n}"
-        node = _field(intersection, "intersectionId", where)
-        phases = {}
-        for phase in _field(intersection, "phases", where):
-            here = f"{where}.phases"
-            phases[_field(phase, "id", here)] = _present(_field(phase, "phaseStates", here), f"{here}.phaseStates")
-        lamps[node.get("region"), _field(node, "id", f"{where}.intersectionId")] = phases
+        node = member_of(intersection, "intersectionId", where)
+        number = number_of(node, "id", f"{where}.intersectionId")
+        region = number_of(node, "region", f"{where}.intersectionId") if "region" in node else None
+        lamps[region, number] = {
+            number_of(phase, "id", f"{where}.phases"): _present(phase, f"{where}.phases")
+            for phase in rows_of(intersection, "phases", where)
+        }
     return lamps
 
 
@@ -155,19 +157,16 @@ def _mark(moment_s: float, now_s: float) -> int:
     return AN_HOUR if moment_s - now_s >= AHEAD_S else max(0, round(10.0 * (moment_s - now_s)))
 
 
-def _present(states: Sequence[Mapping[str, Any]], where: str) -> str:
+def _present(phase: Mapping[str, Any], where: str) -> str:
     """Light that began already; without times the only one."""
+    states = rows_of(phase, "phaseStates", where)
+    where = f"{where}.phaseStates"
     for state in states:
-        light, timing = _field(state, "light", where), state.get("timing")
+        light, timing = member_of(state, "light", where), state.get("timing")
         if isinstance(timing, tuple):
             timing = dict([timing])
-        counting = (timing or {}).get("counting")
-        if (counting is None and len(states) == 1) or (counting and _field(counting, "startTime", where) == 0):
-            return _LAMPS.get(light, "")
+        timed = isinstance(timing, Mapping) and "counting" in timing
+        counting = timing["counting"] if timed else None
+        if (timed and number_of(counting, "startTime", f"{where}.counting") == 0) or (not timed and len(states) == 1):
+            return _LAMPS.get(str(light), "")
     return ""
-
-
-def _field(value: Any, name: str, where: str) -> Any:
-    if not isinstance(value, Mapping) or name not in value:
-        raise InputError(f"{where}: lacks {name!r}")
-    return value[name]

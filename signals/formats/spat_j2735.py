@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from networks.errors import InputError
+from signals.formats.fields import member_of, number_of, rows_of
 from signals.formats.spat_times import (
     AHEAD_S,
     Intersection,
@@ -80,16 +81,16 @@ def lamps_of_spat(message: Mapping[str, Any]) -> dict[tuple[int | None, int], di
     Raises InputError naming the field.
     """
     lamps: dict[tuple[int | None, int], dict[int, str]] = {}
-    for n, intersection in enumerate(_field(message, "intersections", "SPAT")):
+    for n, intersection in enumerate(rows_of(message, "intersections", "SPAT")):
         where = f"intersections.{n}"
-        node, groups = _field(intersection, "id", where), {}
-        for movement in _field(intersection, "states", where):
-            events = _field(movement, "state-time-speed", f"{where}.states")
-            if not isinstance(events, Sequence) or not events:
-                raise InputError(f"{where}.states: state-time-speed is empty")
-            state = _field(events[0], "eventState", f"{where}.states.state-time-speed")
-            groups[_field(movement, "signalGroup", f"{where}.states")] = _LAMPS.get(state, "")
-        lamps[node.get("region"), _field(node, "id", f"{where}.id")] = groups
+        node = member_of(intersection, "id", where)
+        number = number_of(node, "id", f"{where}.id")
+        region = number_of(node, "region", f"{where}.id") if "region" in node else None
+        groups = lamps[region, number] = {}
+        for movement in rows_of(intersection, "states", where):
+            events = rows_of(movement, "state-time-speed", f"{where}.states")
+            state = member_of(events[0], "eventState", f"{where}.states.state-time-speed")
+            groups[number_of(movement, "signalGroup", f"{where}.states")] = _LAMPS.get(str(state), "")
     return lamps
 
 
@@ -129,9 +130,3 @@ def _mark(moment_s: float, now_s: float) -> int:
     if not math.isfinite(moment_s):
         return UNKNOWN
     return BEYOND if moment_s - now_s >= AHEAD_S else round(10.0 * max(moment_s, now_s)) % 36000
-
-
-def _field(value: Any, name: str, where: str) -> Any:
-    if not isinstance(value, Mapping) or name not in value:
-        raise InputError(f"{where}: lacks {name!r}")
-    return value[name]

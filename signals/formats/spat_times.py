@@ -19,7 +19,7 @@ _CLOSED_FIRST = "rRuUyYsoOgG"  # of several lamps in a group the one that stands
 class Intersection:
     """A signal as a SPAT message names it.
 
-    `groups`: the phase (T/CSAE 53) or signal group (J2735) of each link, as the MAP message gives them; 0: not told.
+    `groups`: the phase (T/CSAE-53) or signal group (J2735) of each link, as the MAP message gives them; 0: not told.
     """
 
     plan: SignalPlan

@@ -26,7 +26,7 @@ from signals.formats.book import (
     plan_of,
 )
 from signals.formats.document import SCHEMA_FILE, book_from_json, book_to_json, plan_schema
-from signals.formats.files import FORMATS, format_of_name, read_book, runs_once, sniff
+from signals.formats.files import FORMATS, Circumstances, format_of_name, read_book, runs_once, sniff
 from signals.formats.gat1049 import book_from_gat1049, book_to_gat1049
 from signals.formats.sheet import book_from_sheet, book_to_sheet
 from signals.formats.stage_rows import phases_of, stage_rows, standard_change
@@ -72,6 +72,10 @@ books = st.builds(
     ).map(tuple),
     st.lists(timetables, max_size=2, unique_by=lambda t: t.id).map(tuple),
 )
+
+
+def at_noon(network: Network, epoch_of_zero_s: float = 0.0) -> Circumstances:
+    return Circumstances(network, NOON, epoch_of_zero_s)
 
 
 def book_at_c(*members: Programme) -> PlanBook:
@@ -151,13 +155,13 @@ def test_shipped_plans_of_stages_with_standard_changes_lose_nothing_on_the_way_r
     expected = lamps_of(book, network, 900)
     for form in ("csv", "gat1049", "csv-zh", "json", "sumo"):
         file = tmp_path / f"plans{FORMATS[form].ending}"
-        written = FORMATS[form].write(book, network, NOON)
+        written = FORMATS[form].write(book, at_noon(network))
         if form != "gat1049":
             assert written.left_out == ()
         file.write_text(written.text, encoding="utf-8", newline="")
         assert sniff(file) == form.removesuffix("-zh")
         assert format_of_name(file) == form
-        back = read_book(file, network)
+        back = read_book(file, at_noon(network))
         if not written.left_out:
             assert lamps_of(back, network, 900) == expected
 
@@ -189,6 +193,14 @@ def test_sumo_follows_the_timetable_that_we_write(tmp_path):
         assert seen[t] == plans["night" if 100 <= t < 250 else "day"].state_at(t), t
 
 
+def test_json_of_a_running_city_is_read_with_the_epoch_of_its_clock(tmp_path):
+    epoch_s, book = 1_772_000_000.0, book_at_c(*simple())
+    file = write(tmp_path / "p.json", book_to_json(book, epoch_of_zero_s=epoch_s).text)
+    assert read_book(file, at_noon(crossroads(), epoch_s)) == book
+    (named,) = read_book(file, at_noon(crossroads())).programmes
+    assert named.programme.offset_s == (epoch_s + 3.0) % 20.0
+
+
 def test_jumps_are_followed_as_sumo_does(tmp_path):
     lines = ['<phase duration="9" state="G"/>', '<phase duration="3" state="y" next="3"/>'] + 2 * [
         '<phase duration="5" state="r"/>'
@@ -209,7 +221,7 @@ def whole_files(network: Network) -> dict[str, str]:
     book = book_of_network(network)
     table = Timetable("w", "0", (Switch(3600.0, "0"),), (TimedSignal("c"),), 0.0, 86400.0)
     book = PlanBook(book.programmes, (table,))
-    return {name: form.write(book, network, NOON).text for name, form in FORMATS.items()}
+    return {name: form.write(book, at_noon(network)).text for name, form in FORMATS.items()}
 
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
@@ -235,9 +247,9 @@ def test_a_torn_file_is_read_or_refused_but_nothing_else(tmp_path, form, data):
     file = tmp_path / "torn"
     file.write_bytes(bytes(raw))
     with suppress(InputError):
-        assert isinstance(read_book(file, network), PlanBook)
+        assert isinstance(read_book(file, at_noon(network)), PlanBook)
     with suppress(InputError):
-        assert isinstance(FORMATS[form].read(file, network), PlanBook)
+        assert isinstance(FORMATS[form].read(file, at_noon(network)), PlanBook)
     with suppress(InputError):
         assert runs_once(file) in (True, False)
 
@@ -271,7 +283,7 @@ def test_a_wrong_file_is_refused_by_file_element_and_field(tmp_path, form, old, 
     file = tmp_path / "wrong.file"
     file.write_text(text.replace(old, new, 1), encoding="utf-8", newline="")
     with pytest.raises(InputError, match=rf"(?s)wrong\.file.*{said}"):
-        FORMATS[form].read(file, crossroads())
+        FORMATS[form].read(file, at_noon(crossroads()))
 
 
 def test_a_sheet_from_a_chinese_spreadsheet_is_read(tmp_path):
@@ -280,10 +292,10 @@ def test_a_sheet_from_a_chinese_spreadsheet_is_read(tmp_path):
     file = tmp_path / "plans.csv"
     file.write_bytes(text.encode("gb18030"))
     assert sniff(file) == "csv"
-    assert read_book(file, network) == book_from_sheet(write(tmp_path / "u.csv", text), network)
+    assert read_book(file, at_noon(network)) == book_from_sheet(write(tmp_path / "u.csv", text), network)
     cells = csv.reader(book_to_sheet(book_at_c(*simple()), network).text.splitlines())
     semicolons = "\n".join(";".join(row) for row in cells)
-    assert read_book(write(tmp_path / "semi.csv", semicolons), network) == book_at_c(*simple())
+    assert read_book(write(tmp_path / "semi.csv", semicolons), at_noon(network)) == book_at_c(*simple())
 
 
 def simple() -> list[Programme]:
@@ -300,7 +312,7 @@ def test_a_green_that_is_changed_alone_is_caught_by_the_cycle(tmp_path):
     network = crossroads()
     text = book_to_sheet(book_at_c(*simple()), network).text
     with pytest.raises(InputError, match="row 2: cycle: 20 s, but the stages add up to 25 s"):
-        read_book(write(tmp_path / "p.csv", text.replace(",20,0,0,20,", ",25,0,0,20,")), network)
+        read_book(write(tmp_path / "p.csv", text.replace(",20,0,0,20,", ",25,0,0,20,")), at_noon(network))
 
 
 def test_a_name_that_xml_cannot_carry_is_refused():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -161,8 +162,27 @@ def test_groups_that_do_not_fit_are_refused(change, said):
     "message", [{}, {"intersections": [{}]}, {"intersections": [{"intersectionId": {}, "id": {}}]}]
 )
 def test_torn_messages_are_refused(reader, message):
-    with pytest.raises(InputError, match="lacks"):
+    with pytest.raises(InputError, match=r"lacks|no list|no whole number"):
         reader(message)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_a_message_with_anything_in_it_is_read_or_refused(data):
+    """Each part of a good message in turn replaced by something else."""
+    plan = SignalPlan(0, "c", (LampStep("Gr", 10.0), LampStep("yr", 3.0)), NOON_S, NOON_S + 60)
+    intersection = [Intersection(plan, (1, 2), 9, 3)]
+    for reader, message in (
+        (spat_csae53.lamps_of_spat, spat_csae53.as_json(spat_csae53.to_spat(intersection, now_s=NOON_S, count=1))),
+        (spat_j2735.lamps_of_spat, spat_csae53.as_json(spat_j2735.to_spat(intersection, now_s=NOON_S, revision=1))),
+    ):
+        parent, key = message, data.draw(st.sampled_from(sorted(message)))
+        while isinstance(parent[key], dict | list) and parent[key] and data.draw(st.integers(0, 4)):
+            parent = parent[key]
+            key = data.draw(st.sampled_from(sorted(parent) if isinstance(parent, dict) else range(len(parent))))
+        parent[key] = data.draw(st.sampled_from([None, 3, "x", [], {}, [1], [[]], {"id": []}, 1.5, True]))
+        with suppress(InputError):
+            reader(message)
 
 
 def check_against(kind: str, value, types: dict[str, dict]) -> None:

@@ -22,7 +22,7 @@ from scenarios.cities import find_city
 from signals.formats.book import NamedProgramme, PlanBook, book_of_network, signal_of
 from signals.formats.cycle_text import LEGEND, cycle_text
 from signals.formats.document import from_json
-from signals.formats.files import FORMATS, format_of_name, read_book, runs_once
+from signals.formats.files import FORMATS, Circumstances, format_of_name, read_book, runs_once
 from signals.formats.legs import LinkUse, legs_of, served_text, uses_of
 from signals.formats.nema import phase_map, ring_barrier, ring_text
 from signals.formats.proofs import Proof, prove_book
@@ -42,6 +42,9 @@ Plan = Annotated[
     ),
 ]
 Net = Annotated[str, typer.Option("--net", "-n", help="The net: .net.xml[.gz], a city folder, or a bundled city.")]
+Epoch = Annotated[
+    float, typer.Option("--epoch", help="Epoch of the programmes' second 0; our JSON counts epoch seconds.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 SHOWN_FINDINGS = 40
 
@@ -55,14 +58,14 @@ class To(StrEnum):
 
 
 @app.command(epilog="Example: citytwin signals check plans.add.xml --net zone --json")
-def check(plan: Plan, net: Net, as_json: AsJson = False) -> None:
+def check(plan: Plan, net: Net, epoch_s: Epoch = 0.0, as_json: AsJson = False) -> None:
     """Prove every plan of a file safe: conflicts, intergreens, yellows, minimum greens, longest reds.
 
     Ends with 1 when a plan is unsafe, naming signal, links and second; with 2 when a file cannot be used.
     """
     with answering():
         network = open_network(net)
-        proofs = _proofs(plan, network)
+        proofs = _proofs(plan, network, epoch_s)
         safe = not any(proof.violations for proof in proofs)
         if as_json:
             document = {"plan": plan, "net": net, "safe": safe, "judged": [_proof(p, network) for p in proofs]}
@@ -79,13 +82,15 @@ def convert(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="File to write.")],
     net: Net,
     to: Annotated[To | None, typer.Option("--to", help="Format to write; else what the ending of OUT says.")] = None,
+    epoch_s: Epoch = 0.0,
     as_json: AsJson = False,
 ) -> None:
     """Write plans in another format. Ends with 1 when that format could not hold everything, and names it."""
     with answering():
         network = open_network(net)
         name = to.value if to is not None else format_of_name(out)
-        written = FORMATS[name].write(_book(plan, network), network, datetime.now(UTC))
+        circumstances = Circumstances(network, datetime.now(UTC), epoch_s)
+        written = FORMATS[name].write(_book(plan, circumstances), circumstances)
         out.write_text(written.text, encoding="utf-8", newline="")
         if as_json:
             document = {"plan": plan, "out": str(out), "format": name, "left_out": list(written.left_out)}
@@ -105,12 +110,13 @@ def show(
     signal: Annotated[
         str, typer.Option(help="Show this signal in full: stages, rings and barriers, the cycle.")
     ] = "",
+    epoch_s: Epoch = 0.0,
     as_json: AsJson = False,
 ) -> None:
     """Show plans as engineers read them. Without --signal one line a programme."""
     with answering():
         network = open_network(net)
-        book = _book(plan, network)
+        book = _book(plan, Circumstances(network, datetime.now(UTC), epoch_s))
         if signal and signal not in network.signal_index:
             raise InputError(f"the network has no signal {signal!r}")
         chosen = [n for n in book.programmes if not signal or n.signal_id == signal]
@@ -149,11 +155,13 @@ def open_network(spec: str) -> Network:
     return load_network(find_city(spec))
 
 
-def _book(plan: str, network: Network) -> PlanBook:
-    return book_of_network(network) if plan == SHIPPED else read_book(Path(plan).expanduser(), network)
+def _book(plan: str, circumstances: Circumstances) -> PlanBook:
+    if plan == SHIPPED:
+        return book_of_network(circumstances.network)
+    return read_book(Path(plan).expanduser(), circumstances)
 
 
-def _proofs(plan: str, network: Network) -> list[Proof]:
+def _proofs(plan: str, network: Network, epoch_s: float) -> list[Proof]:
     path = Path(plan).expanduser()
     if plan != SHIPPED and runs_once(path):
         plans = from_json(path.read_bytes(), network.signal_index)
@@ -161,7 +169,7 @@ def _proofs(plan: str, network: Network) -> list[Proof]:
             Proof(p.signal_id, f"plan {n}", tuple(find_violations(p, network.signals[p.signal], None)))
             for n, p in enumerate(plans)
         ]
-    return prove_book(_book(plan, network), network)
+    return prove_book(_book(plan, Circumstances(network, datetime.now(UTC), epoch_s)), network)
 
 
 def _proof(proof: Proof, network: Network) -> dict[str, Any]:
