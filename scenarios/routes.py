@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,6 +26,7 @@ _BITS = {
     "emergency": EMERGENCY,
     "tram": TRAM,
 }
+_AT_REST = ("0", "0.0", "0.00")
 # Defaults of SUMO's vehicle classes that matter here: length, gap, acceleration, top speed, spread of desired speed.
 # Source: SUMO documentation, "Vehicle Type Parameter Defaults".
 _DEFAULTS = {
@@ -51,12 +53,22 @@ class _Driver:
     dev: float
 
 
+class _Row(NamedTuple):
+    depart_s: float
+    edges: list[int]
+    dwell_s: list[float]
+    others: list[list[int]]
+    driver: _Driver
+    element: ET.Element
+
+
 def read_demand(
-    network: Network, routes: Iterable[Path], additional: Iterable[Path] = (), *, seed: int = 0
+    network: Network, routes: Iterable[Path], additional: Iterable[Path] = (), *, seed: int = 0, choose: bool = True
 ) -> Demand:
     """Vehicles, trips and flows of SUMO demand files, by departure.
 
-    Trips take the fastest free route, as SUMO gives them without rerouting. Left out, because the model cannot
+    Trips take the fastest free route or, with `choose`, when they set off the way that then looks fastest among a few,
+    as SUMO routes trips by current speeds. Left out, because the model cannot
     drive them: persons, and vehicles without a departure time of their own or without a route that connects.
     Raises CityError naming the file that cannot be read.
     """
@@ -69,7 +81,7 @@ def read_demand(
         if head.tag == "busStop":
             stops[head.attrib["id"]] = head.attrib["lane"]
     router, drivers = Router(network), {}
-    rows: list[tuple[float, list[int], list[float], _Driver, ET.Element]] = []
+    rows: list[_Row] = []
     for path in routes:
         with naming(path):
             for element in read_elements(path, book):
@@ -84,8 +96,10 @@ def read_demand(
                     driver = drivers[name]
                     edges = _edges(network, router, book, vehicle, _BITS.get(driver.kind, PASSENGER))
                     if edges:
-                        rows.append((depart_s, edges, _dwell_s(network, vehicle, stops, edges), driver, vehicle))
-    rows.sort(key=lambda row: row[0])
+                        dwell_s = _dwell_s(network, vehicle, stops, edges)
+                        others = _others(router, vehicle, edges, driver) if choose and not any(dwell_s) else []
+                        rows.append(_Row(depart_s, edges, dwell_s, others, driver, vehicle))
+    rows.sort(key=lambda row: row.depart_s)
     return _demand(rows)
 
 
@@ -144,19 +158,26 @@ def _dwell_s(network: Network, vehicle: ET.Element, stops: dict[str, str], edges
     return dwell_s
 
 
-def _demand(rows: Sequence[tuple[float, list[int], list[float], _Driver, ET.Element]]) -> Demand:
-    drivers = [row[3] for row in rows]
+def _others(router: Router, vehicle: ET.Element, edges: Sequence[int], driver: _Driver) -> list[list[int]]:
+    given = vehicle.find("route") is not None or "route" in vehicle.attrib or "via" in vehicle.attrib
+    return [] if given else router.others(edges[0], edges[-1], _BITS.get(driver.kind, PASSENGER))
 
+
+def _ragged(rows: Sequence[Sequence[int]]) -> Ragged:
+    offsets = np.cumsum([0, *(len(row) for row in rows)]).astype(np.int32)
+    return Ragged(offsets, np.array([value for row in rows for value in row], np.int32))
+
+
+def _demand(rows: Sequence[_Row]) -> Demand:
     def column(name: str) -> Floats:
-        return np.array([getattr(driver, name) for driver in drivers], np.float64)
+        return np.array([getattr(row.driver, name) for row in rows], np.float64)
 
-    offsets = np.cumsum([0, *(len(row[1]) for row in rows)]).astype(np.int32)
     return Demand(
-        depart_s=np.array([row[0] for row in rows]),
-        route=Ragged(offsets, np.array([e for row in rows for e in row[1]], np.int32)),
-        dwell_s=np.array([s for row in rows for s in row[2]]),
+        depart_s=np.array([row.depart_s for row in rows], np.float64),
+        route=_ragged([row.edges for row in rows]),
+        dwell_s=np.array([s for row in rows for s in row.dwell_s], np.float64),
         weight=np.ones(len(rows)),
-        allowed=np.array([_BITS.get(driver.kind, PASSENGER) for driver in drivers], np.int32),
+        allowed=np.array([_BITS.get(row.driver.kind, PASSENGER) for row in rows], np.int32),
         space_m=column("space_m"),
         tau_s=column("tau_s"),
         accel_mps2=column("accel_mps2"),
@@ -164,6 +185,8 @@ def _demand(rows: Sequence[tuple[float, list[int], list[float], _Driver, ET.Elem
         max_speed_mps=column("max_speed_mps"),
         speed_factor=column("factor"),
         speed_dev=column("dev"),
-        rolling_start=np.array([row[4].get("departSpeed", "0") not in ("0", "0.0", "0.00") for row in rows]),
-        any_lane=np.array([row[4].get("departLane", "first") not in ("first", "0") for row in rows]),
+        rolling_start=np.array([row.element.get("departSpeed", "0") not in _AT_REST for row in rows], np.bool_),
+        any_lane=np.array([row.element.get("departLane", "first") not in ("first", "0") for row in rows], np.bool_),
+        other_of=np.array([v for v, row in enumerate(rows) for _ in row.others], np.int32),
+        other_route=_ragged([way for row in rows for way in row.others]),
     )

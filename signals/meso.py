@@ -43,6 +43,7 @@ __all__ = [
 
 
 JAM_FRAC = 0.15
+CHOICE_SAMPLE_S = 10  # between looks at the streets by drivers who choose their way
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,7 @@ class MesoResult:
     stuck: int  # vehicles overdue by more than five minutes where they stand at the end
     jammed: bool  # more than 15 % of the demand still in or waiting for the network at the end
     edge_delay_s: Floats  # (E,) total, insertion included
+    edge_insertion_s: Floats  # (E,) of that, waiting to enter
     edge_left_veh: Floats  # (E,) throughput
     edge_max_queue_veh: Floats  # (E,)
     edge_mean_queue_veh: Floats  # (E,)
@@ -80,7 +82,7 @@ class MesoModel:
     streets: Streets
     traffic: Traffic
 
-    def run(self, timing: Timing, *, seed: int = 0, sample_s: int = 5) -> MesoResult:
+    def run(self, timing: Timing, *, seed: int = 0, sample_s: int = CHOICE_SAMPLE_S) -> MesoResult:
         """One candidate in full detail; queues are sampled every `sample_s` seconds."""
         state = new_state(self.network, self.streets, len(self.demand))
         self._drive(timing, self._factors(seed), sample_s, state)
@@ -96,7 +98,7 @@ class MesoModel:
         def work() -> None:
             state = new_state(self.network, self.streets, len(self.demand))
             for c, k in jobs:
-                self._drive(timings[c], factors[k], 0, state)
+                self._drive(timings[c], factors[k], CHOICE_SAMPLE_S if len(self.demand.other_of) else 0, state)
                 scores[c, k] = state.result[R_DELAY] / weight
 
         threads = min(workers or os.cpu_count() or 1, scores.size)
@@ -148,6 +150,7 @@ class MesoModel:
             jammed=left > JAM_FRAC * count,
             stuck=int(got[R_STUCK]),
             edge_delay_s=state.edge_delay_s.copy(),
+            edge_insertion_s=state.edge_insertion_s.copy(),
             edge_left_veh=state.edge_left.copy(),
             edge_max_queue_veh=state.edge_max.copy(),
             edge_mean_queue_veh=state.edge_delay_s / (self.end_s - self.begin_s),

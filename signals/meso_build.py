@@ -7,14 +7,16 @@ import numpy as np
 from networks.graph import Bools, Floats, Ints, Network, Ragged, group_rows
 from signals.meso_build_kernels import fill_choices
 from signals.meso_demand import Demand
-from signals.meso_kernels import WHEEL, State, Streets, Traffic
+from signals.meso_kernels import ASIDE_VEH, WHEEL, State, Streets, Traffic
 
 REACTION_S = 0.1  # beyond the desired headway, of a driver without imperfection; fitted, see docs/decisions/meso.md
 DAWDLE_S = 0.55  # more of it per unit of imperfection
 YELLOW_S_PER_MPS = 0.12  # yellow still used grows with speed above YELLOW_FROM_MPS: who cannot stop drives on
 YELLOW_FROM_MPS = 7.0
 LEAST_SPACE_M = 2.0
-WALKING_MPS = 1.4
+LEAST_ROOM_M = 15.0
+MINOR_S = 1.5  # what drivers expect giving way to cost when they choose their way
+LOOK_AHEAD_S = 1.0  # between a vehicle that gives way and the next that has it, as SUMO asks
 
 
 def build_streets(network: Network, demand: Demand, saturation_vph: Floats | None) -> Streets:
@@ -27,11 +29,12 @@ def build_streets(network: Network, demand: Demand, saturation_vph: Floats | Non
     inner = moves.inner_m[boxed] if len(boxed) else np.zeros(0)
     length = np.concatenate([lanes.length_m, inner, np.zeros(len(origins))])
     limit = np.concatenate([lanes.speed_limit_mps, moves.speed_mps[boxed], np.ones(len(origins))])
-    lane = np.stack([np.maximum(length, 1.0), np.maximum(limit, 1.0), length * wave_s_per_m], axis=1)
+    room_m = _room_m(network, length)
+    lane = np.stack([np.maximum(length, 1.0), np.maximum(limit, 1.0), length * wave_s_per_m, room_m], axis=1)
     lane[count : count + len(boxed), 2] = 0.0
     lane_edge = np.concatenate([lanes.edge, lanes.edge[moves.from_lane[boxed]], origins]).astype(np.int32)
     least_m = max(float(demand.space_m.min()), LEAST_SPACE_M) if len(demand) else 7.5
-    size = 2 ** np.ceil(np.log2(length / least_m + 3.0)).astype(np.int64)
+    size = 2 ** np.ceil(np.log2(room_m / least_m + 3.0 + ASIDE_VEH)).astype(np.int64)
     size[count + len(boxed) :] = 1
     box = np.full(len(moves.turn), -1, np.int32)
     box[boxed] = count + np.arange(len(boxed), dtype=np.int32)
@@ -55,6 +58,24 @@ def build_streets(network: Network, demand: Demand, saturation_vph: Floats | Non
     )
 
 
+def _room_m(network: Network, length_m: Floats) -> Floats:
+    """Where vehicles may stand that have passed the stop line before: the lane and, where nobody crosses, the junction.
+
+    A vehicle holds its place from that stop line on. Short lanes thus need room for a second vehicle to flow at all.
+    """
+    moves = network.movements
+    room_m = np.maximum(length_m, LEAST_ROOM_M)
+    open_way = (moves.signal < 0) & ~moves.yields
+    longest_m = np.zeros(len(length_m))
+    np.maximum.at(longest_m, moves.to_lane[open_way], moves.length_m[open_way])
+    closed = np.unique(moves.to_lane[~open_way])
+    longest_m[closed] = 0.0
+    given_m: Floats = np.where(
+        np.arange(len(length_m)) < len(network.lanes.ids), room_m + longest_m, np.maximum(length_m, 1.0)
+    )
+    return given_m
+
+
 def _boxed(network: Network) -> Ints:
     """Signalised movements that may wait for a gap inside the junction."""
     moves = network.movements
@@ -66,24 +87,34 @@ def _boxed(network: Network) -> Ints:
 def _movement_rows(network: Network, demand: Demand, saturation_vph: Floats | None) -> Floats:
     moves = network.movements
     speed = np.maximum(moves.speed_mps, 1.0)
-    accel = _mean(demand.accel_mps2 * (1.0 - 0.5 * demand.sigma), 2.0)
     from_limit = network.lanes.speed_limit_mps[moves.from_lane]
-    to_cross_s = np.maximum(np.sqrt(2.0 * moves.length_m / accel), moves.length_m / speed)
-    rows = np.zeros((len(speed), 6))
+    inner_m = moves.inner_m if len(moves.inner_m) else np.zeros(len(speed))
+    rows = np.zeros((len(speed), 7))
     rows[:, 0] = np.maximum(moves.length_m, 0.1)
     rows[:, 1] = speed
     if saturation_vph is not None:
         rows[:, 2] = np.where(np.isnan(saturation_vph), 0.0, 3600.0 / np.maximum(saturation_vph, 1.0))
-    rows[:, 3] = to_cross_s + 1.0
+    rows[:, 3] = _gap_s(moves.length_m, speed, demand)
     rows[:, 4] = np.maximum(YELLOW_S_PER_MPS * (np.minimum(speed, from_limit) - YELLOW_FROM_MPS), 0.0)
     rows[:, 5] = 1.0
+    rows[:, 6] = _gap_s(moves.length_m - inner_m, speed, demand)
     return rows
+
+
+def _gap_s(way_m: Floats, speed_mps: Floats, demand: Demand) -> Floats:
+    """Gap that a standing driver asks for: until the vehicle has left the junction, and one second."""
+    way_m = way_m + _mean(demand.space_m, 7.5) - 2.5
+    accel_mps2 = _mean(demand.accel_mps2, 2.6)
+    reach_m = speed_mps**2 / (2.0 * accel_mps2)
+    at_speed_s = speed_mps / accel_mps2 + (way_m - reach_m) / speed_mps
+    gap: Floats = np.where(way_m < reach_m, np.sqrt(2.0 * way_m / accel_mps2), at_speed_s) + LOOK_AHEAD_S
+    return gap
 
 
 def build_traffic(network: Network, demand: Demand, streets: Streets, begin_s: float) -> Traffic:
     """The demand over the streets; equal routes are shared, lane choices are made ahead."""
     lanes = network.lanes
-    first_step, edges, dwell_s, allowed, last = _shared_steps(demand)
+    way_first, way_step, edges, dwell_s, allowed, last = _shared_steps(demand)
     context, stretch, bits = _contexts(edges, allowed, last)
     bound = int((network.edges.first_lane[stretch[:, 0] + 1] - network.edges.first_lane[stretch[:, 0]]).sum())
     first = np.zeros(len(bits) + 1, np.int32)
@@ -92,7 +123,7 @@ def build_traffic(network: Network, demand: Demand, streets: Streets, begin_s: f
         stretch, bits, network.edges.first_lane, lanes.allowed, lanes.length_m, network.lane_movements.offsets,
         network.lane_movements.values, network.movements.to_lane, lanes.edge, first, lane, move, cost,
     )  # fmt: skip
-    origin = edges[first_step] if len(demand) else np.zeros(0, np.int32)
+    origin = edges[way_step[way_first[:-1]]]
     origins = streets.lane_edge[streets.streets + streets.boxes :]
     by_source = group_rows(np.searchsorted(origins, origin).astype(np.int32), len(origins))
     dawdle = 0.5 * demand.sigma * demand.accel_mps2
@@ -107,10 +138,14 @@ def build_traffic(network: Network, demand: Demand, streets: Streets, begin_s: f
     )  # fmt: skip
     return Traffic(
         vehicle=vehicle,
-        first_step=first_step,
+        way_first=way_first,
+        way_step=way_step,
+        step_edge=edges,
         dwell_s=dwell_s,
         context=context,
         last=last,
+        turn_s=_turn_s(network, edges, last),
+        edge_free_s=network.edges.length_m / np.maximum(network.edges.speed_limit_mps, 1.0),
         choice_first=first,
         choice_lane=lane[: first[-1]],
         choice_move=move[: first[-1]],
@@ -120,6 +155,22 @@ def build_traffic(network: Network, demand: Demand, streets: Streets, begin_s: f
         source_lane=_rightmost(network, origins),
         start_kind=(demand.rolling_start.astype(np.uint8) + 2 * demand.any_lane.astype(np.uint8)),
     )
+
+
+def _turn_s(network: Network, edges: Ints, last: Bools) -> Floats:
+    """Time inside the junction between each step and the next, giving way included; 0 at the end of a way."""
+    moves, lanes = network.movements, network.lanes
+    width = len(network.edges.ids)
+    pair = lanes.edge[moves.from_lane].astype(np.int64) * width + lanes.edge[moves.to_lane]
+    cost_s = moves.length_m / np.maximum(moves.speed_mps, 1.0) + MINOR_S * (moves.yields & (moves.signal < 0))
+    order = np.lexsort((cost_s, pair))
+    pairs, first = np.unique(pair[order], return_index=True)
+    turn_s = np.zeros(len(edges))
+    if len(pairs) and len(edges):
+        wanted = edges[:-1].astype(np.int64) * width + edges[1:]
+        at = np.minimum(np.searchsorted(pairs, wanted), len(pairs) - 1)
+        turn_s[:-1] = np.where((pairs[at] == wanted) & ~last[:-1], cost_s[order][first][at], 0.0)
+    return turn_s
 
 
 def _keep_s(demand: Demand) -> Floats:
@@ -140,29 +191,44 @@ def _rightmost(network: Network, edges: Ints) -> Ints:
     return np.array(chosen, np.int32)
 
 
-def _shared_steps(demand: Demand) -> tuple[Ints, Ints, Floats, Ints, Bools]:
-    """First step (V,) of each vehicle and the steps (R) of the distinct routes: edge, dwell, class bit, is last."""
+def _shared_steps(demand: Demand) -> tuple[Ints, Ints, Ints, Floats, Ints, Bools]:
+    """Ways of each vehicle, its own route first, as (V+1,) into (W,) first steps; equal ways share their steps.
+
+    Steps (R): edge, dwell, class bit, is the last of its way.
+    """
     known: dict[bytes, int] = {}
-    first_step = np.zeros(len(demand), np.int32)
-    edges, dwells, bits, lasts = [], [], [], []
+    edges: list[Ints] = [np.zeros(0, np.int32)]
+    dwells: list[Floats] = [np.zeros(0)]
+    bits: list[Ints] = [np.zeros(0, np.int32)]
+    lasts: list[Bools] = [np.zeros(0, np.bool_)]
     total = 0
-    offsets, values = demand.route.offsets, demand.route.values.astype(np.int32)
+
+    def step_of(way: Ints, dwell_s: Floats, bit: int) -> int:
+        nonlocal total
+        key = way.tobytes() + dwell_s.tobytes() + bytes([bit])
+        if key not in known:
+            known[key] = total
+            total += len(way)
+            edges.append(way)
+            dwells.append(dwell_s)
+            bits.append(np.full(len(way), bit, np.int32))
+            lasts.append(np.arange(len(way)) == len(way) - 1)
+        return known[key]
+
+    route, other = demand.route, demand.other_route
+    other_first = np.searchsorted(demand.other_of, np.arange(len(demand) + 1))
+    way_first, way_step = np.zeros(len(demand) + 1, np.int32), []
     for v in range(len(demand)):
-        row = slice(offsets[v], offsets[v + 1])
-        key = values[row].tobytes() + demand.dwell_s[row].tobytes() + bytes([int(demand.allowed[v])])
-        at = known.get(key)
-        if at is None:
-            at = known[key] = total
-            size = int(offsets[v + 1] - offsets[v])
-            edges.append(values[row])
-            dwells.append(demand.dwell_s[row])
-            bits.append(np.full(size, demand.allowed[v], np.int32))
-            lasts.append(np.arange(size) == size - 1)
-            total += size
-        first_step[v] = at
-    if not total:
-        return first_step, np.zeros(0, np.int32), np.zeros(0), np.zeros(0, np.int32), np.zeros(0, np.bool_)
-    return first_step, np.concatenate(edges), np.concatenate(dwells), np.concatenate(bits), np.concatenate(lasts)
+        row, bit = slice(route.offsets[v], route.offsets[v + 1]), int(demand.allowed[v])
+        way_step.append(step_of(route.values[row].astype(np.int32), demand.dwell_s[row], bit))
+        for a in range(other_first[v], other_first[v + 1]):
+            way = other.values[other.offsets[a] : other.offsets[a + 1]].astype(np.int32)
+            way_step.append(step_of(way, np.zeros(len(way)), bit))
+        way_first[v + 1] = len(way_step)
+    return (
+        way_first, np.array(way_step, np.int32), np.concatenate(edges), np.concatenate(dwells),
+        np.concatenate(bits), np.concatenate(lasts),
+    )  # fmt: skip
 
 
 def _contexts(edges: Ints, allowed: Ints, last: Bools) -> tuple[Ints, Ints, Ints]:
@@ -207,8 +273,11 @@ def new_state(network: Network, streets: Streets, vehicles: int) -> State:
         signal_phase=np.zeros(signals, np.int32),
         signal_plan=np.zeros(signals, np.int32),
         edge_delay_s=np.zeros(edges),
+        edge_insertion_s=np.zeros(edges),
         edge_left=np.zeros(edges),
         edge_now=np.zeros(edges, np.int32),
+        edge_count=np.zeros(edges, np.int32),
+        edge_moving=np.ones(edges),
         edge_max=np.zeros(edges),
-        result=np.zeros(10),
+        result=np.zeros(8),
     )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from networks.graph import Bools, Floats, Ints, Ragged
+from networks.graph import NO_ROWS, Bools, Floats, Ints, Ragged
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,8 @@ class Demand:
     speed_dev: Floats  # (V,) standard deviation of that between drivers
     rolling_start: Bools  # (V,) inserted at speed rather than from rest
     any_lane: Bools  # (V,) may be inserted on any lane of its origin, else on the rightmost it may use
+    other_of: Ints = field(default_factory=lambda: np.zeros(0, np.int32))  # (A,) vehicle, ascending, that may take
+    other_route: Ragged = NO_ROWS  # (A) this way in place of its route, if it looks faster when it sets off
 
     def __len__(self) -> int:
         return len(self.depart_s)
@@ -34,16 +38,36 @@ class Demand:
     def select(self, rows: Ints) -> Demand:
         """The vehicles `rows`, a row named twice counting twice, in order of departure."""
         chosen = rows[np.argsort(self.depart_s[rows], kind="stable")]
-        first, last = self.route.offsets[chosen], self.route.offsets[chosen + 1]
-        steps = np.concatenate([np.arange(a, b) for a, b in zip(first, last, strict=True)] or [np.zeros(0)])
-        steps = steps.astype(np.int64)
-        offsets = np.concatenate([[0], np.cumsum(last - first)]).astype(np.int32)
+        route, steps = _rows(self.route, chosen)
+        first, last = np.searchsorted(self.other_of, chosen), np.searchsorted(self.other_of, chosen + 1)
+        others = _flat(first, last)
         plain = {
             name: getattr(self, name)[chosen]
             for name in self.__dataclass_fields__
-            if name not in ("route", "dwell_s")
+            if name not in ("route", "dwell_s", "other_of", "other_route")
         }
-        return replace(self, route=Ragged(offsets, self.route.values[steps]), dwell_s=self.dwell_s[steps], **plain)
+        return replace(
+            self,
+            route=route,
+            dwell_s=self.dwell_s[steps],
+            other_of=np.repeat(np.arange(len(chosen), dtype=np.int32), last - first),
+            other_route=_rows(self.other_route, others)[0],
+            **plain,
+        )
+
+
+def _flat(first: NDArray[np.integer[Any]], last: NDArray[np.integer[Any]]) -> Ints:
+    """The whole numbers of several ranges, one after the other."""
+    return np.concatenate([np.zeros(0), *(np.arange(a, b) for a, b in zip(first, last, strict=True))]).astype(
+        np.int32
+    )
+
+
+def _rows(table: Ragged, rows: Ints) -> tuple[Ragged, Ints]:
+    """Chosen rows of a ragged table, and where their values stood."""
+    first, last = table.offsets[rows], table.offsets[rows + 1]
+    steps = _flat(first, last)
+    return Ragged(np.concatenate([[0], np.cumsum(last - first)]).astype(np.int32), table.values[steps]), steps
 
 
 def car_demand(depart_s: Floats, routes: list[list[int]], *, speed_dev: float = 0.1) -> Demand:

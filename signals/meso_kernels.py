@@ -30,32 +30,34 @@ V_SPACE, V_TAU, V_START, V_SWING, V_TOP, V_DAWDLE, V_WEIGHT, V_DEPART = range(8)
 V_ARRIVES, V_IDEAL, V_FACTOR, V_ENTERED = range(4)
 V_STEP, V_MOVE = range(2)
 # Columns of the lane arrays.
-L_LENGTH, L_LIMIT, L_HOLE_S = range(3)
+L_LENGTH, L_LIMIT, L_HOLE_S, L_ROOM = range(4)
 L_SLOT, L_IN_SLOT, L_USED_M, L_FIRST_TRY = range(4)
 Q_HEAD, Q_TAIL, Q_FREED, Q_RUN, Q_BLOCKED, Q_WAITER, Q_NEXT_WAITER, Q_WAITS_FOR = range(8)
 # Columns of the movement arrays.
-M_LENGTH, M_SPEED, M_HEADWAY, M_GAP, M_YELLOW, M_CLEAR = range(6)
+M_LENGTH, M_SPEED, M_HEADWAY, M_GAP, M_YELLOW, M_CLEAR, M_BOX_GAP = range(7)
 M_TO, M_LINK, M_BOX, M_FROM = range(4)
 # Results.
-R_DELAY, R_INSERTION, R_WEIGHT, R_VEHICLE_S, R_STOPS, R_ARRIVED, R_RUNNING, R_NEVER, R_SERVED, R_STUCK = range(10)
+R_DELAY, R_INSERTION, R_VEHICLE_S, R_STOPS, R_ARRIVED, R_RUNNING, R_NEVER, R_STUCK = range(8)
 
+MEMORY_S = 90.0  # of drivers about edge speeds: the mean age of a sample in SUMO's window of 180 s
 LANE_CHANGE_S = 1.0
 QUEUE_S_PER_M = 0.27  # time a metre of queue ahead costs: 2 s a vehicle
 RETRY_S = 4.0  # a blocked lane looks again this often, besides being told
 STUCK_S = 300.0
 EMPTY_M = 0.1  # less than any vehicle: what rounding leaves on an empty lane
+ASIDE_VEH, ASIDE_S = 2.0, 1.0  # who starts on another lane than its own changes at once
 MOVING = 12  # vehicles after which a discharging queue has reached its pace
 
 
 class Streets(NamedTuple):
     """What never changes between runs. N lanes: streets, then boxes, then sources."""
 
-    lane: F64  # (N, 3) L_LENGTH ...
+    lane: F64  # (N, 4) L_LENGTH ...
     lane_edge: I32  # (N,)
     ring_first: NDArray[np.int64]  # (N+1,)
     streets: int
     boxes: int
-    movement: F64  # (M, 6)
+    movement: F64  # (M, 7)
     movement_to: I32  # (M, 4)
     foe_first: I32  # (M+1,)
     foe: I32
@@ -68,10 +70,14 @@ class Traffic(NamedTuple):
     """The demand over the streets. Vehicle rows are sorted by departure."""
 
     vehicle: F64  # (V, 8) V_SPACE ...
-    first_step: I32  # (V,)
+    way_first: I32  # (V+1,) ways that a vehicle may choose from when it sets off
+    way_step: I32  # (W,) first step of a way
+    step_edge: I32  # (R,)
     dwell_s: F64  # (R,)
     context: I32  # (R,)
     last: NDArray[np.bool_]  # (R,) the route ends on this edge
+    turn_s: F64  # (R,) time inside the junction behind the edge
+    edge_free_s: F64  # (E,)
     choice_first: I32  # (C+1,)
     choice_lane: I32
     choice_move: I32
@@ -113,13 +119,16 @@ class State(NamedTuple):
     signal_phase: I32  # (S,)
     signal_plan: I32  # (S,)
     edge_delay_s: F64  # (E,)
+    edge_insertion_s: F64  # (E,) the part of edge_delay_s spent waiting to enter
     edge_left: F64  # (E,)
-    edge_now: I32  # (E,)  vehicles due at the stop line, sampled
+    edge_now: I32  # (E,) vehicles in the queue, sampled
+    edge_count: I32  # (E,) vehicles on the edge, sampled
+    edge_moving: F64  # (E,) share of them that move, smoothed: what drivers know when they choose their way
     edge_max: F64  # (E,)
-    result: F64  # (10,)
+    result: F64  # (8,)
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True, _nrt=False)
 def _put(state, lane, at_s, now):
     """(Re)schedule a lane; a moment before `now` (whole seconds) is served now."""
     prev, following = state.wheel_prev, state.wheel_next
@@ -141,7 +150,7 @@ def _put(state, lane, at_s, now):
     state.wake_s[lane] = at_s
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True, _nrt=False)
 def _release(streets, state, traffic, lane, t):
     """Let the space of vehicles that left reach the upstream end of the lane."""
     queue, size = state.queue, streets.ring_first[lane + 1] - streets.ring_first[lane] - 1
@@ -153,7 +162,7 @@ def _release(streets, state, traffic, lane, t):
     queue[lane, Q_FREED] = freed
 
 
-@njit(cache=True)
+@njit(cache=True, _nrt=False)
 def _wait_for(streets, state, lane, blocker, t, t1):
     """Put a lane to sleep until space shows up on `blocker`; it looks by itself after RETRY_S at the latest."""
     queue = state.queue
@@ -170,7 +179,7 @@ def _wait_for(streets, state, lane, blocker, t, t1):
     _put(state, lane, max(at_s, t1), np.int64(t))
 
 
-@njit(cache=True)
+@njit(cache=True, _nrt=False)
 def _tell_waiters(streets, state, lane, at_s, now):
     """Space of `lane` shows up at `at_s`."""
     queue = state.queue
@@ -184,7 +193,7 @@ def _tell_waiters(streets, state, lane, at_s, now):
         w = following
 
 
-@njit(cache=True)
+@njit(cache=True, _nrt=False)
 def _clear_at(streets, state, m, t, gap_s):
     """`t` when nobody goes before movement m, else the moment to look again."""
     again = t
@@ -214,8 +223,8 @@ def _clear_at(streets, state, m, t, gap_s):
     return again
 
 
-@njit(cache=True)
-def _choose(streets, traffic, state, v, step, landing, t, need_m):
+@njit(cache=True, _nrt=False)
+def _choose(streets, traffic, state, v, step, landing, t, need_m, beyond_m):
     """Index of the best choice for the edge to be entered, -1 - (lane that blocks) when there is no room.
 
     Cost of a lane: the queue on it, lane changes to reach it and, from the route ahead, those it leads to.
@@ -227,10 +236,10 @@ def _choose(streets, traffic, state, v, step, landing, t, need_m):
         lane = traffic.choice_lane[i]
         _release(streets, state, traffic, lane, t)
         used = state.lane[lane, L_USED_M]
-        cost = traffic.choice_cost[i] + QUEUE_S_PER_M * used
+        cost = traffic.choice_cost[i] + QUEUE_S_PER_M * used + max(state.lane[lane, L_IN_SLOT] - t, 0.0)
         if landing >= 0:
             cost += LANE_CHANGE_S * abs(lane - landing)
-        if used > EMPTY_M and used + need_m > streets.lane[lane, L_LENGTH]:
+        if used > EMPTY_M and used + need_m > streets.lane[lane, L_ROOM] + beyond_m:
             if cost < full_cost:
                 full, full_cost = lane, cost
         elif cost < best_cost:
@@ -240,7 +249,7 @@ def _choose(streets, traffic, state, v, step, landing, t, need_m):
     return best
 
 
-@njit(cache=True)
+@njit(cache=True, _nrt=False)
 def _enter(streets, traffic, state, v, step, choice, t, inside_s, ideal_inside_s, lost_s):
     """Append a vehicle to the lane of a choice."""
     lane = traffic.choice_lane[choice]
@@ -255,7 +264,7 @@ def _enter(streets, traffic, state, v, step, choice, t, inside_s, ideal_inside_s
     _append(streets, traffic, state, v, lane)
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True, _nrt=False)
 def _append(streets, traffic, state, v, lane):
     queue, base = state.queue, streets.ring_first[lane]
     tail = queue[lane, Q_TAIL]
@@ -264,7 +273,7 @@ def _append(streets, traffic, state, v, lane):
     state.lane[lane, L_USED_M] += traffic.vehicle[v, V_SPACE]
 
 
-@njit(cache=True)
+@njit(cache=True, _nrt=False)
 def _serve(streets, traffic, state, lane, now, end_s):
     """Let vehicles leave `lane` during the second `now`."""
     t0, t1 = float(now), min(now + 1.0, end_s)
@@ -309,7 +318,7 @@ def _serve(streets, traffic, state, lane, now, end_s):
         if lamp != PROTECTED and lamp != YELLOW:
             if lamp == PERMISSIVE:
                 box = streets.movement_to[m, M_BOX]
-            gap_s = streets.movement[m, M_GAP]
+            gap_s = streets.movement[m, M_BOX_GAP if is_box else M_GAP]
             if waited < 1.0 and arrives >= slot:
                 gap_s = streets.movement[m, M_LENGTH] / speed + 1.0
             elif state.lane[lane, L_FIRST_TRY] < t - 60.0:
@@ -321,7 +330,7 @@ def _serve(streets, traffic, state, lane, now, end_s):
                 if box >= 0:
                     _release(streets, state, traffic, box, t)
                     used = state.lane[box, L_USED_M]
-                    if used <= EMPTY_M or used + static[v, V_SPACE] <= streets.lane[box, L_LENGTH]:
+                    if used <= EMPTY_M or used + static[v, V_SPACE] <= streets.lane[box, L_ROOM]:
                         _into_box(streets, traffic, state, v, lane, box, t, speed, now)
                         continue
                 if state.lane[lane, L_FIRST_TRY] > t:
@@ -335,7 +344,7 @@ def _serve(streets, traffic, state, lane, now, end_s):
                 continue
         step = state.vehicle_at[v, V_STEP] + 1
         landing = streets.movement_to[m, M_TO]
-        choice = _choose(streets, traffic, state, v, step, landing, t, static[v, V_SPACE])
+        choice = _choose(streets, traffic, state, v, step, landing, t, static[v, V_SPACE], 0.0)
         if choice < 0:
             queue[lane, Q_BLOCKED] = 1
             queue[lane, Q_RUN] = 0
@@ -385,7 +394,7 @@ def _serve(streets, traffic, state, lane, now, end_s):
             _put(state, target, live[v, V_ARRIVES], now)
 
 
-@njit(cache=True)
+@njit(cache=True, _nrt=False)
 def _leave(streets, traffic, state, v, lane, t, slot_s, now):
     """Take the head off a lane and note what it lost there."""
     lost_s = t - state.vehicle[v, V_IDEAL]
@@ -406,7 +415,7 @@ def _leave(streets, traffic, state, v, lane, t, slot_s, now):
         _tell_waiters(streets, state, lane, t + streets.lane[lane, L_HOLE_S], now)
 
 
-@njit(cache=True)
+@njit(cache=True, _nrt=False)
 def _into_box(streets, traffic, state, v, lane, box, t, speed, now):
     """A vehicle that gives way drives to its waiting place inside the junction."""
     _leave(streets, traffic, state, v, lane, t, t + traffic.vehicle[v, V_TAU] + 1.0, now)
@@ -418,7 +427,7 @@ def _into_box(streets, traffic, state, v, lane, box, t, speed, now):
         _put(state, box, state.vehicle[v, V_ARRIVES], now)
 
 
-@njit(cache=True)
+@njit(cache=True, _nrt=False)
 def _insert(streets, traffic, state, lane, now, end_s):
     """Let vehicles due at a source enter their first edge during the second `now`."""
     t0, t1 = float(now), min(now + 1.0, end_s)
@@ -434,13 +443,17 @@ def _insert(streets, traffic, state, lane, now, end_s):
             return
         t = max(t, t0)
         any_lane = traffic.start_kind[v] & 2 > 0
-        step = traffic.first_step[v]
-        choice = _choose(streets, traffic, state, v, step, -1 if any_lane else rightmost, t, static[v, V_SPACE])
+        step = _pick_way(traffic, state, v)
+        space_m = static[v, V_SPACE]
+        if any_lane:
+            choice = _choose(streets, traffic, state, v, step, -1, t, space_m, 0.0)
+        else:  # it starts on the rightmost lane, be its own full: a few wait there for their turn to change
+            choice = _choose(streets, traffic, state, v, step, rightmost, t, space_m, ASIDE_VEH * space_m)
         blocker = -1 - choice
         if choice >= 0 and not any_lane:
             _release(streets, state, traffic, rightmost, t)
             used = state.lane[rightmost, L_USED_M]
-            if used > EMPTY_M and used + static[v, V_SPACE] > streets.lane[rightmost, L_LENGTH]:
+            if used > EMPTY_M and used + space_m > streets.lane[rightmost, L_ROOM]:
                 choice, blocker = -1, rightmost
         if choice < 0:
             _wait_for(streets, state, lane, blocker, t, t1)
@@ -464,16 +477,17 @@ def _insert(streets, traffic, state, lane, now, end_s):
         state.result[R_INSERTION] += waited_s
         state.result[R_DELAY] += waited_s
         state.edge_delay_s[streets.lane_edge[target]] += t - static[v, V_DEPART]
+        state.edge_insertion_s[streets.lane_edge[target]] += t - static[v, V_DEPART]
         queue[lane, Q_HEAD] += 1
         state.vehicle[v, V_ENTERED] = t
         _enter(streets, traffic, state, v, step, choice, t, 0.0, 0.0, lost_s)
-        state.lane[gate, L_IN_SLOT] = t + gap_s
+        state.lane[gate, L_IN_SLOT] = t + ASIDE_S
         state.lane[target, L_IN_SLOT] = t + gap_s
         if queue[target, Q_TAIL] - queue[target, Q_HEAD] == 1 and state.wake_s[target] > state.vehicle[v, V_ARRIVES]:
             _put(state, target, state.vehicle[v, V_ARRIVES], now)
 
 
-@njit(cache=True)
+@njit(cache=True, _nrt=False)
 def _show(streets, plans, state, s, phase, t, now):
     """Light the lamps of a phase and wake the lanes whose link opened."""
     first = streets.link_first[s]
@@ -496,7 +510,7 @@ def _show(streets, plans, state, s, phase, t, now):
                     _put(state, lane, t, now)
 
 
-@njit(cache=True)
+@njit(cache=True, _nrt=False)
 def _switch(streets, plans, state, s, begin_s, now):
     """Bring signal s up to the end of the second `now`."""
     while state.signal_next_s[s] < now + 1.0:
@@ -521,7 +535,7 @@ def _switch(streets, plans, state, s, begin_s, now):
             _show(streets, plans, state, s, phase, t, now)
 
 
-@njit(cache=True)
+@njit(cache=True, _nrt=False)
 def _locate(streets, plans, state, s, plan, begin_s, t, now):
     """Start a plan at `t` in the phase it would show had it always run."""
     first, last = plans.phase_first[plan], plans.phase_first[plan + 1]
@@ -541,7 +555,7 @@ def _locate(streets, plans, state, s, plan, begin_s, t, now):
     _show(streets, plans, state, s, phase, t, now)
 
 
-@njit(cache=True)
+@njit(cache=True, _nrt=False)
 def _reset(streets, traffic, plans, state, factor, begin_s):
     """Empty streets at second 0."""
     lanes = len(state.wake_s)
@@ -559,8 +573,10 @@ def _reset(streets, traffic, plans, state, factor, begin_s):
         state.vehicle[v, V_FACTOR] = factor[v]
     state.last_cross_s[:] = -1e9
     state.edge_delay_s[:] = 0.0
+    state.edge_insertion_s[:] = 0.0
     state.edge_left[:] = 0.0
     state.edge_max[:] = 0.0
+    state.edge_moving[:] = 1.0
     state.result[:] = 0.0
     state.lamp[:] = CLOSED
     state.lamp_since_s[:] = -1e9
@@ -576,22 +592,55 @@ def _reset(streets, traffic, plans, state, factor, begin_s):
         _put(state, lane, traffic.vehicle[v, V_DEPART], 0)
 
 
-@njit(cache=True)
-def _sample_queues(streets, state, t):
-    """Most vehicles of each edge that had reached the queue at a sampled moment."""
+@njit(cache=True, _nrt=False)
+def _look(streets, state, t, weight):
+    """Count queues at a moment: the longest of each edge, and the smoothed share of its vehicles that move.
+
+    SUMO lets drivers of trips choose by edge speeds averaged over the last three minutes; so does this, weighing a
+    new sample by `weight`.
+    """
     state.edge_now[:] = 0
+    state.edge_count[:] = 0
     for lane in range(streets.streets + streets.boxes):
-        base = streets.ring_first[lane]
+        head, tail = state.queue[lane, Q_HEAD], state.queue[lane, Q_TAIL]
+        if head == tail:
+            continue
+        base, edge = streets.ring_first[lane], streets.lane_edge[lane]
         size = streets.ring_first[lane + 1] - base - 1
-        for i in range(state.queue[lane, Q_HEAD], state.queue[lane, Q_TAIL]):
+        state.edge_count[edge] += tail - head
+        for i in range(head, tail):
             if state.vehicle[state.ring[base + (i & size)], V_ARRIVES] > t:
                 break
-            state.edge_now[streets.lane_edge[lane]] += 1
+            state.edge_now[edge] += 1
     for e in range(len(state.edge_now)):
-        state.edge_max[e] = max(state.edge_max[e], state.edge_now[e])
+        state.edge_max[e] = max(state.edge_max[e], float(state.edge_now[e]))
+        moving = 1.0
+        if state.edge_now[e] > 0:
+            moving -= state.edge_now[e] / state.edge_count[e]
+        state.edge_moving[e] += weight * (moving - state.edge_moving[e])
 
 
-@njit(cache=True)
+@njit(cache=True, _nrt=False)
+def _pick_way(traffic, state, v):
+    """First step of the way that looks fastest now."""
+    first, end = traffic.way_first[v], traffic.way_first[v + 1]
+    best, best_s = traffic.way_step[first], NEVER
+    if end == first + 1:
+        return best
+    for w in range(first, end):
+        step, total_s = traffic.way_step[w], 0.0
+        while True:
+            edge = traffic.step_edge[step]
+            total_s += traffic.edge_free_s[edge] / max(state.edge_moving[edge], 0.05) + traffic.turn_s[step]
+            if traffic.last[step] or total_s >= best_s:
+                break
+            step += 1
+        if total_s < best_s:
+            best, best_s = traffic.way_step[w], total_s
+    return best
+
+
+@njit(cache=True, _nrt=False)
 def _settle(streets, traffic, state, end_s):
     """Count what is still driving or waiting at the end."""
     for lane in range(streets.streets + streets.boxes):
@@ -616,9 +665,10 @@ def _settle(streets, traffic, state, end_s):
             state.result[R_INSERTION] += waited_s * traffic.vehicle[v, V_WEIGHT]
             state.result[R_DELAY] += waited_s * traffic.vehicle[v, V_WEIGHT]
             state.edge_delay_s[edge] += waited_s
+            state.edge_insertion_s[edge] += waited_s
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def run_streets(streets, traffic, plans, factor, begin_s, end_s, sample_s, state):
     """Drive the traffic over the streets under one timing; writes `state`, its `result` above all.
 
@@ -651,5 +701,5 @@ def run_streets(streets, traffic, plans, factor, begin_s, end_s, sample_s, state
                 _serve(streets, traffic, state, lane, now, end_s)
             lane = state.wheel_next[sentinel]
         if sample_s > 0 and now % sample_s == 0:
-            _sample_queues(streets, state, now + 1.0)
+            _look(streets, state, now + 1.0, 1.0 - np.exp(-sample_s / MEMORY_S))
     _settle(streets, traffic, state, end_s)

@@ -1,0 +1,267 @@
+"""Does the mesoscopic model rank signal plans as SUMO does? Random sound plans through both, city by city.
+
+    python benchmarks/meso_agreement.py --scenario cologne8=/data/cologne8.sumocfg --plans 200 --json
+    python benchmarks/meso_agreement.py --net N --routes R[,R] --additional A --begin 0 --end 1800 --name here
+
+A plan keeps every signal's shipped phases, yellows and clearances, and draws green times, cycle and offset: some plans
+lie close to the shipped one, some far away. SUMO runs at 1 s steps, teleports off, one process a run. Its answers are
+kept in --cache, so that a run cut short goes on where it stopped. With --repeat N the first N plans also run on a
+second SUMO seed: how well SUMO agrees with itself bounds what any model can reach.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree as ET
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import sumo
+from scipy.stats import pearsonr, spearmanr
+
+from networks.graph import Network, Programme, ProgrammePhase
+from networks.readers.sumo import read_sumo
+from scenarios.routes import read_demand
+from signals.meso import MesoModel, MesoResult, build_meso, timing_of
+
+MIN_GREEN_S = 5.0
+CLOSE, FAR = 0.1, 0.8  # log-spread of green times around the shipped ones, of the nearest and the farthest plans
+SECTION_VEH = 20.0  # approaches with less throughput say nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    name: str
+    net: Path
+    routes: tuple[Path, ...]
+    additional: tuple[Path, ...]
+    begin_s: float
+    end_s: float
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    cache = Path(options.cache)
+    cache.mkdir(parents=True, exist_ok=True)
+    answers = []
+    for case in _cases(options):
+        answer = compare(case, options.plans, options.repeat, options.jobs, cache)
+        answers.append(answer)
+        if not options.json:
+            print(" ".join(f"{key}={value}" for key, value in answer.items()), flush=True)
+    if options.json:
+        print(json.dumps({"cities": answers}))
+    return 0 if all(a["spearman_delay"] >= 0.9 for a in answers) else 1
+
+
+def compare(case: Case, plans: int, repeat: int, jobs: int, cache: Path) -> dict[str, object]:
+    """Run `plans` plans through both models and correlate."""
+    programmed = [path for path in case.additional if _has_programmes(path)]
+    network = read_sumo(case.net, programmed)
+    demand = read_demand(network, case.routes, case.additional)
+    model = build_meso(network, demand, begin_s=case.begin_s, end_s=case.end_s)
+    drawn = [draw_plan(network, number) for number in range(plans)]
+    jobs_due = [(k, 1) for k in range(plans)] + [(k, 2) for k in range(min(repeat, plans))]
+    with ThreadPoolExecutor(jobs) as pool:
+        seen = dict(
+            zip(
+                jobs_due,
+                pool.map(lambda job: _simulate(case, network, drawn[job[0]], job[0], job[1], cache), jobs_due),
+                strict=True,
+            )
+        )
+    began = time.perf_counter()
+    found = [model.run(timing_of(network, plan)) for plan in drawn]
+    spent_s = time.perf_counter() - began
+    truth = [seen[k, 1] for k in range(plans)]
+    delay = np.array([t["mean_delay_s"] for t in truth])
+    ours = np.array([r.mean_delay_s for r in found])
+    answer: dict[str, object] = {
+        "name": case.name,
+        "plans": plans,
+        "spearman_delay": _round(spearmanr(delay, ours).statistic),
+        "pearson_log_delay": _round(pearsonr(np.log(delay), np.log(ours)).statistic),
+        "sumo_delay_s": [_round(v) for v in np.percentile(delay, (0, 25, 50, 75, 100))],
+        "meso_delay_s": [_round(v) for v in np.percentile(ours, (0, 25, 50, 75, 100))],
+        **_approaches(network, model, truth, found),
+        "sumo_s": _round(sum(t["wall_s"] for t in truth)),
+        "meso_s": _round(spent_s),
+    }
+    if repeat > 1:
+        again = np.array([seen[k, 2]["mean_delay_s"] for k in range(min(repeat, plans))])
+        answer["spearman_sumo_itself"] = _round(spearmanr(delay[: len(again)], again).statistic)
+    return answer
+
+
+def draw_plan(network: Network, number: int) -> tuple[Programme, ...]:
+    """Plan `number` of a network: other greens, cycles and offsets on the shipped phases, the rest of them kept."""
+    rng = np.random.default_rng([number, 20])
+    spread = CLOSE + (FAR - CLOSE) * rng.random()
+    scale = np.exp(rng.normal(0.0, 0.3))  # of all cycles together
+    chosen = []
+    for signal in network.signals:
+        phases = []
+        for phase in signal.programme.phases:
+            green = set(phase.state) & set("Gg") and not set(phase.state) & set("yYuU")
+            if green:
+                wished_s = round(phase.duration_s * scale * np.exp(rng.normal(0.0, spread)))
+                phase = ProgrammePhase(phase.state, max(MIN_GREEN_S, wished_s), MIN_GREEN_S, wished_s)
+            phases.append(phase)
+        drawn = Programme(f"drawn{number}", "static", 0.0, tuple(phases))
+        chosen.append(replace(drawn, offset_s=float(rng.integers(0, max(1, int(drawn.cycle_s))))))
+    return tuple(chosen)
+
+
+def _simulate(
+    case: Case, network: Network, plan: Sequence[Programme], number: int, seed: int, cache: Path
+) -> dict[str, object]:
+    """What SUMO says of a plan: from the cache, or run."""
+    text = _tl_logics(network, plan)
+    key = hashlib.sha1(
+        f"{case.net}|{case.routes}|{case.begin_s}|{case.end_s}|{seed}|{text}".encode(), usedforsecurity=False
+    )
+    kept = cache / f"{case.name}_{number}_{seed}_{key.hexdigest()[:12]}.json"
+    if kept.exists():
+        return dict(json.loads(kept.read_text()))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        plans = folder / "plan.add.xml"
+        plans.write_text(
+            f'<additional>\n{text}<edgeData id="all" file="edges.xml" begin="{case.begin_s}"/>\n</additional>\n'
+        )
+        command = [
+            str(Path(sumo.SUMO_HOME) / "bin" / "sumo"), "-n", str(case.net),
+            "-r", ",".join(str(path) for path in case.routes),
+            "-a", ",".join([*(str(path) for path in case.additional), str(plans)]),
+            "-b", str(case.begin_s), "-e", str(case.end_s), "--seed", str(seed), "--time-to-teleport", "-1",
+            "--max-depart-delay", "-1", "--no-step-log", "--no-warnings", "--ignore-route-errors",
+            "--tripinfo-output", "trips.xml", "--tripinfo-output.write-unfinished",
+            "--tripinfo-output.write-undeparted",
+        ]  # fmt: skip
+        began = time.perf_counter()
+        subprocess.run(command, check=True, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        answer = _read_run(folder, case, time.perf_counter() - began)
+    kept.write_text(json.dumps(answer))
+    return answer
+
+
+def _read_run(folder: Path, case: Case, wall_s: float) -> dict[str, object]:
+    lost, spent_s, count = 0.0, 0.0, 0
+    for _, element in ET.iterparse(folder / "trips.xml"):
+        if element.tag == "tripinfo":
+            get = element.attrib
+            count += 1
+            lost += float(get["departDelay"]) + max(float(get["timeLoss"]), 0.0)
+            spent_s += max(float(get["duration"]), 0.0)
+    edges = {}
+    for _, element in ET.iterparse(folder / "edges.xml"):
+        if element.tag == "edge" and "timeLoss" in element.attrib:
+            get = element.attrib
+            left = float(get["left"]) + float(get["arrived"])
+            edges[get["id"]] = (float(get["timeLoss"]), left, float(get["waitingTime"]))
+    return {"mean_delay_s": lost / max(count, 1), "vehicles": count, "vehicle_s": spent_s, "wall_s": wall_s,
+            "edges": edges}  # fmt: skip
+
+
+def _tl_logics(network: Network, plan: Sequence[Programme]) -> str:
+    rows = []
+    for signal, programme in zip(network.signals, plan, strict=True):
+        rows.append(
+            f'<tlLogic id="{signal.id}" type="static" programID="{programme.id}" offset="{programme.offset_s}">\n'
+        )
+        rows += [f'<phase duration="{p.duration_s}" state="{p.state}"/>\n' for p in programme.phases]
+        rows.append("</tlLogic>\n")
+    return "".join(rows)
+
+
+def _approaches(
+    network: Network, model: MesoModel, truth: Sequence[dict[str, object]], found: Sequence[MesoResult]
+) -> dict[str, float]:
+    """Agreement per approach to a signal: over approaches on average of all plans, and over plans approach by approach."""
+    ends = np.unique(network.lanes.edge[network.movements.from_lane[network.movements.signal >= 0]])
+    names = [network.edges.ids[e] for e in ends]
+    rows = [[t["edges"].get(name, (0.0, 0.0, 0.0)) for name in names] for t in truth]  # type: ignore[attr-defined]
+    sumo_loss, sumo_left, sumo_wait = np.moveaxis(np.array(rows, np.float64).reshape(len(truth), -1, 3), 2, 0)
+    our_loss = np.array([r.edge_delay_s[ends] - r.edge_insertion_s[ends] for r in found])
+    our_left = np.array([r.edge_left_veh[ends] for r in found])
+    used = sumo_left.mean(axis=0) >= SECTION_VEH
+    span_s = model.end_s - model.begin_s
+    within = [spearmanr(sumo_loss[:, i], our_loss[:, i]).statistic for i in np.flatnonzero(used)]
+    return {
+        "approaches": int(used.sum()),
+        "approach_delay": _round(_correlation(sumo_loss[:, used].mean(0), our_loss[:, used].mean(0))),
+        "approach_queue": _round(
+            _correlation(sumo_wait[:, used].mean(0) / span_s, our_loss[:, used].mean(0) / span_s)
+        ),
+        "approach_throughput": _round(_correlation(sumo_left[:, used].mean(0), our_left[:, used].mean(0))),
+        "approach_delay_over_plans_median": _round(np.nanmedian(within)) if within else np.nan,
+    }
+
+
+def _correlation(a: np.ndarray, b: np.ndarray) -> float:
+    return float(pearsonr(a, b).statistic) if len(a) > 1 else float("nan")
+
+
+def _round(value: object) -> float:
+    return round(float(value), 3)  # type: ignore[arg-type]
+
+
+def _has_programmes(path: Path) -> bool:
+    return any(element.tag == "tlLogic" for _, element in ET.iterparse(path)) if path.suffix == ".xml" else False
+
+
+def _cases(options: argparse.Namespace) -> Iterable[Case]:
+    if options.net:
+        yield Case(
+            options.name, options.net.resolve(), _paths(options.routes), _paths(options.additional),
+            options.begin, options.end,
+        )  # fmt: skip
+    for entry in options.scenario:
+        name, _, file = entry.rpartition("=")
+        path = Path(file).resolve()
+        values = {e.tag: e.get("value") or "" for e in ET.parse(path).getroot().iter()}
+        begin_s = float(values.get("begin") or 0)
+        end_s = float(values["end"]) if options.horizon is None else begin_s + options.horizon
+        yield Case(
+            name or path.stem,
+            (path.parent / values["net-file"]).resolve(),
+            _paths(values.get("route-files", ""), path.parent),
+            _paths(values.get("additional-files", ""), path.parent),
+            begin_s,
+            end_s,
+        )
+
+
+def _paths(text: str, folder: Path = Path()) -> tuple[Path, ...]:
+    return tuple((folder / part.strip()).resolve() for part in text.split(",") if part.strip())
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scenario", action="append", default=[], help="[NAME=]FILE.sumocfg; may be given again")
+    parser.add_argument("--net", type=Path)
+    parser.add_argument("--routes", default="")
+    parser.add_argument("--additional", default="")
+    parser.add_argument("--name", default="city")
+    parser.add_argument("--begin", type=float, default=0.0)
+    parser.add_argument("--end", type=float, default=3600.0)
+    parser.add_argument("--horizon", type=float, help="seconds of each --scenario, instead of its own end")
+    parser.add_argument("--plans", type=int, default=200)
+    parser.add_argument("--repeat", type=int, default=0, help="plans run on a second SUMO seed too")
+    parser.add_argument("--jobs", type=int, default=2, help="SUMO runs at a time")
+    parser.add_argument("--cache", default=str(Path(tempfile.gettempdir()) / "citytwin-meso-agreement"))
+    parser.add_argument("--json", action="store_true")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
