@@ -28,9 +28,10 @@ from scenarios.street_sensors import Scan, Sensors
 from scenarios.street_terms import SensorNoise, StreetOptions
 from scenarios.street_truth import Watcher
 from signals.arbiter import decide
-from signals.controllers.base import Controller
+from signals.controllers.hedged import Hedged
 from signals.controllers.rolling_horizon import RollingHorizon
 from signals.executor import Head
+from signals.fallback import LEAST_SEEN_FRAC, Chain, Level
 from signals.fixed import fixed_plan
 from signals.formats import to_order
 from twin.fusion import Fusion
@@ -125,8 +126,9 @@ class SensedStreet:
 class Twin:
     """Inbox, fusion, controller and proof. Knows the street by its frames alone."""
 
-    def __init__(self, network: Network, coverage: Coverage, prior: Prior | None, controller: Controller) -> None:
+    def __init__(self, network: Network, coverage: Coverage, prior: Prior | None, controller: Chain) -> None:
         self._network, self._controller = network, controller
+        self.levels = dict.fromkeys(Level, 0)  # junction cycles
         detectors = default_detectors(network, coverage)
         self.inbox = Inbox(network, detectors)
         self.fusion = Fusion(network, detectors, instrumented_signals(network, coverage), prior)
@@ -155,6 +157,8 @@ class Twin:
         asked = time.perf_counter()
         proposals = self._controller.propose(self.state, None, foreseen, valid_from_s=valid_from_s)
         answered = time.perf_counter()
+        for standing in self._controller.standings:
+            self.levels[standing.level] += 1
         decision = decide(
             proposals, self._network.signals, foreseen, now_s=second_s + HEARD_AFTER_S, first_version=self._versions
         )
@@ -193,6 +197,7 @@ class SensedControl:
         return {
             "twin_ms_per_junction_s": 1e3 * sum(spent_s.values()) / seconds / max(self._junctions, 1),
             "twin_ms_per_s": {name: round(1e3 * value / seconds, 3) for name, value in spent_s.items()},
+            "levels": {level.name.lower(): count for level, count in self._twin.levels.items()},
             "refused": self._twin.refused,
             "turned_down": self._turned_down,
             "falls": sum(len(head.falls) for head in self._street.heads),
@@ -211,12 +216,16 @@ def control_by_sensors(
     prior: int = 1,
     cycle_s: int = 1,
     plan: str = "",
+    worlds: int = 3,
+    least: float = LEAST_SEEN_FRAC,
 ) -> SensedControl:
     """The live controller behind simulated sensors, for a referee's context.
 
     loops, roadside, equipped: coverage, the product's default where None. wrong: share of the counted vehicles that
-    are missed or counted twice. fail: share of loops that stay silent. prior 0: go without turning shares and mean flows of the
-    demand. plan: SUMO additional file with the programmes that signals fall back to, instead of the shipped.
+    are missed or counted twice. fail: share of loops that stay silent. prior 0: go without turning shares and mean
+    flows of the demand. plan: SUMO additional file with the programmes that signals fall back to, instead of the
+    shipped. worlds: draws of the turns that the controller is asked about. least: share of a junction's flow that
+    sensors must follow for live control.
     """
     default = Coverage()
     coverage = Coverage(
@@ -226,7 +235,9 @@ def control_by_sensors(
     )
     network = read_sumo(Path(ctx.scenario.net), (Path(plan),) if plan else ())
     known = scenario_prior(ctx.scenario, network) if prior else None
-    controller = RollingHorizon(network, shares=known.movement_share if known else None)
+    single = RollingHorizon(network, shares=known.movement_share if known else None)
+    hedged = Hedged(network, single, worlds=int(worlds)) if int(worlds) > 1 else single
+    controller = Chain(network, hedged, least_seen_frac=float(least))
     sight = Sight(coverage, float(wrong), float(fail), int(ctx.seed if seed is None else seed))
     street = SensedStreet(ctx.ls, network, sight, MIDNIGHT_S + float(ctx.begin))
     twin = Twin(network, coverage, known, controller)

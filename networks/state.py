@@ -44,6 +44,7 @@ class VehicleTable:
     destination_edge: Ints  # (V,) -1 unknown
     certainty: Floats
     age_s: Floats  # since last evidence
+    movement_sure: Bools | None = None  # False: `movement` is one draw from the turning shares; None: as told
 
     @staticmethod
     def empty() -> VehicleTable:

@@ -79,7 +79,6 @@ class Fusion:
         self._lanes = make_lanes(self._streets, self._share_prior)
         self._finder = LaneFinder(network)
         self._routes = RouteBook(network)
-        self._routed_lane = np.full(len(self._pool.lane), -1, np.int32)
         self._detector_lane = np.array([d.lane for d in detectors], dtype=np.int32)
         self._stop_rows = np.array([i for i, d in enumerate(detectors) if d.role == "stop"], dtype=np.int32)
         self._up_rows = np.array([i for i, d in enumerate(detectors) if d.role == "upstream"], dtype=np.int32)
@@ -107,6 +106,7 @@ class Fusion:
         kernels.apply_upstream_counts(streets, pool, lanes, 0.0)
         kernels.apply_stop_counts(streets, pool, lanes, 0.0)
         kernels.apply_occupancy(streets, pool, lanes, 0.0)
+        kernels.doubt_movements(streets, pool, lanes, 0.0)
         kernels.fill_queues(streets, pool, lanes, 0.0)
         kernels.tidy(streets, pool, lanes, 0.0, FADE_HALF_LIFE_S)
         self._sums()
@@ -160,6 +160,7 @@ class Fusion:
         streets, pool, lanes = self._streets, self._pool, self._lanes
         self._lamp_rows(batches.signals, rows[3])
         self._loop_rows(second, batches.counts, rows[0])
+        lanes.open_s[:] = np.where(lanes.open == 3, lanes.open_s + 1.0, 0.0)
         kernels.move_all(streets, pool, lanes, now_s)
         left = lanes.left.copy()
         kernels.apply_upstream_counts(streets, pool, lanes, now_s)
@@ -170,6 +171,7 @@ class Fusion:
         self._track_rows(batches.tracks, rows[1], now_s)
         self._probe_rows(batches.probes, rows[2], now_s)
         self._watch_sight(now_s)
+        kernels.doubt_movements(streets, pool, lanes, now_s)
         kernels.fill_queues(streets, pool, lanes, now_s)
         kernels.tidy(streets, pool, lanes, now_s, FADE_HALF_LIFE_S)
         self._edges.step(second, left, self._sums())
@@ -273,12 +275,12 @@ class Fusion:
     def _follow_routes(self) -> None:
         """Equipped vehicles that told their destination take the movement that leads there."""
         pool = self._pool
-        stale = np.flatnonzero((pool.lane >= 0) & (pool.destination >= 0) & (pool.lane != self._routed_lane))
+        stale = np.flatnonzero((pool.lane >= 0) & (pool.destination >= 0) & ~pool.sure)
         for v in stale:
             movement = self._routes.movement(int(pool.lane[v]), int(pool.destination[v]))
             if movement >= 0:
                 pool.movement[v] = movement
-            self._routed_lane[v] = pool.lane[v]
+                pool.sure[v] = True
 
     def _watch_sight(self, now_s: float) -> None:
         """Where live roadside units look, their silence about a vehicle counts against it."""
@@ -497,4 +499,5 @@ def _table(pool: Pool, length_m: Floats, now_s: float) -> VehicleTable:
         pool.destination[rows].copy(),
         np.clip(pool.certainty[rows], 0.0, 1.0),
         np.maximum(now_s - pool.seen_s[rows], 0.0),
+        pool.sure[rows].copy(),
     )

@@ -33,6 +33,8 @@ HELD_MOVE_S = 4.0  # a front vehicle that the stop loop denies for so long is on
 HELD_DROP_S = 9.0  # ... and for so long does not exist
 FILL_AFTER_S = 3.0  # standing for so long is standing in a queue
 FILL_SPACING_M = 6.9  # front to front of queued cars 4.7 m long, 2.2 m apart
+STARTED_AFTER_S = 4.0  # who still stands at the line after so much protected green is bound elsewhere
+AT_LINE_M = 9.0  # ... with the front so close to it
 SURPLUS_M = 3.5  # so much overlap with a vehicle just seen means one too many
 
 
@@ -62,6 +64,7 @@ class Pool(NamedTuple):
     length_m: Floats
     kind: Ints
     movement: Ints
+    sure: Bools  # the movement follows from the destination told, or from what was seen at the line; else drawn
     destination: Ints
     certainty: Floats
     seen_s: Floats  # time of the newest evidence
@@ -97,6 +100,7 @@ class Lanes(NamedTuple):
     up_idle_s: Floats
     up_busy_s: Floats
     open: Ints  # (M,) 0 red, 1 yellow, 2 gives way, 3 protected or unsignalised
+    open_s: Floats  # (M,) seconds since it became protected
     share: Floats  # (M,)
     hits: Floats  # (M,) vehicles seen to take the movement, forgotten slowly
     draw: Floats  # (L,)
@@ -172,6 +176,7 @@ def _make(streets, pool, lanes, lane, position_m, speed_mps, certainty, now_s): 
     pool.track[v] = 0
     pool.track_s[v] = -math.inf
     pool.movement[v] = _draw_movement(streets, lanes, lane, 0)
+    pool.sure[v] = False
     if not _insert(streets, pool, lanes, v, lane):
         return -1
     return v
@@ -225,6 +230,7 @@ def _pass_on(streets, pool, lanes, v, now_s):  # type: ignore[no-untyped-def]
     pool.held_s[v] = 0.0
     pool.doubt[v] = 0.0
     pool.movement[v] = _draw_movement(streets, lanes, target, 0)
+    pool.sure[v] = False
     _insert(streets, pool, lanes, v, target)
 
 
@@ -287,6 +293,7 @@ def move_all(streets, pool, lanes, now_s):  # type: ignore[no-untyped-def]
                 else:
                     if m < 0 or lanes.open[m] == 0:
                         pool.movement[v] = _draw_movement(streets, lanes, lane, 1)
+                        pool.sure[v] = False
                         m = pool.movement[v]
                     if m < 0:
                         pool.position_m[v], pool.speed_mps[v] = length, 0.0
@@ -384,6 +391,7 @@ def apply_upstream_counts(streets, pool, lanes, now_s):  # type: ignore[no-untyp
                 pool.held_s[v] = 0.0
                 if target != pool.lane[v] or pool.movement[v] < 0:
                     pool.movement[v] = _draw_movement(streets, lanes, target, 0)
+                    pool.sure[v] = False
                 _insert(streets, pool, lanes, v, target)
             else:
                 target = _settle_lane(streets, lanes, lane)
@@ -535,6 +543,7 @@ def _move_over(streets, pool, lanes, v, lane, first):  # type: ignore[no-untyped
         pool.position_m[v] = min(pool.position_m[v], pool.position_m[w] - pool.length_m[w] - 1.0)
         pool.held_s[v] = 0.0
         pool.movement[v] = _draw_movement(streets, lanes, best, 0)
+        pool.sure[v] = False
         _insert(streets, pool, lanes, v, best)
         return True
     if pool.held_s[v] > HELD_DROP_S:
@@ -563,6 +572,7 @@ def _fill_stop_line(streets, pool, lanes, lane, now_s):  # type: ignore[no-untyp
             pool.position_m[w] = stop + 1.0
             if changes_lane:
                 pool.movement[w] = _draw_movement(streets, lanes, lane, 0)
+                pool.sure[w] = False
             if not _insert(streets, pool, lanes, w, lane):
                 return
         v = w
@@ -601,6 +611,55 @@ def _fill_upstream(streets, pool, lanes, lane, now_s):  # type: ignore[no-untype
     pool.certainty[nearest] = max(pool.certainty[nearest], 0.95)
     pool.seen_s[nearest] = now_s
     pool.held_s[nearest] = 0.0
+
+
+@njit(cache=True)
+def doubt_movements(streets, pool, lanes, now_s):  # type: ignore[no-untyped-def]
+    """Who stands first at the line although its movement has long been open takes another one.
+
+    Evidence is a covered stop loop or a fresh report. A standing tail just beyond the junction explains it as well,
+    and so does a movement that gives way: then nothing is learned.
+    """
+    for lane in range(len(lanes.listed)):
+        begin, end = streets.movement_offset[lane], streets.movement_offset[lane + 1]
+        if lanes.listed[lane] == 0 or end - begin < 2:
+            continue
+        v = lanes.order[streets.offset[lane]]
+        m = pool.movement[v]
+        seen = now_s - max(pool.probe_s[v], pool.track_s[v]) < 2.0
+        if m < 0 or pool.position_m[v] < streets.length_m[lane] - AT_LINE_M:
+            continue
+        if not (seen and pool.speed_mps[v] < 0.5) and lanes.stop_busy_s[lane] < STARTED_AFTER_S - 1.0:
+            continue
+        if lanes.open_s[m] < STARTED_AFTER_S or _tail_stands(streets, pool, lanes, streets.to_lane[m]):
+            continue
+        total = 0.0
+        for j in range(begin, end):
+            other = streets.movement[j]
+            if lanes.open_s[other] < STARTED_AFTER_S:
+                total += lanes.share[other] + 1e-9
+        if total == 0.0:
+            continue
+        lanes.draw[lane] = (lanes.draw[lane] + GOLDEN) % 1.0
+        mark = lanes.draw[lane] * total
+        for j in range(begin, end):
+            other = streets.movement[j]
+            if lanes.open_s[other] < STARTED_AFTER_S:
+                pool.movement[v] = other
+                pool.sure[v] = True
+                mark -= lanes.share[other] + 1e-9
+                if mark <= 0.0:
+                    break
+
+
+@njit(cache=True)
+def _tail_stands(streets, pool, lanes, lane):  # type: ignore[no-untyped-def]
+    """The last vehicle of the lane stands near its begin."""
+    held = lanes.listed[lane]
+    if held == 0:
+        return False
+    w = lanes.order[streets.offset[lane] + held - 1]
+    return pool.speed_mps[w] < 2.0 and pool.position_m[w] - pool.length_m[w] < 8.0
 
 
 @njit(cache=True)
@@ -848,6 +907,7 @@ def _relocate(streets, pool, lanes, v, target, position_m, now_s):  # type: igno
                 _take(streets, pool, lanes, w)
                 pool.position_m[w] = old
                 pool.movement[w] = _draw_movement(streets, lanes, origin, 0)
+                pool.sure[w] = False
                 pool.counted[w] = pool.counted[v]
                 _insert(streets, pool, lanes, w, origin)
                 break
@@ -857,6 +917,7 @@ def _relocate(streets, pool, lanes, v, target, position_m, now_s):  # type: igno
         pool.counted[v] = streets.up_m[target] < 0
     pool.position_m[v] = position_m
     pool.movement[v] = _draw_movement(streets, lanes, target, 0)
+    pool.sure[v] = False
     pool.doubt[v] = 0.0
     pool.held_s[v] = 0.0
     _insert(streets, pool, lanes, v, target)
