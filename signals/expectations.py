@@ -2,8 +2,8 @@
 
 A decision at t expects, over its horizon H, vehicles served and vehicle-seconds of delay. What happened is integrated
 from the fused state: the flow that leaves the approach edges, and the vehicles that stand on their lanes. Served
-vehicles are the same quantity on both sides. Waiting is not quite the delay that controllers count (theirs is weighted,
-and of the vehicles in view at t; ours is of everybody who stands), so read its bias as a trend, not as an error.
+vehicles are the same quantity on both sides. Waiting is not quite the delay that controllers count (theirs is
+weighted, and of the vehicles in view at t; ours is of everybody who stands): read its bias as a trend, not an error.
 """
 
 from __future__ import annotations

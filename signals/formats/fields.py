@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import math
 import re
 import xml.etree.ElementTree as ET
@@ -11,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from xml.parsers import expat
 
 from networks.errors import InputError
 from networks.readers.formats import open_maybe_gzip
@@ -89,7 +89,7 @@ def readable(path: Path) -> Iterator[None]:
     """Turn what reading a torn, missing or foreign file raises into InputError."""
     try:
         yield
-    except (ET.ParseError, EOFError, gzip.BadGzipFile, zlib.error, OSError, LookupError, ValueError) as defect:
+    except (ET.ParseError, expat.ExpatError, EOFError, zlib.error, OSError, LookupError, ValueError) as defect:
         raise InputError(f"{path}: not readable: {getattr(defect, 'strerror', None) or defect}") from defect
 
 

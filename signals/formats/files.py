@@ -120,15 +120,13 @@ def runs_once(path: Path) -> bool:
 
 
 def _root(path: Path) -> str:
+    """Name of the first element. Raises InputError where there is none, or the text before it is broken."""
     names: list[str] = []
     parser = expat.ParserCreate()
     parser.StartElementHandler = lambda name, _: names.append(name) if not names else None
-    try:
-        with open_maybe_gzip(path) as stream:
-            while not names and (piece := stream.read(4096)):
-                parser.Parse(piece)
-            if not names:
-                parser.Parse(b"", True)
-    except (expat.ExpatError, OSError, EOFError, ValueError) as defect:
-        raise InputError(f"{path}: not readable as XML: {defect}") from defect
-    return names[0] if names else ""
+    with readable(path), open_maybe_gzip(path) as stream:
+        while not names and (piece := stream.read(4096)):
+            parser.Parse(piece)
+        if not names:
+            parser.Parse(b"", True)
+    return names[0]

@@ -201,6 +201,37 @@ def test_json_of_a_running_city_is_read_with_the_epoch_of_its_clock(tmp_path):
     assert named.programme.offset_s == (epoch_s + 3.0) % 20.0
 
 
+def test_a_message_of_the_older_issue_is_read(tmp_path):
+    """Times in the stages, stage numbers in the plan, open groups by phase number; the second stage coordinated."""
+    network = crossroads()
+    signal = network.signals[0]
+    opened = [[k + 1 for k, lamp in enumerate(s.state) if lamp in "Gg"] for s in signal.stages[:2]]
+    stages = "".join(
+        f"<StageParam><CrossID>c</CrossID><StageNo>{n}</StageNo><StageName/><Attribute>0</Attribute>"
+        f"<Green>{20 + n}</Green><RedYellow>0</RedYellow><Yellow>3</Yellow><AllRed>2</AllRed>"
+        f"<PhaseNoList>{''.join(f'<PhaseNo>{g}</PhaseNo>' for g in groups)}</PhaseNoList></StageParam>"
+        for n, groups in enumerate(opened, 1)
+    )
+    plan = (
+        "<PlanParam><CrossID>c</CrossID><PlanNo>4</PlanNo><CycleLen>53</CycleLen><CoordStageNo>2</CoordStageNo>"
+        "<OffSet>30</OffSet><StageNoList><StageNo>1</StageNo><StageNo>2</StageNo></StageNoList></PlanParam>"
+    )
+    text = f'<Message><Body><Operation order="1" name="Get">{stages}{plan}</Operation></Body></Message>'
+    (named,) = read_book(write(tmp_path / "m.xml", text), at_noon(network)).programmes
+    made = plan_of(named, network, epoch_of_zero_s=0.0)
+    assert (named.programme.id, named.programme.cycle_s, named.programme.offset_s) == ("4", 53.0, 4.0)
+    assert [made.state_at(t) for t in (4.0, 30.0)] == [s.state for s in signal.stages[:2]]
+    for old, new, said in (
+        ("<RedYellow>0", "<RedYellow>1", "RedYellow"),
+        ("<CoordStageNo>2", "<CoordStageNo>7", "CoordStageNo"),
+        ("<PhaseNo>", "<PhaseNo>9", "signal group 9"),
+        ("<AllRed>2</AllRed>", "<AllRed>2</AllRed><AdjustList><Adjust/></AdjustList>", "AdjustList"),
+    ):
+        assert old in text
+        with pytest.raises(InputError, match=said):
+            read_book(write(tmp_path / "m.xml", text.replace(old, new, 1)), at_noon(network))
+
+
 def test_jumps_are_followed_as_sumo_does(tmp_path):
     lines = ['<phase duration="9" state="G"/>', '<phase duration="3" state="y" next="3"/>'] + 2 * [
         '<phase duration="5" state="r"/>'

@@ -92,8 +92,9 @@ def test_what_a_format_cannot_hold_is_said_with_exit_code_one(tmp_path: Path) ->
     ("text", "said"),
     [
         ("", "no format"),
-        ("<net", "not readable as XML"),
+        ("<net", "not readable"),
         ("{}", "plans"),
+        ('<?xml version="1.0" encoding="UTF-M"?><net/>', "unknown encoding"),
         ("<osm/>", "<osm>"),
         ('<additional><tlLogic id="c"/>', "programID"),
     ],
