@@ -72,7 +72,8 @@ class LampRecord:
         if state == self.state:
             return LampRecord(at_s, state, self.since_s, self.green_from_s, self.green_until_s)
         since, begin, end = self.since_s.copy(), self.green_from_s.copy(), self.green_until_s.copy()
-        before, after = (x.encode("latin-1", "replace").translate(_CLASS) for x in (self.state, state))
+        before = self.state.encode("latin-1", "replace").translate(_CLASS)
+        after = state.encode("latin-1", "replace").translate(_CLASS)
         for k, (old, new) in enumerate(zip(before, after, strict=True)):
             if old == new:
                 continue

@@ -173,7 +173,7 @@ def watch_plan(
             found[:] = False
 
 
-@njit(cache=True)
+@njit(cache=True, inline="always")
 def _look_at_pair(
     i: int,
     j: int,
@@ -186,13 +186,14 @@ def _look_at_pair(
     found: NDArray[np.bool_],
 ) -> None:
     a, b = new[i], new[j]
+    if not (first or shown[i] != a or shown[j] != b):
+        return
     if i < j and rules.conflict[i, j] and _lit(a) and _lit(b):
         found[CONFLICT, i, j] = True
-    changed = first or shown[i] != a or shown[j] != b
-    both = changed and i < j and not rules.conflict[i, j] and _green(a) and _green(b)
+    both = i < j and not rules.conflict[i, j] and _green(a) and _green(b)
     if both and not rules.both_open[i, j, 1 if a == G_MAJOR else 0, 1 if b == G_MAJOR else 0]:
         found[PRIORITY, i, j] = True
-    if changed and _off(a) and _lit(b) and not rules.off_beside[i, j]:
+    if _off(a) and _lit(b) and not rules.off_beside[i, j]:
         found[OFF, i, j] = True
     if _green(a) or _off(a):
         return

@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 
 from networks.messages import LampStepOrder, PlanOrder
 from networks.readers.sumo import read_sumo
-from signals.executor import SILENCE_S, Head
+from signals.executor import PLANS_AT_ONCE, SILENCE_S, Head, StartUp
 from signals.fixed import fixed_plan
 from signals.lamps import LampRecord
 from signals.plan import LampStep
+from signals.rules import rules_of
 from signals.safety import find_change_violations
 from signals.transitions import settle
-from signals.watch import LampWatch
+from signals.watch import Bystander, LampWatch
 from signals.way_home import plan_return
 from tests.signals.strategies_signals import make_signal, signals
 
@@ -236,3 +237,164 @@ def test_real_signals_come_home_from_every_stage(shared_data):
                 home = plan_return(signal, fixed, LampRecord.start(stage.state, T0), T0 + at_s)
                 assert fixed.state_at(home.valid_until_s) == home.steps[-1].state
                 assert home.valid_until_s - (T0 + at_s) <= fixed.cycle_s
+
+
+def watched(head, seconds, *, from_s=T0, hear=lambda second: None, clock=lambda second: second):
+    """The states shown, and a bystander's verdict; `clock`: what the controller takes the second to be."""
+    watch, shown = Bystander(SIGNAL), []
+    for second in range(seconds):
+        if message := hear(second):
+            head.receive(message, from_s + clock(second))
+        shown.append(head.step(from_s + clock(second)))
+        watch.look(from_s + second, shown[-1])
+    return shown, watch
+
+
+def test_power_on_shows_flash_then_red_then_the_own_programme():
+    head = Head(SIGNAL, FIXED, T0, start_up=StartUp(flash_s=10.0, all_red_s=6.0))
+    shown, watch = watched(head, 150, hear=lambda s: order(1, T0 + s, ("Grr", 9)) if s == 5 else None)
+    assert shown[:16] == ["ooo"] * 10 + ["rrr"] * 6
+    assert head.mode == "own"
+    assert shown[100:] == [FIXED.state_at(T0 + s) for s in range(100, 150)]
+    assert not watch.counts
+    assert head.plan_version == -1
+
+
+def test_all_red_at_power_on_lasts_as_long_as_anything_needs_to_clear():
+    slow = replace(SIGNAL, intergreen_s=np.where(FOES, 12.0, 0.0))
+    head = Head(slow, FIXED, T0, start_up=StartUp(flash_s=10.0, all_red_s=5.0))
+    assert run(head, T0, 23)[10:22] == ["rrr"] * 12
+
+
+def test_orders_are_refused_until_the_start_is_over():
+    head = Head(SIGNAL, FIXED, T0, start_up=StartUp())
+    run(head, T0, 5)
+    assert head.receive(order(1, T0 + 5, ("ooo", 9)), T0 + 5).reason == "start"
+
+
+def test_people_on_foot_see_no_flash():
+    signal = make_signal(["GrG", "rGr"], FOES & False, pedestrian={2})
+    fixed = fixed_plan(signal, epoch_of_zero_s=T0)
+    assert Head(signal, fixed, T0, start_up=StartUp()).step(T0) == "ooO"
+
+
+@pytest.mark.parametrize("jump_s", [-3600, -40, -2, 2, 7, 100, 86_400])
+def test_a_clock_that_jumps_leads_home_as_if_everything_had_just_begun(jump_s):
+    for moment in (3, 9, 12, 14, 30):
+        head = Head(SIGNAL, FIXED, T0)
+        hear = {2: order(1, T0 + 3, ("Grr", 7), ("yrr", 3), ("rrr", 2), ("rGr", 40))}.get
+        shown, watch = watched(head, 200, hear=hear, clock=lambda s, m=moment: s + (jump_s if s >= m else 0))
+        assert not watch.counts, (moment, watch.examples)
+        assert any(f.reason.startswith("clock jumped") for f in head.falls)
+        assert shown[150:] == [FIXED.state_at(T0 + s + jump_s) for s in range(150, 200)]
+
+
+def test_a_clock_that_says_nothing_is_replaced_by_counting():
+    head = Head(SIGNAL, FIXED, T0)
+    shown, _ = watched(head, 120, clock=lambda s: math.nan if 10 <= s < 70 else s)
+    assert shown == [FIXED.state_at(T0 + s) for s in range(120)]
+    assert head.receive(order(1, T0 + 130, ("Grr", 9)), math.nan).reason == "clock"
+
+
+def test_whoever_waits_has_waited_before_the_clock_jumped_too():
+    head = Head(SIGNAL, FIXED, T0)
+    run(head, T0, 40)
+    before_s = T0 + 39 - head.record.since_s[2]
+    head.step(T0 + 540)
+    assert T0 + 540 - head.record.since_s[2] == before_s
+
+
+def test_a_failure_closes_the_greens_in_order_and_flashes_until_it_is_mended():
+    head, watch = Head(SIGNAL, FIXED, T0), Bystander(SIGNAL)
+    shown = []
+    for second in range(200):
+        if second == 5:
+            head.fail(T0 + second, "detector cabinet on fire")
+        if second == 60:
+            head.recover(T0 + second)
+        shown.append(head.step(T0 + second))
+        watch.look(T0 + second, shown[-1])
+    assert shown[5:8] == ["yrr"] * 3
+    assert set(shown[12:70]) == {"ooo"}
+    assert shown[70:75] == ["rrr"] * 5
+    assert head.mode == "own"
+    assert not watch.counts
+
+
+def test_a_failure_mended_on_the_way_still_ends_the_yellow():
+    head, watch = Head(SIGNAL, FIXED, T0), Bystander(SIGNAL)
+    for second in range(120):
+        if second == 5:
+            head.fail(T0 + second, "drill")
+        if second == 6:
+            head.recover(T0 + second)
+        watch.look(T0 + second, head.step(T0 + second))
+    assert not watch.counts
+    assert head.mode == "own"
+
+
+def test_lamps_that_show_something_else_flash_at_once():
+    head = Head(SIGNAL, FIXED, T0)
+    run(head, T0, 5)
+    head.check_lamps("Grr", T0 + 5)
+    assert head.mode == "own"
+    head.check_lamps("GGr", T0 + 5)
+    assert head.step(T0 + 5) == "ooo"
+    assert head.receive(order(1, T0 + 6, ("ooo", 9)), T0 + 6).reason == "failed"
+    assert run(head, T0 + 6, 50) == ["ooo"] * 50
+
+
+@pytest.mark.parametrize("name", ["since_s", "green_from_s", "green_until_s"])
+@pytest.mark.parametrize("value", [math.nan, T0 + 1e6])
+def test_a_damaged_record_is_replaced_by_the_least_favourable_past(name, value):
+    head = Head(SIGNAL, FIXED, T0)
+    hear = {2: order(1, T0 + 3, ("Grr", 4), ("yrr", 3), ("rrr", 2), ("rGr", 40))}.get
+    watch = Bystander(SIGNAL)
+    for second in range(150):
+        if second == 5:
+            head._record = replace(head.record, **{name: np.full(3, value)})
+        if message := hear(second):
+            head.receive(message, T0 + second)
+        watch.look(T0 + second, head.step(T0 + second))
+    assert not watch.counts
+    assert head.falls[0].reason == "record of the lamps is damaged"
+
+
+def test_a_flood_of_plans_is_refused():
+    head = Head(SIGNAL, FIXED, T0)
+    run(head, T0, 3)
+    answers = [head.receive(order(v, T0 + 4, ("Grr", 9)), T0 + 3) for v in range(40)]
+    assert sum(a.accepted for a in answers) == PLANS_AT_ONCE
+    assert {a.reason for a in answers if not a.accepted} == {"rate"}
+    for second in range(3, 40):
+        assert head.receive(order(100 + second, T0 + second + 1, ("Grr", 30)), T0 + second).accepted == (second > 3)
+        head.step(T0 + second)
+
+
+def test_plans_that_change_their_mind_all_the_time_are_refused():
+    head = Head(SIGNAL, FIXED, T0)
+    run(head, T0, 3)
+    refused = 0
+    for second in range(3, 40):
+        for part in range(2):
+            goal = ("rGr", "rrG")[part]
+            way = (("Grr", 40), ("yrr", 3), ("rrr", 2), (goal, 9))
+            answer = head.receive(order(10 * second + part, T0 + second, *way), T0 + second)
+            refused += answer.reason == "rate"
+        head.step(T0 + second)
+    assert refused > 10
+
+
+def test_plans_may_not_starve_a_link_for_ever():
+    head, watch = Head(SIGNAL, FIXED, T0), Bystander(SIGNAL)
+    answers = set()
+    for second in range(600):
+        if second >= 2:
+            stay = order(second, T0 + second, (head.lamps, 40.0), length_s=12.0)
+            answers.add(head.receive(stay, T0 + second).reason)
+        watch.look(T0 + second, head.step(T0 + second))
+    assert "max red" in answers
+    assert {"max red"} <= {f.reason for f in head.falls}
+    rules = rules_of(SIGNAL)
+    assert watch.longest_red_s <= rules.max_red_s + rules.shortest_wait_s + 2 * FIXED.cycle_s
+    assert not watch.counts

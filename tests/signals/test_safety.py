@@ -60,6 +60,62 @@ def test_each_rule_is_found(steps, expected):
     assert expected in rules_broken(plan_of(*steps))
 
 
+# The same junction with a night programme: all flashing, and the crosswalk dark beside the traffic it waits for.
+NIGHT = replace(
+    CROSS, programmes=(*CROSS.programmes, make_signal(["oooO", "rrGO"], FOES, pedestrian={3}).programmes[0])
+)
+
+
+@pytest.mark.parametrize(
+    ("lamps", "steps", "expected"),
+    [
+        ("GgrG", [("yyry", 3), ("rrrr", 4), ("oooO", 30)], set()),
+        ("oooO", [("rrrr", 7), ("GgrG", 9)], set()),
+        ("GgrG", [("oooO", 30)], {("yellow", (k,)) for k in (0, 1, 3)}),
+        ("oooO", [("rrrr", 6), ("rrGr", 9)], {("pedestrian clearance", (3, 2))}),
+        ("GgrG", [("yyry", 3), ("oooO", 30)], set()),  # everybody gives way to everybody
+        ("GgrG", [("yyry", 3), ("rroO", 30)], {("intergreen", pair) for pair in ((0, 2), (1, 2), (1, 3))}),
+        ("rrrr", [("rroG", 30)], {("off", (2, 3))}),
+        ("rrrr", [("rrGO", 30)], set()),
+        ("oooO", [("rryr", 3), ("rrrr", 20)], {("yellow", (2,))}),
+    ],
+)
+def test_going_off_is_a_start_and_coming_back_an_end(lamps, steps, expected):
+    assert rules_broken(plan_of(*steps, signal=NIGHT), lamps, NIGHT) == expected
+
+
+def test_letters_that_no_shipped_phase_shows_are_refused():
+    assert ("letters", (0,)) in rules_broken(plan_of(("oooo", 30)))
+    assert ("letters", (0,)) in rules_broken(plan_of(("OooO", 30)), "oooO", NIGHT)
+
+
+def test_two_foes_may_not_both_give_way_unless_a_shipped_phase_shows_that():
+    """Shipped: link 1 shows yellow while 0 has its g already, so they do not conflict; but never both green."""
+    foes = np.array([[0, 1], [1, 0]], bool)
+    signal = make_signal(["Gr", "rG"], foes)
+    phase = signal.programme.phases[0]
+    programme = replace(signal.programme, phases=(*signal.programme.phases, replace(phase, state="gy")))
+    signal = replace(signal, programmes=(programme,), conflicts=foes & False)
+    record = LampRecord.start("gr", START_S)
+    assert ("priority", (0, 1)) in rules_broken(plan_of(("gg", 9)), record, signal)
+
+
+def test_a_red_that_ends_in_a_stray_yellow_is_still_too_long():
+    record = replace(LampRecord.start("GgrG", START_S), since_s=np.full(4, START_S - 100))
+    found = rules_broken(plan_of(("GgrG", 40), ("Ggyr", 3)), record)
+    assert {("max red", (2,)), ("yellow", (2,))} <= found
+
+
+def test_the_longest_green_holds_where_one_is_given():
+    record = LampRecord.start("rrrr", START_S - 20).then("GgrG", START_S - 10)
+    plan = plan_of(("GgrG", 25), ("yyry", 3), ("rrrr", 4))
+    assert rules_broken(plan, record) == set()
+    assert rules_broken(plan, record, max_green_s=35.0) == set()
+    assert rules_broken(plan, record, max_green_s=34.0) == {("max green", (k,)) for k in (0, 1, 3)}
+    standing = plan_of(("GgrG", 25), length_s=60.0)
+    assert ("max green", (0,)) in rules_broken(standing, record, max_green_s=50.0)
+
+
 def test_intergreen_counts_from_what_happened_before_the_plan():
     record = LampRecord.start("rrGr", START_S - 30).then("rryr", START_S - 3).then("rrrr", START_S)
     too_early = plan_of(("GrrG", 20))
@@ -139,6 +195,7 @@ def test_a_cycle_is_judged_across_its_seam():
         ({"valid_until_s": math.inf}, "times"),
         ({"valid_until_s": math.nan}, "times"),
         ({"offset_s": math.inf, "repeats": True}, "times"),
+        ({"offset_s": 1e300, "repeats": True}, "times"),
     ],
 )
 def test_what_is_no_plan_is_refused(change, rule):
@@ -211,6 +268,16 @@ def test_the_proof_agrees_with_a_second_by_second_checker(data):
         assert expected
     else:
         assert found == expected
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data(), st.integers(5, 40))
+def test_the_longest_green_is_judged_as_second_by_second(data, max_green_s):
+    signal = data.draw(signals())
+    record, plan = data.draw(hostile_plans(signal))
+    found = {(v.rule, v.links) for v in find_violations(plan, signal, record, max_green_s=float(max_green_s))}
+    if ("more", ()) not in found:
+        assert found == broken_rules(plan, signal, record, max_green_s=float(max_green_s))
 
 
 @settings(max_examples=100, deadline=None)
