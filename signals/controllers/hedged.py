@@ -13,8 +13,10 @@ from networks.state import Forecast, NetworkState
 from signals.controllers.approaches import GOLDEN
 from signals.controllers.base import Controller
 from signals.lamps import LampRecord
-from signals.plan import Proposal
-from signals.transitions import is_stage
+from signals.plan import LampStep, Proposal, SignalPlan
+from signals.transitions import is_stage, length_s, settle
+
+STANDS_S = 15.0  # a stage that has been changed to, if nothing new comes
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +36,13 @@ class Hedged:
     of the expected costs, so the vote follows the expectation and not one draw (sample average approximation,
     Kleywegt, Shapiro and Homem-de-Mello 2002). A proposal's regret is `next_best_veh_s - cost_veh_s`.
 
-    Inside an intergreen nothing is proposed: the plan under way completes it.
+    Inside an intergreen the controller is not asked: the change that was elected is completed.
     """
 
     def __init__(self, network: Network, controller: Controller, *, worlds: int = 3) -> None:
         self.name = controller.name
-        self._controller, self._worlds = controller, worlds
+        self._network, self._controller, self._worlds = network, controller, worlds
+        self._elected: dict[int, str] = {}  # stage that the plan elected last leads to
         rows = network.lane_movements
         self._ways = np.diff(rows.offsets)
         self._first, self._of_lane = rows.offsets[:-1], rows.values.astype(np.int32)
@@ -62,7 +65,28 @@ class Hedged:
                 changes = proposal.plan.steps[0].state != record.state
                 regret_veh_s = max(0.0, proposal.next_best_veh_s - proposal.cost_veh_s)
                 votes[proposal.plan.signal].append(_Vote(proposal, changes, regret_veh_s))
-        return [_elect(votes[signal]) for signal in sorted(votes)]
+        elected = [_elect(votes[signal]) for signal in sorted(votes)]
+        self._elected |= {p.plan.signal: p.plan.steps[-1].state for p in elected}
+        moving = [
+            self._completed(signal, record, self._elected[signal], valid_from_s)
+            for signal, record in enumerate(lamps)
+            if record is not None and not is_stage(record.state) and signal in self._elected
+        ]
+        return [*elected, *moving]
+
+    def _completed(self, index: int, record: LampRecord, target: str, valid_from_s: float) -> Proposal:
+        signal = self._network.signals[index]
+        steps = (*settle(signal, record, target, valid_from_s), LampStep(target, STANDS_S))
+        plan = SignalPlan(
+            signal=index,
+            signal_id=signal.id,
+            steps=steps,
+            valid_from_s=valid_from_s,
+            valid_until_s=valid_from_s + length_s(steps),
+            source=self.name,
+            reason="completing the change of stage",
+        )
+        return Proposal(plan, 0.0, 0.0, 0.0)
 
     def _draw(self, state: NetworkState, world: int) -> NetworkState:
         """The state with other turns for those vehicles whose turn is a draw; world 0 is the state as it is."""

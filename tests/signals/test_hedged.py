@@ -59,8 +59,14 @@ def test_unanimous_worlds_are_followed():
     assert elected([(GREEN, 0.0)] * 3)[0].plan.steps[0].state == GREEN
 
 
-def test_inside_an_intergreen_nothing_is_proposed():
-    assert elected([(RED, 1.0)] * 2, shown="y") == []
+def test_inside_an_intergreen_the_elected_change_is_completed_and_nobody_asked():
+    controller = Scripted([(RED, 1.0), (RED, 1.0), (GREEN, 9.0), (GREEN, 9.0)])
+    hedged = Hedged(street(), controller, worlds=2)
+    state = state_with(VehicleTable.empty())
+    lamps = LampRecord.start(GREEN, T0_S)
+    hedged.propose(state, None, [lamps], valid_from_s=T0_S + 1)
+    (proposal,) = hedged.propose(state, None, [lamps.then("y", T0_S + 1)], valid_from_s=T0_S + 2)
+    assert [step.state for step in proposal.plan.steps] == ["y", RED]
 
 
 def test_known_turns_stay_and_drawn_ones_follow_the_shares():
