@@ -14,7 +14,7 @@ DAWDLE_S = 0.55  # more of it per unit of imperfection
 YELLOW_S_PER_MPS = 0.12  # yellow still used grows with speed above YELLOW_FROM_MPS: who cannot stop drives on
 YELLOW_FROM_MPS = 7.0
 LEAST_SPACE_M = 2.0
-LEAST_ROOM_M = 15.0
+LEAST_ROOM_M, SHORTEST_ROOM_M = 30.0, 15.0
 MINOR_S = 1.5  # what drivers expect giving way to cost when they choose their way
 LOOK_AHEAD_S = 1.0  # between a vehicle that gives way and the next that has it, as SUMO asks
 
@@ -64,16 +64,13 @@ def _room_m(network: Network, length_m: Floats) -> Floats:
     A vehicle holds its place from that stop line on. Short lanes thus need room for a second vehicle to flow at all.
     """
     moves = network.movements
-    room_m = np.maximum(length_m, LEAST_ROOM_M)
-    open_way = (moves.signal < 0) & ~moves.yields
-    longest_m = np.zeros(len(length_m))
-    np.maximum.at(longest_m, moves.to_lane[open_way], moves.length_m[open_way])
-    closed = np.unique(moves.to_lane[~open_way])
-    longest_m[closed] = 0.0
-    given_m: Floats = np.where(
-        np.arange(len(length_m)) < len(network.lanes.ids), room_m + longest_m, np.maximum(length_m, 1.0)
-    )
-    return given_m
+    inside_m, crossed = np.zeros(len(length_m)), np.zeros(len(length_m), np.bool_)
+    np.maximum.at(inside_m, moves.to_lane, moves.length_m)
+    crossed[moves.to_lane[(moves.signal >= 0) | moves.yields]] = True
+    reserved_m = length_m + inside_m
+    room_m: Floats = np.where(crossed, np.maximum(length_m, np.minimum(reserved_m, LEAST_ROOM_M)), reserved_m)
+    room_m[: len(network.lanes.ids)] = np.maximum(room_m[: len(network.lanes.ids)], SHORTEST_ROOM_M)
+    return room_m
 
 
 def _boxed(network: Network) -> Ints:
@@ -131,7 +128,7 @@ def build_traffic(network: Network, demand: Demand, streets: Streets, begin_s: f
     top = np.maximum(demand.max_speed_mps, dawdle + 1.0)
     vehicle = np.stack(
         [
-            demand.space_m, _keep_s(demand), start, 0.5 / demand.accel_mps2, top, dawdle, demand.weight,
+            demand.space_m, _keep_s(demand), start, demand.accel_mps2, top, dawdle, demand.weight,
             demand.depart_s - begin_s,
         ],
         axis=1,
@@ -257,7 +254,7 @@ def new_state(network: Network, streets: Streets, vehicles: int) -> State:
     lanes, links = len(streets.lane_edge), int(streets.link_first[-1])
     signals, edges = len(network.signals), len(network.edges.ids)
     return State(
-        vehicle=np.zeros((vehicles, 4)),
+        vehicle=np.zeros((vehicles, 5)),
         vehicle_at=np.zeros((vehicles, 2), np.int32),
         lane=np.zeros((lanes, 4)),
         queue=np.zeros((lanes, 8), np.int32),

@@ -26,8 +26,8 @@ WHEEL = 512  # buckets, a power of two
 NEVER = 1e18
 
 # Columns of the vehicle arrays. Static, live and whole numbers.
-V_SPACE, V_TAU, V_START, V_SWING, V_TOP, V_DAWDLE, V_WEIGHT, V_DEPART = range(8)
-V_ARRIVES, V_IDEAL, V_FACTOR, V_ENTERED = range(4)
+V_SPACE, V_TAU, V_START, V_ACCEL, V_TOP, V_DAWDLE, V_WEIGHT, V_DEPART = range(8)
+V_ARRIVES, V_IDEAL, V_FACTOR, V_ENTERED, V_SPEED = range(5)
 V_STEP, V_MOVE = range(2)
 # Columns of the lane arrays.
 L_LENGTH, L_LIMIT, L_HOLE_S, L_ROOM = range(4)
@@ -103,7 +103,7 @@ class Plans(NamedTuple):
 class State(NamedTuple):
     """Working memory of one thread, made once."""
 
-    vehicle: F64  # (V, 4)
+    vehicle: F64  # (V, 5)
     vehicle_at: I32  # (V, 2)
     lane: F64  # (N, 4)
     queue: I32  # (N, 8)
@@ -250,15 +250,33 @@ def _choose(streets, traffic, state, v, step, landing, t, need_m, beyond_m):
 
 
 @njit(cache=True, _nrt=False)
-def _enter(streets, traffic, state, v, step, choice, t, inside_s, ideal_inside_s, lost_s):
-    """Append a vehicle to the lane of a choice."""
+def _drive_s(way_m, from_mps, to_mps, accel_mps2):
+    """Time for a way when speeding up from one speed to another, and the speed at its end."""
+    if from_mps >= to_mps:
+        return way_m / to_mps, to_mps
+    reach_mps = np.sqrt(from_mps * from_mps + 2.0 * accel_mps2 * way_m)
+    if reach_mps <= to_mps:
+        return (reach_mps - from_mps) / accel_mps2, reach_mps
+    reach_m = (to_mps * to_mps - from_mps * from_mps) / (2.0 * accel_mps2)
+    return (to_mps - from_mps) / accel_mps2 + (way_m - reach_m) / to_mps, to_mps
+
+
+@njit(cache=True, _nrt=False)
+def _enter(streets, traffic, state, v, step, choice, t, inside_m, inside_mps, own_mps):
+    """Append a vehicle to the lane of a choice; it has `inside_m` of junction to cross first, at `own_mps` now."""
     lane = traffic.choice_lane[choice]
-    static = traffic.vehicle
-    desired = min(streets.lane[lane, L_LIMIT] * state.vehicle[v, V_FACTOR], static[v, V_TOP])
-    length = streets.lane[lane, L_LENGTH]
-    dwell_s = traffic.dwell_s[step]
-    state.vehicle[v, V_ARRIVES] = t + inside_s + lost_s + length / (desired - static[v, V_DAWDLE]) + dwell_s
-    state.vehicle[v, V_IDEAL] = t + ideal_inside_s + length / desired + dwell_s
+    static, live = traffic.vehicle, state.vehicle
+    desired = min(streets.lane[lane, L_LIMIT] * live[v, V_FACTOR], static[v, V_TOP])
+    length, accel, dawdle = streets.lane[lane, L_LENGTH], static[v, V_ACCEL], static[v, V_DAWDLE]
+    arrives, ideal, at_mps = t + traffic.dwell_s[step], t + traffic.dwell_s[step], own_mps
+    if inside_m > 0.0:
+        inside_s, at_mps = _drive_s(inside_m, own_mps, max(inside_mps - dawdle, 1.0), accel)
+        arrives += inside_s
+        ideal += inside_m / inside_mps
+    lane_s, at_mps = _drive_s(length, at_mps, max(desired - dawdle, 1.0), accel)
+    live[v, V_ARRIVES] = arrives + lane_s
+    live[v, V_IDEAL] = ideal + length / desired
+    live[v, V_SPEED] = at_mps
     state.vehicle_at[v, V_STEP] = step
     state.vehicle_at[v, V_MOVE] = traffic.choice_move[choice]
     _append(streets, traffic, state, v, lane)
@@ -366,7 +384,7 @@ def _serve(streets, traffic, state, lane, now, end_s):
         keep_s = static[v, V_TAU]
         override = streets.movement[m, M_HEADWAY]
         pace_s = static[v, V_SPACE] / max(speed - static[v, V_DAWDLE], 1.0)
-        own_mps = speed
+        own_mps = min(speed, live[v, V_SPEED])
         if run < MOVING and (arrives < slot or waited > 1.0):
             swing_s = static[v, V_START] * (0.72 if run == 0 else np.sqrt(run + 1.0) - np.sqrt(float(run)))
             pace_s = max(pace_s, swing_s)
@@ -374,9 +392,6 @@ def _serve(streets, traffic, state, lane, now, end_s):
             queue[lane, Q_RUN] = run + 1
         elif arrives >= slot:
             queue[lane, Q_RUN] = MOVING
-        desired = min(streets.lane[target, L_LIMIT] * live[v, V_FACTOR], static[v, V_TOP])
-        short_mps = max(desired - own_mps, 0.0)
-        lost_s = short_mps * short_mps / desired * static[v, V_SWING]
         headway_s = keep_s + pace_s
         if override > 0.0:
             headway_s += override - keep_s - static[v, V_SPACE] / max(speed - static[v, V_DAWDLE], 1.0)
@@ -385,10 +400,9 @@ def _serve(streets, traffic, state, lane, now, end_s):
         length = streets.movement[m, M_LENGTH]
         if is_box:
             length -= streets.lane[lane, L_LENGTH]
-        inside_s = length / max(speed - static[v, V_DAWDLE], 1.0)
         _leave(streets, traffic, state, v, lane, t, t + headway_s, now)
         state.last_cross_s[m] = t
-        _enter(streets, traffic, state, v, step, choice, t, inside_s, length / speed, lost_s)
+        _enter(streets, traffic, state, v, step, choice, t, length, speed, own_mps)
         state.lane[target, L_IN_SLOT] = t + headway_s
         if queue[target, Q_TAIL] - queue[target, Q_HEAD] == 1 and state.wake_s[target] > live[v, V_ARRIVES]:
             _put(state, target, live[v, V_ARRIVES], now)
@@ -422,6 +436,7 @@ def _into_box(streets, traffic, state, v, lane, box, t, speed, now):
     length = streets.lane[box, L_LENGTH]
     state.vehicle[v, V_ARRIVES] = t + length / max(speed, 1.0)
     state.vehicle[v, V_IDEAL] = state.vehicle[v, V_ARRIVES]
+    state.vehicle[v, V_SPEED] = 0.0
     _append(streets, traffic, state, v, box)
     if state.wake_s[box] > state.vehicle[v, V_ARRIVES]:
         _put(state, box, state.vehicle[v, V_ARRIVES], now)
@@ -468,10 +483,10 @@ def _insert(streets, traffic, state, lane, now, end_s):
             t = free_s
         desired = min(streets.lane[target, L_LIMIT] * state.vehicle[v, V_FACTOR], static[v, V_TOP])
         if traffic.start_kind[v] & 1:
-            lost_s = 0.0
+            own_mps = desired
             gap_s = static[v, V_TAU] + static[v, V_SPACE] / desired
         else:
-            lost_s = desired * static[v, V_SWING]
+            own_mps = 0.0
             gap_s = static[v, V_START] + 0.3
         waited_s = (t - static[v, V_DEPART]) * static[v, V_WEIGHT]
         state.result[R_INSERTION] += waited_s
@@ -480,7 +495,7 @@ def _insert(streets, traffic, state, lane, now, end_s):
         state.edge_insertion_s[streets.lane_edge[target]] += t - static[v, V_DEPART]
         queue[lane, Q_HEAD] += 1
         state.vehicle[v, V_ENTERED] = t
-        _enter(streets, traffic, state, v, step, choice, t, 0.0, 0.0, lost_s)
+        _enter(streets, traffic, state, v, step, choice, t, 0.0, 1.0, own_mps)
         state.lane[gate, L_IN_SLOT] = t + ASIDE_S
         state.lane[target, L_IN_SLOT] = t + gap_s
         if queue[target, Q_TAIL] - queue[target, Q_HEAD] == 1 and state.wake_s[target] > state.vehicle[v, V_ARRIVES]:
