@@ -28,6 +28,7 @@ from signals.formats.nema import phase_map, ring_barrier, ring_text
 from signals.formats.proofs import Proof, prove_book
 from signals.formats.stage_rows import stage_rows
 from signals.safety import Violation, find_violations
+from twin.commands import retime
 from twin.commands.answers import SAYS_NO, answering
 from twin.commands.explain import explain
 
@@ -288,3 +289,4 @@ def _print_programme(console: Console, named: NamedProgramme, network: Network) 
 
 # Verbs with files of their own join here, as do retime (twin/commands/retime.py) and control (.../control.py).
 app.command(epilog="Example: citytwin signals explain runs/monday --net zone --signal J12")(explain)
+app.command(epilog=retime.EPILOG)(retime.retime)

@@ -1,0 +1,361 @@
+"""`retime_scenario`: signal plans for a SUMO scenario, searched on the mesoscopic model and measured in SUMO.
+
+The time given is spent in four parts: good timings by formula, the search on the model, the search in SUMO from the
+best of what was found, and the choice among the finalists on seeds that no search has used. The shipped programmes
+are among the finalists, so the answer is never worse than they are, as far as was measured. An interruption ends the
+search and goes on to the choice; a second one leaves.
+"""
+
+from __future__ import annotations
+
+import time
+import xml.etree.ElementTree as ET
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from networks.errors import InputError, NetworkError
+from networks.graph import Network
+from networks.readers.formats import open_maybe_gzip
+from networks.readers.sumo import read_sumo
+from scenarios.retime_check import PROGRAMME, Bench, Street, active_programmes
+from scenarios.routes import read_demand
+from scenarios.simulation import run_in_process
+from signals.formats.sumo import book_from_sumo
+from signals.retime import Task, new_search, prepare, sample_pairs, start_timings
+from signals.retime_meso import MesoScorer
+from signals.retime_plans import StageTiming
+from signals.retime_pool import StageSource
+from signals.retime_score import Objective, Outcome, Sample, Scorer, Trial
+from signals.retime_search import Search
+
+CHECK_DEMANDS = (1.0, 1.15, 0.85)
+MODEL_UNTIL, STREET_UNTIL = 0.40, 0.85  # shares of the time at which the search on the model and in SUMO end
+MODEL_STARTS = 2
+MODEL_JURY, STREET_JURY = 3, 1  # pairs of samples
+STREET_WARMTH = 0.001  # what comes from the model is good already: little is put up with
+MOST_CHECKS = 5  # seeds a finalist and demand factor
+_FEWEST_CHECKS = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What to retime and how long to take for it."""
+
+    network: Path
+    routes: tuple[Path, ...]
+    begin_s: float
+    end_s: float
+    additional: tuple[Path, ...] = ()
+    seconds: float = 180.0
+    seed: int = 1
+    stages: StageSource = "built"
+    objective: Objective = "person-delay"
+    workers: int = 2
+    rounds: int | None = None  # of each search: bounds the work instead of the time, for equal answers
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Mean delays of one set of timings in SUMO, on seeds that no search used."""
+
+    name: str
+    delay_s: dict[float, tuple[float, ...]]  # demand factor -> one value a seed
+    jammed: int  # runs that ended in gridlock
+
+    def mean_s(self, demand: float) -> float:
+        return float(np.mean(self.delay_s[demand])) if self.delay_s.get(demand) else float("nan")
+
+
+@dataclass(frozen=True)
+class Retimed:
+    """The answer: timings by signal (one left out keeps its programme) and what they were measured to be worth."""
+
+    network: Network
+    task: Task
+    routes: tuple[tuple[int, ...], ...]  # dense edges of each vehicle
+    timings: dict[int, StageTiming]
+    shipped: Measured
+    chosen: Measured
+    others: tuple[Measured, ...]
+    check_seeds: tuple[int, ...]
+    wall_s: float
+    rounds_model: int
+    rounds_street: int
+    interrupted: bool
+
+
+@dataclass(slots=True)
+class Progress:
+    """What is going on, for whoever shows it."""
+
+    part: str = "reading"
+    share: float = 0.0  # of the time
+    delay_s: float = float("nan")  # of the incumbent, on its present samples
+    shipped_s: float = float("nan")
+    trials: int = 0
+
+
+Told = Callable[[Progress], None]
+
+
+@dataclass(slots=True)
+class _Hours:
+    """The clock of one retiming."""
+
+    clock: Callable[[], float]
+    seconds: float
+    begun_s: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.begun_s = self.clock()
+
+    def used_s(self) -> float:
+        return self.clock() - self.begun_s
+
+    def left_until(self, share: float) -> float:
+        return self.seconds * share - self.used_s()
+
+
+def retime_scenario(
+    order: Order, told: Told = lambda progress: None, clock: Callable[[], float] = time.monotonic
+) -> Retimed:
+    """Retime the signals of a scenario.
+
+    Raises InputError (NetworkError, CityError) naming the file that cannot be used, ProcessError when SUMO dies.
+    """
+    hours = _Hours(clock, order.seconds)
+    progress = Progress()
+    told(progress)
+    network = read_sumo(order.network, _with_programmes(order.additional))
+    demand = read_demand(network, order.routes, order.additional)
+    due = np.flatnonzero((demand.depart_s >= order.begin_s) & (demand.depart_s < order.end_s))
+    if not len(due):
+        names = ", ".join(map(str, order.routes))
+        raise InputError(
+            f"{names}: no vehicle departs in [{order.begin_s:g}, {order.end_s:g}) with a route that connects"
+        )
+    routes = tuple(tuple(demand.route[int(n)].tolist()) for n in due)
+    task = prepare(network, routes, order.end_s - order.begin_s, order.stages)
+    if not task.shipped:
+        raise InputError(f"{order.network}: no signal has a programme of two or more stages to retime")
+    model = MesoScorer(
+        task.maker, demand, order.begin_s, order.end_s, objective=order.objective, workers=order.workers
+    )
+    street = _street(order, network.edges.ids)
+    with Bench(street, task.maker, objective=order.objective, workers=order.workers) as bench:
+        return _Retiming(order, network, task, routes, model, bench, hours, told, progress).run()
+
+
+def _street(order: Order, edges: tuple[str, ...]) -> Street:
+    return Street(order.network, order.routes, order.additional, order.begin_s, order.end_s, edges)
+
+
+def inactive_signals(order: Order, plan: Path) -> tuple[str, ...]:
+    """Signals of a written plan file at which SUMO does not run our programme at the begin."""
+    meant = {named.signal_id for named in book_from_sumo(plan).programmes}
+    active = run_in_process(active_programmes, _street(order, ()), plan)
+    return tuple(sorted(name for name in meant if active.get(name) != PROGRAMME))
+
+
+def _with_programmes(paths: Sequence[Path]) -> tuple[Path, ...]:
+    """The additional files that hold signal programmes. Raises NetworkError naming one that cannot be read."""
+    try:
+        return tuple(path for path in paths if any(e.tag == "tlLogic" for e in _elements(path)))
+    except (ET.ParseError, EOFError, OSError, zlib.error) as defect:
+        names = ", ".join(map(str, paths))
+        raise NetworkError(f"{names}: not readable as SUMO XML: {defect}") from defect
+
+
+def _elements(path: Path) -> Iterator[ET.Element]:
+    with open_maybe_gzip(path) as stream:
+        for _, element in ET.iterparse(stream):
+            yield element
+
+
+@dataclass(slots=True)
+class _Retiming:
+    """One run of `retime_scenario`, part by part."""
+
+    order: Order
+    network: Network
+    task: Task
+    routes: tuple[tuple[int, ...], ...]
+    model: Scorer
+    bench: Bench
+    hours: _Hours
+    told: Told
+    progress: Progress
+    interrupted: bool = False
+
+    def run(self) -> Retimed:
+        rounds_model = rounds_street = 0
+        finalists: list[tuple[str, dict[int, StageTiming]]] = []
+        run_s, reference = self._shipped()
+        try:
+            found, rounds_model = self._search_model()
+            finalists += found
+            if not self.interrupted:
+                best, rounds_street = self._search_street(reference, [timings for _, timings in found])
+                finalists = best + finalists
+        except KeyboardInterrupt:
+            self.interrupted = True
+        return self._choose(finalists, run_s, rounds_model, rounds_street)
+
+    def _say(self, part: str, search: Search | None = None) -> None:
+        self.progress.part = part
+        self.progress.share = min(1.0, self.hours.used_s() / max(self.order.seconds, 1e-9))
+        if search is not None:
+            self.progress.trials = search.trials
+            self.progress.delay_s = float(np.mean([o.mean_delay_s for o in search.best_outcomes]))
+        self.told(self.progress)
+
+    def _shipped(self) -> tuple[float, dict[float, float]]:
+        """Wall seconds of a run in SUMO, and the cost of the shipped programmes by demand factor."""
+        self._say("measuring the shipped programmes")
+        before_s = self.hours.used_s()
+        pair = sample_pairs(self.order.seed, 1)[0]
+        outcomes = self.bench.measure([Trial({}, sample) for sample in pair])
+        self.progress.shipped_s = float(np.mean([o.mean_delay_s for o in outcomes]))
+        return (self.hours.used_s() - before_s) / max(1, len(pair) // self.order.workers), _costs(pair, outcomes)
+
+    def _search_model(self) -> tuple[list[tuple[str, dict[int, StageTiming]]], int]:
+        """The best timings on the model from each of several starts, the best first, then the best start itself."""
+        self._say("starts by formula")
+        starts = start_timings(self.task)
+        pair = sample_pairs(self.order.seed, 1)[0]
+        reference = _costs(pair, self.model.measure([Trial({}, sample) for sample in pair]))
+        found: list[Search] = []
+        ranked: list[tuple[float, int]] = []
+        begun_s = self.hours.used_s()
+        span_s = max(1e-3, self.hours.left_until(MODEL_UNTIL)) / MODEL_STARTS
+        for turn in range(MODEL_STARTS):
+            search = new_search(
+                self.task,
+                self.model,
+                reference,
+                seed=self.order.seed + turn,
+                jury=MODEL_JURY,
+                told=lambda s: self._say("searching on the model", s),
+            )
+            ranked = ranked or search.rank(starts)
+            found.append(search)
+            if not self._improve(
+                search, starts[ranked[min(turn, len(ranked) - 1)][1]], begun_s + turn * span_s, span_s
+            ):
+                break
+        found.sort(key=lambda s: s.best_cost)
+        timings = [s.best for s in found if s.best] + [starts[n] for _, n in ranked[:1]]
+        return [("model", t) for t in timings], sum(s.rounds for s in found)
+
+    def _search_street(
+        self, reference: dict[float, float], starts: Sequence[dict[int, StageTiming]]
+    ) -> tuple[list[tuple[str, dict[int, StageTiming]]], int]:
+        """The search goes on in SUMO, from the start that SUMO likes best: what its jury and its last pair liked."""
+        search = new_search(
+            self.task,
+            self.bench,
+            reference,
+            seed=self.order.seed + 100,
+            jury=STREET_JURY,
+            warmth=STREET_WARMTH,
+            told=lambda s: self._say("searching in SUMO", s),
+        )
+        self._say("ranking in SUMO")
+        start = starts[search.rank(starts)[0][1]]
+        begun_s = self.hours.used_s()
+        self._improve(search, start, begun_s, max(1e-3, self.hours.left_until(STREET_UNTIL)))
+        return [("SUMO", timings) for timings in (search.best, search.now) if timings], search.rounds
+
+    def _improve(self, search: Search, start: dict[int, StageTiming], begun_s: float, span_s: float) -> bool:
+        """Run a search for its share of the time or rounds; False when it was interrupted."""
+        rounds = self.order.rounds
+
+        def done_frac() -> float:
+            return search.rounds / rounds if rounds is not None else (self.hours.used_s() - begun_s) / span_s
+
+        try:
+            search.begin(start)
+            search.improve(done_frac)
+        except KeyboardInterrupt:
+            self.interrupted = True
+        return not self.interrupted
+
+    def _choose(
+        self,
+        finalists: Sequence[tuple[str, dict[int, StageTiming]]],
+        run_s: float,
+        rounds_model: int,
+        rounds_street: int,
+    ) -> Retimed:
+        """Measure the finalists and the shipped programmes on fresh seeds, as many as time allows."""
+        self._say("choosing among the finalists")
+        candidates: list[tuple[str, dict[int, StageTiming]]] = [("shipped", {})]
+        for name, timings in finalists:
+            if timings not in [known for _, known in candidates]:
+                candidates.append((name, timings))
+        candidates = candidates[:5]
+        first = 10_000 * (self.order.seed + 1) + 5_000
+        seeds: list[int] = []
+        delays: list[dict[float, list[Outcome]]] = [{d: [] for d in CHECK_DEMANDS} for _ in candidates]
+        alive = list(range(len(candidates)))
+        while len(seeds) < MOST_CHECKS:
+            need_s = run_s * len(alive) * len(CHECK_DEMANDS) / self.order.workers
+            if len(seeds) >= _FEWEST_CHECKS and need_s > self.hours.left_until(1.0):
+                break
+            seeds.append(first + len(seeds))
+            trials = [Trial(candidates[n][1], Sample(seeds[-1], d)) for n in alive for d in CHECK_DEMANDS]
+            before_s = self.hours.used_s()
+            outcomes = iter(self.bench.measure(trials))
+            for n in alive:
+                for d in CHECK_DEMANDS:
+                    delays[n][d].append(next(outcomes))
+            run_s = (self.hours.used_s() - before_s) * self.order.workers / len(trials)
+            self._say("choosing among the finalists")
+            alive = self._still_in(alive, delays)
+        measured = [
+            Measured(
+                name,
+                {d: tuple(o.mean_delay_s for o in delays[n][d]) for d in CHECK_DEMANDS},
+                sum(o.jammed for d in CHECK_DEMANDS for o in delays[n][d]),
+            )
+            for n, (name, _) in enumerate(candidates)
+        ]
+        chosen = min(alive, key=lambda n: (_score(delays[n], delays[0]), n))
+        return Retimed(
+            self.network,
+            self.task,
+            self.routes,
+            candidates[chosen][1],
+            measured[0],
+            measured[chosen],
+            tuple(m for n, m in enumerate(measured) if n not in (0, chosen)),
+            tuple(seeds),
+            self.hours.used_s(),
+            rounds_model,
+            rounds_street,
+            self.interrupted,
+        )
+
+    def _still_in(self, alive: list[int], delays: Sequence[dict[float, list[Outcome]]]) -> list[int]:
+        """The better half of the finalists, and always the shipped programmes, which the others are held against."""
+        others = sorted((n for n in alive if n), key=lambda n: (_score(delays[n], delays[0]), n))
+        return [0, *others[: max(2, (len(others) + 1) // 2)]]
+
+
+def _costs(samples: Sequence[Sample], outcomes: Sequence[Outcome]) -> dict[float, float]:
+    """Cost by demand factor, to hold others against."""
+    return {s.demand: max(o.mean_cost, 1e-6) for s, o in zip(samples, outcomes, strict=True)}
+
+
+def _score(mine: dict[float, list[Outcome]], shipped: dict[float, list[Outcome]]) -> float:
+    """Mean over the demand factors of the cost relative to the shipped programmes; gridlock counts double."""
+    parts = []
+    for demand, outcomes in mine.items():
+        base = float(np.mean([o.mean_cost for o in shipped[demand]]))
+        own = float(np.mean([o.mean_cost * (2.0 if o.jammed else 1.0) for o in outcomes]))
+        parts.append(own / max(base, 1e-6))
+    return float(np.mean(parts))

@@ -1,0 +1,170 @@
+"""What the retimer changes at one signal, and the proven plan that follows from it.
+
+A timing is an ordered list of stages with whole seconds of green and an offset. What lies between two stages is not
+a matter of choice: `signals.transitions` spells it out, and `signals.safety` proves the cycle as a whole. A timing
+that cannot be proven does not exist for the search, so nothing unsafe can win.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from networks.errors import UnsafePlanError
+from networks.graph import Network, Signal
+from signals.lamps import GREEN
+from signals.plan import LampStep, SignalPlan
+from signals.safety import find_violations
+from signals.transitions import is_stage, length_s, transition
+
+SHORTEST_CYCLE_S = 20
+LONGEST_CYCLE_S = 150
+
+
+@dataclass(frozen=True, slots=True)
+class StageTiming:
+    """The programme of one signal: second `offset_s` of the simulation's clock is the begin of the first stage."""
+
+    states: tuple[str, ...]
+    greens_s: tuple[int, ...]
+    offset_s: int = 0
+
+
+class PlanMaker:
+    """Timings -> lamp steps and proven plans; remembers transitions and verdicts of the signals of one network."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self._between: dict[tuple[int, str, str], tuple[LampStep, ...]] = {}
+        self._sound: dict[tuple[int, tuple[str, ...], tuple[int, ...]], bool] = {}
+
+    def between(self, signal: int, before: str, after: str) -> tuple[LampStep, ...]:
+        """The interstage from one stage to another."""
+        key = (signal, before, after)
+        if key not in self._between:
+            self._between[key] = transition(self.network.signals[signal], before, after)
+        return self._between[key]
+
+    def lost_s(self, signal: int, states: Sequence[str]) -> int:
+        """Seconds of a cycle through these stages that belong to interstages."""
+        return int(
+            sum(
+                length_s(self.between(signal, state, states[(n + 1) % len(states)])) for n, state in enumerate(states)
+            )
+        )
+
+    def cycle_s(self, signal: int, timing: StageTiming) -> int:
+        return sum(timing.greens_s) + self.lost_s(signal, timing.states)
+
+    def steps(self, signal: int, timing: StageTiming) -> tuple[LampStep, ...]:
+        """The whole cycle, interstages spelt out, equal neighbours joined."""
+        joined: list[LampStep] = []
+        for n, (state, green_s) in enumerate(zip(timing.states, timing.greens_s, strict=True)):
+            after = timing.states[(n + 1) % len(timing.states)]
+            for step in (LampStep(state, float(green_s)), *self.between(signal, state, after)):
+                if joined and joined[-1].state == step.state:
+                    joined[-1] = LampStep(step.state, joined[-1].duration_s + step.duration_s)
+                else:
+                    joined.append(step)
+        return tuple(joined)
+
+    def plan(self, signal: int, timing: StageTiming) -> SignalPlan:
+        """The cyclic plan, not yet judged. Its clock is the simulation's."""
+        steps = self.steps(signal, timing)
+        return SignalPlan(
+            signal=signal,
+            signal_id=self.network.signals[signal].id,
+            steps=steps,
+            valid_from_s=0.0,
+            valid_until_s=math.inf,
+            repeats=True,
+            offset_s=float(timing.offset_s % int(length_s(steps))),
+            source="retime",
+        )
+
+    def is_sound(self, signal: int, timing: StageTiming) -> bool:
+        """Whether the cyclic plan breaks no rule; the offset does not matter."""
+        key = (signal, timing.states, timing.greens_s)
+        if key not in self._sound:
+            self._sound[key] = min(timing.greens_s) >= 1 and not find_violations(
+                self.plan(signal, replace(timing, offset_s=0)), self.network.signals[signal], None
+            )
+        return self._sound[key]
+
+    def prove(self, signal: int, timing: StageTiming) -> SignalPlan:
+        """The plan of a timing. Raises UnsafePlanError with every violation found."""
+        plan = self.plan(signal, timing)
+        violations = find_violations(plan, self.network.signals[signal], None)
+        if violations:
+            raise UnsafePlanError(violations)
+        return plan
+
+    def fit(self, signal: int, timing: StageTiming, cycle_s: int, least_s: int = 5) -> StageTiming | None:
+        """The same stages in another cycle, greens in proportion, none below `least_s`; None when they do not fit."""
+        greens_s = share_seconds(cycle_s - self.lost_s(signal, timing.states), timing.greens_s, least_s)
+        return None if greens_s is None else replace(timing, greens_s=greens_s)
+
+
+def share_seconds(total_s: int, weights: Sequence[float], least_s: int) -> tuple[int, ...] | None:
+    """Whole seconds in proportion to weights, each at least `least_s`; None when there are too few seconds."""
+    count = len(weights)
+    spare_s = total_s - least_s * count
+    if spare_s < 0:
+        return None
+    # what a stage has by right counts against its share, so that long ones do not pay for short ones twice
+    load = sum(weights) or 1.0
+    wanted = [max(0.0, w / load * total_s - least_s) for w in weights]
+    scale = spare_s / sum(wanted) if sum(wanted) > 0 else 0.0
+    exact = [least_s + (w * scale if scale else spare_s / count) for w in wanted]
+    whole = [int(x) for x in exact]
+    by_rest = sorted(range(count), key=lambda n: (whole[n] - exact[n], n))
+    for n in by_rest[: total_s - sum(whole)]:
+        whole[n] += 1
+    return tuple(whole)
+
+
+def shipped_timing(maker: PlanMaker, signal: int) -> StageTiming | None:
+    """The shipped programme in our terms: its stages in order, cycle and start of the first stage kept.
+
+    None when it has fewer than two stages or a cycle that our interstages do not fit into.
+    """
+    programme = maker.network.signals[signal].programme
+    width = maker.network.signals[signal].link_count
+    states: list[str] = []
+    greens_s: list[int] = []
+    begin_s = at_s = 0.0
+    for phase in programme.phases:
+        state = phase.state[:width]
+        if is_stage(state):
+            if states and states[-1] == state:
+                greens_s[-1] += round(phase.duration_s)
+            else:
+                begin_s = begin_s if states else at_s
+                states.append(state)
+                greens_s.append(round(phase.duration_s))
+        at_s += phase.duration_s
+    if len(states) > 1 and states[0] == states[-1]:
+        begin_s -= greens_s[-1]
+        greens_s[0] += greens_s.pop()
+        states.pop()
+    if len(states) < 2 or at_s < SHORTEST_CYCLE_S:
+        return None
+    timing = StageTiming(tuple(states), tuple(greens_s))
+    cycle_s = round(at_s)
+    for least_s in (min(5, *greens_s), 1):
+        fitted = maker.fit(signal, timing, cycle_s, max(1, least_s))
+        if fitted is not None and maker.is_sound(signal, fitted):
+            return replace(fitted, offset_s=round(programme.offset_s + begin_s) % cycle_s)
+    return None
+
+
+def open_links(states: Sequence[str], width: int) -> frozenset[int]:
+    """Links that some of the stages open."""
+    return frozenset(k for state in states for k in range(width) if state[k] in GREEN)
+
+
+def must_serve(signal: Signal) -> frozenset[int]:
+    """Links that some shipped stage opens and somebody may want."""
+    opened = open_links([s.state for s in signal.stages], signal.link_count)
+    return frozenset(k for k in opened if signal.pedestrian[k] or signal.link_movements[k])

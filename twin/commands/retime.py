@@ -1,0 +1,213 @@
+"""`citytwin signals retime`: plans for any SUMO scenario."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, TextColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+
+from networks.errors import InputError
+from scenarios.retime import Measured, Order, Progress, Retimed, inactive_signals, retime_scenario
+from scenarios.retime_check import PROGRAMME, plan_text
+from signals.formats import to_json
+from signals.retime_picture import band_frac, busiest_corridor, corridor_of, picture
+from twin.commands.answers import SAYS_NO, answering
+
+
+class Stages(StrEnum):
+    SHIPPED = "shipped"
+    BUILT = "built"
+    CHINESE = "chinese"
+
+
+class Goal(StrEnum):
+    PERSON_DELAY = "person-delay"
+    STOPS = "stops"
+    EMISSIONS = "emissions"
+    QUEUES = "queues"
+
+
+EPILOG = (
+    "Example: citytwin signals retime --net town.net.xml --routes town.rou.xml --begin 25200 --end 28800 "
+    "--seconds 180 --out plan.add.xml"
+)
+
+
+def retime(
+    net: Annotated[Path, typer.Option("--net", "-n", help="SUMO network (.net.xml, also .gz).")],
+    routes: Annotated[str, typer.Option("--routes", "-r", help="SUMO demand files, separated by commas.")],
+    begin: Annotated[float, typer.Option(min=0.0, help="Second of the demand at which to begin.")],
+    end: Annotated[float, typer.Option(help="Second of the demand at which to end.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="SUMO additional file to write.")],
+    seconds: Annotated[float, typer.Option(min=5.0, help="Time to take, checks in SUMO included.")] = 180.0,
+    seed: Annotated[int, typer.Option(min=0, help="Equal seeds search alike.")] = 1,
+    additional: Annotated[str, typer.Option(help="SUMO additional files, separated by commas.")] = "",
+    objective: Annotated[Goal, typer.Option(help="What to make small.")] = Goal.PERSON_DELAY,
+    stages: Annotated[Stages, typer.Option(help="Stages to choose from; chinese: protected lefts.")] = Stages.BUILT,
+    corridor: Annotated[str, typer.Option(help="Edges of the time-space picture, separated by commas.")] = "",
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Processes and threads at a time.")] = 2,
+    rounds: Annotated[
+        int | None, typer.Option(min=1, help="Rounds of each search instead of a share of the time, to repeat it.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+) -> None:
+    """Retime the signals of a scenario: cycles, splits, offsets, stages and their order, proven safe.
+
+    Writes OUT for SUMO, and beside it the same plans as JSON and a time-space picture (.plans.json, .svg). Plans are
+    searched on a mesoscopic model and in SUMO, and checked in SUMO on seeds of their own at 85, 100 and 115 % of the
+    demand. Ctrl-C ends the search and keeps the best so far. Exit code 1: nothing was found that beats the shipped
+    programmes; then OUT holds no programme.
+    """
+    with answering():
+        if not end > begin:
+            raise InputError(f"--end {end:g} must be later than --begin {begin:g}")
+        order = Order(
+            network=_existing("--net", str(net))[0],
+            routes=_existing("--routes", routes),
+            additional=_existing("--additional", additional),
+            begin_s=begin,
+            end_s=end,
+            seconds=seconds,
+            seed=seed,
+            stages=stages.value,
+            objective=objective.value,
+            workers=workers,
+            rounds=rounds,
+        )
+        if not out.resolve().parent.is_dir():
+            raise InputError(f"--out {out}: no such folder")
+        answer = _run(order)
+        files = _write(order, answer, out, [e for e in corridor.split(",") if e])
+        idle = inactive_signals(order, out) if answer.timings else ()
+        if idle:
+            raise InputError(f"{out}: SUMO keeps another programme active at signal {idle[0]!r}")
+        if as_json:
+            typer.echo(json.dumps(_document(order, answer, files), ensure_ascii=False))
+        else:
+            _show(answer, files)
+    if not answer.timings:
+        raise typer.Exit(SAYS_NO)
+
+
+def _existing(option: str, text: str) -> tuple[Path, ...]:
+    paths = tuple(Path(part.strip()).expanduser() for part in text.split(",") if part.strip())
+    missing = [path for path in paths if not path.is_file()]
+    if missing:
+        raise InputError(f"{option}: {missing[0]}: no such file")
+    return tuple(path.resolve() for path in paths)
+
+
+def _run(order: Order) -> Retimed:
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[state]}"))
+    with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("reading", total=1.0, state="")
+
+        def told(progress: Progress) -> None:
+            state = f"{progress.delay_s:.1f} s against {progress.shipped_s:.1f} s shipped, {progress.trials} runs"
+            bar.update(task, description=progress.part, completed=progress.share, state=state)
+
+        return retime_scenario(order, told)
+
+
+def _write(order: Order, answer: Retimed, out: Path, corridor: list[str]) -> dict[str, str]:
+    """Plan, JSON and picture; returns what was written where."""
+    maker = answer.task.maker
+    out.write_text(plan_text(maker, answer.timings) or "<additional/>\n", encoding="utf-8")
+    stem = out.name.removesuffix(".xml").removesuffix(".add")
+    files = {"sumo": str(out), "json": str(out.with_name(f"{stem}.plans.json"))}
+    plans = [maker.prove(n, timing) for n, timing in sorted(answer.timings.items())]
+    Path(files["json"]).write_text(to_json(plans) + "\n", encoding="utf-8")
+    index = answer.network.edge_index
+    unknown = [edge for edge in corridor if edge not in index]
+    if unknown:
+        raise InputError(f"--corridor: the network has no edge {unknown[0]!r}")
+    edges = tuple(index[e] for e in corridor) or busiest_corridor(answer.network, answer.task.signals, answer.routes)
+    stops = corridor_of(answer.network, edges) if edges else ()
+    if len(stops) > 1:
+        files["picture"] = str(out.with_name(f"{stem}.svg"))
+        title = (
+            f"{answer.network.name}: {answer.network.edges.ids[edges[0]]} to {answer.network.edges.ids[edges[-1]]}"
+        )
+        Path(files["picture"]).write_text(
+            picture(maker, stops, answer.timings, order.begin_s, title), encoding="utf-8"
+        )
+        for name, timings in (("band_shipped", {}), ("band_retimed", answer.timings)):
+            files[name] = f"{band_frac(maker, stops, timings, order.begin_s):.3f}"
+    return files
+
+
+def _document(order: Order, answer: Retimed, files: dict[str, str]) -> dict[str, Any]:
+    maker, network = answer.task.maker, answer.network
+    return {
+        "network": str(order.network),
+        "begin_s": order.begin_s,
+        "end_s": order.end_s,
+        "objective": order.objective,
+        "stages": order.stages,
+        "seed": order.seed,
+        "programme": PROGRAMME,
+        "improved": bool(answer.timings),
+        "interrupted": answer.interrupted,
+        "wall_s": round(answer.wall_s, 1),
+        "rounds": {"model": answer.rounds_model, "sumo": answer.rounds_street},
+        "check_seeds": list(answer.check_seeds),
+        "delay_s": {"shipped": _delays(answer.shipped), "retimed": _delays(answer.chosen)},
+        "jammed_runs": {"shipped": answer.shipped.jammed, "retimed": answer.chosen.jammed},
+        "signals": [
+            {
+                "id": network.signals[n].id,
+                "cycle_s": maker.cycle_s(n, timing),
+                "shipped_cycle_s": network.signals[n].programme.cycle_s,
+                "offset_s": timing.offset_s,
+                "stages": [{"state": s, "green_s": g} for s, g in zip(timing.states, timing.greens_s, strict=True)],
+            }
+            for n, timing in sorted(answer.timings.items())
+        ],
+        "kept": [s.id for n, s in enumerate(network.signals) if n not in answer.timings],
+        "files": files,
+    }
+
+
+def _delays(measured: Measured) -> dict[str, dict[str, Any]]:
+    return {
+        f"{demand:g}": {"mean": round(measured.mean_s(demand), 3), "seeds": [round(v, 3) for v in values]}
+        for demand, values in measured.delay_s.items()
+    }
+
+
+def _show(answer: Retimed, files: dict[str, str]) -> None:
+    console = Console()
+    title = f"Mean delay in SUMO, s a vehicle (seeds {', '.join(map(str, answer.check_seeds))}, not searched on)"
+    table = Table("demand", "shipped", "retimed", "change", title=title)
+    for demand in answer.shipped.delay_s:
+        before, after = answer.shipped.mean_s(demand), answer.chosen.mean_s(demand)
+        change = f"{(after - before) / before:+.0%}" if before > 0 else ""
+        table.add_row(f"{demand:.0%}", f"{before:.1f}", f"{after:.1f}", change)
+    console.print(table)
+    maker, network = answer.task.maker, answer.network
+    cycles = Table("signal", "cycle s", "shipped", "offset s", "greens s", title="Signals")
+    for n, timing in sorted(answer.timings.items()):
+        cycles.add_row(
+            escape(network.signals[n].id),
+            str(maker.cycle_s(n, timing)),
+            f"{network.signals[n].programme.cycle_s:g}",
+            str(timing.offset_s),
+            " ".join(map(str, timing.greens_s)),
+        )
+    console.print(cycles)
+    if not answer.timings:
+        console.print("Nothing found beats the shipped programmes: they stay.")
+    if answer.interrupted:
+        console.print("Interrupted: the best so far was kept.")
+    console.print(
+        f"Written in {answer.wall_s:.0f} s: {', '.join(escape(f) for f in files.values() if '/' in f or '.' in f)}"
+    )
