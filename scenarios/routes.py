@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import itertools
 import random
 import xml.etree.ElementTree as ET
 from collections import deque
@@ -15,7 +17,7 @@ import numpy as np
 from networks.graph import BICYCLE, BUS, EMERGENCY, PASSENGER, TRAM, TRUCK, Floats, Network, Ragged
 from networks.readers.sumo_xml import read_seconds
 from scenarios.demand import DemandBook, expand_flow, kind_of_class, naming, read_elements
-from scenarios.shortest import Router
+from scenarios.shortest import Leg, find_ways
 from signals.meso_demand import Demand
 
 _BITS = {
@@ -57,7 +59,7 @@ class _Row(NamedTuple):
     depart_s: float
     edges: list[int]
     dwell_s: list[float]
-    others: list[list[int]]
+    others: tuple[tuple[int, ...], ...]
     driver: _Driver
     element: ET.Element
 
@@ -67,8 +69,8 @@ def read_demand(
 ) -> Demand:
     """Vehicles, trips and flows of SUMO demand files, by departure.
 
-    Trips take the fastest free route or, with `choose`, when they set off the way that then looks fastest among a few,
-    as SUMO routes trips by current speeds. Left out, because the model cannot
+    Trips take the fastest free route or, with `choose`, the way that looks fastest when they set off among a few, as
+    SUMO routes trips by current speeds. Left out, because the model cannot
     drive them: persons, and vehicles without a departure time of their own or without a route that connects.
     Raises CityError naming the file that cannot be read.
     """
@@ -80,8 +82,8 @@ def read_demand(
     for head in book.heads:
         if head.tag == "busStop":
             stops[head.attrib["id"]] = head.attrib["lane"]
-    router, drivers = Router(network), {}
-    rows: list[_Row] = []
+    drivers: dict[str, _Driver] = {}
+    waiting: list[tuple[float, list[int], _Driver, ET.Element]] = []
     for path in routes:
         with naming(path):
             for element in read_elements(path, book):
@@ -93,14 +95,59 @@ def read_demand(
                     name = book.resolve(vehicle.get("type", "DEFAULT_VEHTYPE"), draw)
                     if name not in drivers:
                         drivers[name] = _driver(book, name)
-                    driver = drivers[name]
-                    edges = _edges(network, router, book, vehicle, _BITS.get(driver.kind, PASSENGER))
+                    edges = _named_edges(network, book, vehicle)
                     if edges:
-                        dwell_s = _dwell_s(network, vehicle, stops, edges)
-                        others = _others(router, vehicle, edges, driver) if choose and not any(dwell_s) else []
-                        rows.append(_Row(depart_s, edges, dwell_s, others, driver, vehicle))
-    rows.sort(key=lambda row: row.depart_s)
-    return _demand(rows)
+                        waiting.append((depart_s, edges, drivers[name], copy.deepcopy(vehicle)))
+    waiting.sort(key=lambda row: row[0])
+    return _demand(_routed(network, waiting, stops, choose))
+
+
+def _named_edges(network: Network, book: DemandBook, vehicle: ET.Element) -> list[int]:
+    """Dense edges that the file names, in order: the whole route, or of a trip its ends and what it goes through."""
+    if _is_routed(vehicle):
+        inline = vehicle.find("route")
+        text = inline.get("edges", "") if inline is not None else book.routes.get(vehicle.attrib["route"], "")
+        names = text.split()
+    else:
+        names = [vehicle.get("from", ""), *vehicle.get("via", "").split(), vehicle.get("to", "")]
+    if not all(name in network.edge_index for name in names):
+        return []
+    return [network.edge_index[name] for name in names]
+
+
+def _is_routed(vehicle: ET.Element) -> bool:
+    return vehicle.find("route") is not None or "route" in vehicle.attrib
+
+
+def _routed(
+    network: Network,
+    waiting: Sequence[tuple[float, list[int], _Driver, ET.Element]],
+    stops: dict[str, str],
+    choose: bool,
+) -> list[_Row]:
+    """Rows with whole routes: legs of trips filled in, and what else those without stops and waypoints may take."""
+
+    def legs(edges: list[int], driver: _Driver) -> list[Leg]:
+        return [Leg(a, b, _bit(driver)) for a, b in itertools.pairwise(edges)]
+
+    trips = [(edges, driver) for _, edges, driver, vehicle in waiting if not _is_routed(vehicle)]
+    found = find_ways(network, (leg for trip in trips for leg in legs(*trip)), others=choose)
+    rows = []
+    for depart_s, edges, driver, vehicle in waiting:
+        others: tuple[tuple[int, ...], ...] = ()
+        if not _is_routed(vehicle):
+            parts = [found[leg] for leg in legs(edges, driver)]
+            if not all(part.own for part in parts):
+                continue
+            others = parts[0].others if len(parts) == 1 else ()
+            edges = [edges[0], *(edge for part in parts for edge in part.own[1:])]
+        dwell_s = _dwell_s(network, vehicle, stops, edges)
+        rows.append(_Row(depart_s, edges, dwell_s, () if any(dwell_s) else others, driver, vehicle))
+    return rows
+
+
+def _bit(driver: _Driver) -> int:
+    return _BITS.get(driver.kind, PASSENGER)
 
 
 def _driver(book: DemandBook, name: str) -> _Driver:
@@ -128,23 +175,6 @@ def _driver(book: DemandBook, name: str) -> _Driver:
     )
 
 
-def _edges(network: Network, router: Router, book: DemandBook, vehicle: ET.Element, bit: int) -> list[int]:
-    """Dense edges of a vehicle's way, empty where it has none on this network."""
-    inline = vehicle.find("route")
-    if inline is not None:
-        names = inline.get("edges", "").split()
-    elif "route" in vehicle.attrib:
-        names = book.routes.get(vehicle.attrib["route"], "").split()
-    else:
-        ends = [vehicle.get("from", ""), *vehicle.get("via", "").split(), vehicle.get("to", "")]
-        if not all(end in network.edge_index for end in ends):
-            return []
-        return router.through([network.edge_index[end] for end in ends], bit)
-    if not names or not all(name in network.edge_index for name in names):
-        return []
-    return [network.edge_index[name] for name in names]
-
-
 def _dwell_s(network: Network, vehicle: ET.Element, stops: dict[str, str], edges: Sequence[int]) -> list[float]:
     """Planned stops on the lane; those off the street hold nobody up and are left out."""
     dwell_s = [0.0] * len(edges)
@@ -156,11 +186,6 @@ def _dwell_s(network: Network, vehicle: ET.Element, stops: dict[str, str], edges
             at = edges.index(edge, at)
             dwell_s[at] += float(stop.get("duration", 0.0))
     return dwell_s
-
-
-def _others(router: Router, vehicle: ET.Element, edges: Sequence[int], driver: _Driver) -> list[list[int]]:
-    given = vehicle.find("route") is not None or "route" in vehicle.attrib or "via" in vehicle.attrib
-    return [] if given else router.others(edges[0], edges[-1], _BITS.get(driver.kind, PASSENGER))
 
 
 def _ragged(rows: Sequence[Sequence[int]]) -> Ragged:
@@ -177,7 +202,7 @@ def _demand(rows: Sequence[_Row]) -> Demand:
         route=_ragged([row.edges for row in rows]),
         dwell_s=np.array([s for row in rows for s in row.dwell_s], np.float64),
         weight=np.ones(len(rows)),
-        allowed=np.array([_BITS.get(row.driver.kind, PASSENGER) for row in rows], np.int32),
+        allowed=np.array([_bit(row.driver) for row in rows], np.int32),
         space_m=column("space_m"),
         tau_s=column("tau_s"),
         accel_mps2=column("accel_mps2"),

@@ -59,7 +59,7 @@ def build_streets(network: Network, demand: Demand, saturation_vph: Floats | Non
 
 
 def _room_m(network: Network, length_m: Floats) -> Floats:
-    """Where vehicles may stand that have passed the stop line before: the lane and, where nobody crosses, the junction.
+    """Where vehicles that passed the stop line before may stand: the lane and, where nobody crosses, the junction.
 
     A vehicle holds its place from that stop line on. Short lanes thus need room for a second vehicle to flow at all.
     """
@@ -118,7 +118,8 @@ def build_traffic(network: Network, demand: Demand, streets: Streets, begin_s: f
     lane, move, cost = np.zeros(bound, np.int32), np.zeros(bound, np.int32), np.zeros(bound)
     fill_choices(
         stretch, bits, network.edges.first_lane, lanes.allowed, lanes.length_m, network.lane_movements.offsets,
-        network.lane_movements.values, network.movements.to_lane, lanes.edge, first, lane, move, cost,
+        network.lane_movements.values.astype(np.int32), network.movements.to_lane, lanes.edge,
+        first, lane, move, cost,
     )  # fmt: skip
     origin = edges[way_step[way_first[:-1]]]
     origins = streets.lane_edge[streets.streets + streets.boxes :]

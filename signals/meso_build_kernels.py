@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-I32, F64, I64 = NDArray[np.int32], NDArray[np.float64], NDArray[np.int64]
+I32: TypeAlias = NDArray[np.int32]
+F64: TypeAlias = NDArray[np.float64]
 FAR = 1e6
 WIDEST = 32  # lanes of an edge looked at
 
 
 @njit(cache=True)
-def _change_s(lanes, length_m):
+def _change_s(lanes: int, length_m: float) -> float:
     """Expected time that so many lane changes cost on an edge of this length: dear where there is no room."""
     return lanes * (0.5 + 150.0 / max(length_m, 5.0))
 

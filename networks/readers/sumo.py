@@ -227,7 +227,7 @@ def _movements(
         node=ints("node"),
         yields=np.array(yields, np.bool_),
         internal_lanes=tuple(internal),
-        gives_way_to=_first_goers(responses, [nodes[i] for i in columns["node"]], by_slot),
+        gives_way_to=_first_goers(responses, [nodes[int(i)] for i in columns["node"]], by_slot),
         inner_m=np.array(columns["inner_m"], np.float64),
     )
     return table, request, by_signal
