@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import time
 from collections import Counter
@@ -60,7 +61,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
     options = parser.parse_args()
     nets = tuple(str(net) for net in options.net)
-    todo = list(_blocks(options, bool(nets)))
+    todo = _blocks(options, bool(nets))
     done = _finished(options.out, nets)
     waiting = [block for block in todo if _key(block) not in done]
     results = [done[_key(block)] for block in todo if _key(block) in done]
@@ -115,18 +116,19 @@ def _network(net: str) -> Network:
     return read_sumo(Path(net))
 
 
-def _blocks(options: argparse.Namespace, with_nets: bool) -> Iterator[Block]:
-    plans, number = options.plans, 0
-    while plans > 0:
-        yield "plans", f"{options.seed}/{number}", float(min(plans, PLANS_A_BLOCK))
-        plans, number = plans - PLANS_A_BLOCK, number + 1
+def _blocks(options: argparse.Namespace, with_nets: bool) -> list[Block]:
+    """All blocks, the kinds mixed evenly, so that a run that is cut short has seen something of each."""
     shares = {"rolling": options.rolling_share, "pressure": options.pressure_share} if with_nets else {}
     shares["hostile"] = 1.0 - sum(shares.values())
-    for kind, share in shares.items():
-        hours, number = options.junction_hours * share, 0
-        while hours > 1e-9:
-            yield kind, f"{options.seed}/{number}", min(hours, HOURS_A_BLOCK)
-            hours, number = hours - HOURS_A_BLOCK, number + 1
+    amounts = {"plans": (float(options.plans), float(PLANS_A_BLOCK))}
+    amounts |= {kind: (options.junction_hours * share, HOURS_A_BLOCK) for kind, share in shares.items()}
+    placed: list[tuple[float, Block]] = []
+    for kind, (whole, part) in amounts.items():
+        count = math.ceil(whole / part - 1e-9)
+        for n in range(count):
+            block = (kind, f"{options.seed}/{n}", min(part, whole - n * part))
+            placed.append(((n + 0.5) / count, block))
+    return [block for _, block in sorted(placed)]
 
 
 def _key(block: Block) -> str:
