@@ -33,12 +33,13 @@ from signals.retime_score import Objective, Outcome, Sample, Scorer, Trial
 from signals.retime_search import Search
 
 CHECK_DEMANDS = (1.0, 1.15, 0.85)
-MODEL_UNTIL, STREET_UNTIL = 0.40, 0.85  # shares of the time at which the search on the model and in SUMO end
+MODEL_UNTIL = 0.40  # share of the time at which the search on the model ends
+CHOICE_FRAC, MOST_CHOICE_FRAC = 0.12, 0.35  # of the time, kept for the choice: at least, and at most if SUMO is slow
+MOST_FINALISTS = 4  # beside the shipped programmes
 MODEL_STARTS = 2
 MODEL_JURY, STREET_JURY = 3, 1  # pairs of samples
 STREET_WARMTH = 0.001  # what comes from the model is good already: little is put up with
 MOST_CHECKS = 5  # seeds a finalist and demand factor
-_FEWEST_CHECKS = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,20 +191,21 @@ class _Retiming:
     told: Told
     progress: Progress
     interrupted: bool = False
+    run_s: float = 0.0  # of wall time that a run in SUMO takes a worker
 
     def run(self) -> Retimed:
         rounds_model = rounds_street = 0
         finalists: list[tuple[str, dict[int, StageTiming]]] = []
-        run_s, reference = self._shipped()
         try:
-            found, rounds_model = self._search_model()
+            reference = self._shipped()
+            found, rounds_model = self._search_model(reference)
             finalists += found
             if not self.interrupted:
                 best, rounds_street = self._search_street(reference, [timings for _, timings in found])
                 finalists = best + finalists
         except KeyboardInterrupt:
             self.interrupted = True
-        return self._choose(finalists, run_s, rounds_model, rounds_street)
+        return self._choose(finalists, rounds_model, rounds_street)
 
     def _say(self, part: str, search: Search | None = None) -> None:
         self.progress.part = part
@@ -213,21 +215,18 @@ class _Retiming:
             self.progress.delay_s = float(np.mean([o.mean_delay_s for o in search.best_outcomes]))
         self.told(self.progress)
 
-    def _shipped(self) -> tuple[float, dict[float, float]]:
-        """Wall seconds of a run in SUMO, and the cost of the shipped programmes by demand factor."""
-        self._say("measuring the shipped programmes")
-        before_s = self.hours.used_s()
+    def _shipped(self) -> dict[float, float]:
+        """The cost of the shipped programmes by demand factor, by the model: in SUMO a jam would take long."""
+        self._say("scoring the shipped programmes")
         pair = sample_pairs(self.order.seed, 1)[0]
-        outcomes = self.bench.measure([Trial({}, sample) for sample in pair])
+        outcomes = self.model.measure([Trial({}, sample) for sample in pair])
         self.progress.shipped_s = float(np.mean([o.mean_delay_s for o in outcomes]))
-        return (self.hours.used_s() - before_s) / max(1, len(pair) // self.order.workers), _costs(pair, outcomes)
+        return {s.demand: max(o.mean_cost, 1e-6) for s, o in zip(pair, outcomes, strict=True)}
 
-    def _search_model(self) -> tuple[list[tuple[str, dict[int, StageTiming]]], int]:
+    def _search_model(self, reference: dict[float, float]) -> tuple[list[tuple[str, dict[int, StageTiming]]], int]:
         """The best timings on the model from each of several starts, the best first, then the best start itself."""
         self._say("starts by formula")
         starts = start_timings(self.task)
-        pair = sample_pairs(self.order.seed, 1)[0]
-        reference = _costs(pair, self.model.measure([Trial({}, sample) for sample in pair]))
         found: list[Search] = []
         ranked: list[tuple[float, int]] = []
         begun_s = self.hours.used_s()
@@ -265,17 +264,28 @@ class _Retiming:
             told=lambda s: self._say("searching in SUMO", s),
         )
         self._say("ranking in SUMO")
+        before_s = self.hours.used_s()
         start = starts[search.rank(starts)[0][1]]
+        self.run_s = (self.hours.used_s() - before_s) * self.order.workers / search.trials
         begun_s = self.hours.used_s()
-        self._improve(search, start, begun_s, max(1e-3, self.hours.left_until(STREET_UNTIL)))
+        choice_s = self.run_s * len(CHECK_DEMANDS) * (1 + MOST_FINALISTS) / self.order.workers
+        choice_frac = min(max(CHOICE_FRAC, 1.1 * choice_s / self.order.seconds), MOST_CHOICE_FRAC)
+        self._improve(search, start, begun_s, max(1e-3, self.hours.left_until(1.0 - choice_frac)))
         return [("SUMO", timings) for timings in (search.best, search.now) if timings], search.rounds
 
     def _improve(self, search: Search, start: dict[int, StageTiming], begun_s: float, span_s: float) -> bool:
         """Run a search for its share of the time or rounds; False when it was interrupted."""
         rounds = self.order.rounds
 
+        last_s, longest_s = self.hours.used_s(), 0.0
+
         def done_frac() -> float:
-            return search.rounds / rounds if rounds is not None else (self.hours.used_s() - begun_s) / span_s
+            nonlocal last_s, longest_s
+            if rounds is not None:
+                return search.rounds / rounds
+            now_s = self.hours.used_s()
+            longest_s, last_s = max(longest_s, now_s - last_s), now_s
+            return (now_s + 0.7 * longest_s - begun_s) / span_s  # a round that would end late is not begun
 
         try:
             search.begin(start)
@@ -285,54 +295,50 @@ class _Retiming:
         return not self.interrupted
 
     def _choose(
-        self,
-        finalists: Sequence[tuple[str, dict[int, StageTiming]]],
-        run_s: float,
-        rounds_model: int,
-        rounds_street: int,
+        self, finalists: Sequence[tuple[str, dict[int, StageTiming]]], rounds_model: int, rounds_street: int
     ) -> Retimed:
         """Measure the finalists and the shipped programmes on fresh seeds, as many as time allows."""
-        self._say("choosing among the finalists")
         candidates: list[tuple[str, dict[int, StageTiming]]] = [("shipped", {})]
         for name, timings in finalists:
             if timings not in [known for _, known in candidates]:
                 candidates.append((name, timings))
-        candidates = candidates[:5]
+        candidates = candidates[: 1 + MOST_FINALISTS]
         first = 10_000 * (self.order.seed + 1) + 5_000
-        seeds: list[int] = []
-        delays: list[dict[float, list[Outcome]]] = [{d: [] for d in CHECK_DEMANDS} for _ in candidates]
+        measured = [{d: list[Outcome]() for d in CHECK_DEMANDS} for _ in candidates]
         alive = list(range(len(candidates)))
-        while len(seeds) < MOST_CHECKS:
-            need_s = run_s * len(alive) * len(CHECK_DEMANDS) / self.order.workers
-            if len(seeds) >= _FEWEST_CHECKS and need_s > self.hours.left_until(1.0):
-                break
-            seeds.append(first + len(seeds))
-            trials = [Trial(candidates[n][1], Sample(seeds[-1], d)) for n in alive for d in CHECK_DEMANDS]
-            before_s = self.hours.used_s()
-            outcomes = iter(self.bench.measure(trials))
-            for n in alive:
-                for d in CHECK_DEMANDS:
-                    delays[n][d].append(next(outcomes))
-            run_s = (self.hours.used_s() - before_s) * self.order.workers / len(trials)
-            self._say("choosing among the finalists")
-            alive = self._still_in(alive, delays)
-        measured = [
+        seeds: list[int] = []
+        for seed in range(first, first + MOST_CHECKS):
+            for demand in CHECK_DEMANDS:
+                self._say("choosing among the finalists")
+                need_s = self.run_s * len(alive) / self.order.workers
+                if seed > first and need_s > self.hours.left_until(1.0):
+                    break
+                if demand == CHECK_DEMANDS[-1] and need_s > self.hours.left_until(1.0):
+                    break
+                seeds = [*seeds, seed] if seed not in seeds else seeds
+                before_s = self.hours.used_s()
+                outcomes = self.bench.measure([Trial(candidates[n][1], Sample(seed, demand)) for n in alive])
+                self.run_s = (self.hours.used_s() - before_s) * self.order.workers / len(alive)
+                for n, outcome in zip(alive, outcomes, strict=True):
+                    measured[n][demand].append(outcome)
+            alive = self._still_in(alive, measured)
+        told = [
             Measured(
                 name,
-                {d: tuple(o.mean_delay_s for o in delays[n][d]) for d in CHECK_DEMANDS},
-                sum(o.jammed for d in CHECK_DEMANDS for o in delays[n][d]),
+                {d: tuple(o.mean_delay_s for o in measured[n][d]) for d in CHECK_DEMANDS},
+                sum(o.jammed for d in CHECK_DEMANDS for o in measured[n][d]),
             )
             for n, (name, _) in enumerate(candidates)
         ]
-        chosen = min(alive, key=lambda n: (_score(delays[n], delays[0]), n))
+        chosen = min(alive, key=lambda n: (_score(measured[n], measured[0]), n))
         return Retimed(
             self.network,
             self.task,
             self.routes,
             candidates[chosen][1],
-            measured[0],
-            measured[chosen],
-            tuple(m for n, m in enumerate(measured) if n not in (0, chosen)),
+            told[0],
+            told[chosen],
+            tuple(m for n, m in enumerate(told) if n not in (0, chosen)),
             tuple(seeds),
             self.hours.used_s(),
             rounds_model,
@@ -346,15 +352,12 @@ class _Retiming:
         return [0, *others[: max(2, (len(others) + 1) // 2)]]
 
 
-def _costs(samples: Sequence[Sample], outcomes: Sequence[Outcome]) -> dict[float, float]:
-    """Cost by demand factor, to hold others against."""
-    return {s.demand: max(o.mean_cost, 1e-6) for s, o in zip(samples, outcomes, strict=True)}
-
-
 def _score(mine: dict[float, list[Outcome]], shipped: dict[float, list[Outcome]]) -> float:
     """Mean over the demand factors of the cost relative to the shipped programmes; gridlock counts double."""
     parts = []
     for demand, outcomes in mine.items():
+        if not outcomes:
+            continue
         base = float(np.mean([o.mean_cost for o in shipped[demand]]))
         own = float(np.mean([o.mean_cost * (2.0 if o.jammed else 1.0) for o in outcomes]))
         parts.append(own / max(base, 1e-6))

@@ -18,7 +18,7 @@ from signals.retime_plans import PlanMaker, StageTiming, shipped_timing
 from signals.retime_pool import StageSource, stage_pool
 from signals.retime_score import Sample, Scorer
 from signals.retime_search import FIRST_WARMTH, Search
-from signals.retime_starts import JunctionTimer, progression
+from signals.retime_starts import JunctionTimer, load_of, progression
 
 START_CYCLES_S = (30, 36, 42, 50, 60, 70, 80, 95, 110)
 COORDINATED_FRAC = 0.02  # of all vehicles have to drive from signal to signal before they share a cycle
@@ -50,7 +50,7 @@ def prepare(network: Network, routes: Sequence[Sequence[int]], span_s: float, so
     signals = map_signals(network, routes)
     return Task(
         maker,
-        JunctionTimer(maker, flows, pools),
+        JunctionTimer(maker, [load_of(flows, n) for n in range(len(network.signals))], pools),
         flows,
         signals,
         signals.groups(COORDINATED_FRAC * len(routes)),

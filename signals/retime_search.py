@@ -210,7 +210,8 @@ class Search:
         return gain
 
     def _draw_kind(self, *, single: bool = False) -> str:
-        kinds = [k for k in self._wins if not (single and k.startswith("group"))]
+        alone = single or all(len(group) < 2 for group in self.groups)
+        kinds = [k for k in self._wins if not (alone and k.startswith("group"))]
         return self.rng.choices(kinds, [_FIRST_WEIGHTS[k] * self._wins[k] / self._tries[k] for k in kinds])[0]
 
     def _learn(self, kind: str, won: bool) -> None:

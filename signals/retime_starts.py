@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from itertools import combinations, permutations
+from operator import or_
 
 import numpy as np
 
-from networks.graph import LEFT, Floats, Ints, Network
+from networks.graph import Floats, Ints, Network
 from signals.delay import webster_cycle_s
 from signals.retime_flows import SATURATION_VPH, SignalMap, TurnFlows
 from signals.retime_plans import (
@@ -32,7 +34,9 @@ STOP_LOSS_S = 1.0  # of each green: start-up lost time less the yellow that is d
 LEAST_GREEN_S = 5
 PERIOD_H = 0.25
 MOST_STAGES_A_CYCLE = 5
-_SHORT_LIST = 24
+_PROPOSED = 4
+_SHORT_LIST, _LONG_LIST = 24, 60
+_STAGE_FRAC = 0.06  # of a cycle that is lost by having one stage more: 4 to 5 s of 75 s
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +49,6 @@ class JunctionLoad:
     saturation_vps: Floats  # (R,)
     lane: Ints  # (R,) lanes numbered within the junction
     lanes: int
-    turns_left: tuple[bool, ...]  # (R,)
 
 
 def load_of(flows: TurnFlows, signal: int) -> JunctionLoad:
@@ -57,8 +60,7 @@ def load_of(flows: TurnFlows, signal: int) -> JunctionLoad:
     first = np.array([table[k][0] for k in links], np.int32)
     names, lane = np.unique(movements.from_lane[first], return_inverse=True)
     saturation = np.array([SATURATION_VPH[int(t)] / 3600.0 for t in movements.turn[first]])
-    left = tuple(bool(movements.turn[m] == LEFT) for m in first)
-    return JunctionLoad(signal, links, link_vps[links], saturation, lane.astype(np.int32), len(names), left)
+    return JunctionLoad(signal, links, link_vps[links], saturation, lane.astype(np.int32), len(names))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +76,11 @@ class _Shown:
 class JunctionTimer:
     """Delay by formula, best greens and best stages of the signals of one network."""
 
-    def __init__(self, maker: PlanMaker, flows: TurnFlows, pools: Sequence[tuple[str, ...]]) -> None:
-        self.maker, self.pools = maker, pools
-        self.loads = [load_of(flows, n) for n in range(len(maker.network.signals))]
+    def __init__(self, maker: PlanMaker, loads: Sequence[JunctionLoad], pools: Sequence[tuple[str, ...]]) -> None:
+        self.maker, self.loads, self.pools = maker, loads, pools
         self._shown: dict[tuple[int, tuple[str, ...]], _Shown] = {}
+        self._rows: dict[tuple[int, str], tuple[Floats, Floats]] = {}
+        self._proposed: dict[tuple[int, int], list[StageTiming]] = {}
         self._sequences: dict[int, tuple[tuple[str, ...], ...]] = {}
 
     def delay_s(self, signal: int, states: tuple[str, ...], greens_s: Sequence[float], scale: float = 1.0) -> float:
@@ -103,7 +106,7 @@ class JunctionTimer:
     ) -> tuple[int, ...] | None:
         """Whole seconds of green in this cycle by moving seconds from stage to stage; None when none fit."""
         shown = self._show(signal, states)
-        weights = self._critical(signal, shown) if first is None else first
+        weights = self._critical(signal, shown.protected, shown.yielding) if first is None else first
         found = share_seconds(cycle_s - shown.lost_s, weights, LEAST_GREEN_S)
         if found is None:
             return None
@@ -123,25 +126,28 @@ class JunctionTimer:
                         best, best_s, moved = tuple(tried), delay_s, True
         return best
 
-    def proposals(self, signal: int, cycle_s: int, count: int = 4) -> list[StageTiming]:
+    def proposals(self, signal: int, cycle_s: int, count: int = _PROPOSED) -> list[StageTiming]:
         """The best sound timings by formula in this cycle, different stages each, best first."""
+        if (signal, cycle_s) not in self._proposed:
+            self._proposed[signal, cycle_s] = self._propose(signal, cycle_s)
+        return self._proposed[signal, cycle_s][:count]
+
+    def _propose(self, signal: int, cycle_s: int) -> list[StageTiming]:
         ranked = []
         for states in self.sequences(signal):
-            greens = share_seconds(
-                cycle_s - self._show(signal, states).lost_s,
-                self._critical(signal, self._show(signal, states)),
-                LEAST_GREEN_S,
-            )
+            shown = self._show(signal, states)
+            weights = self._critical(signal, shown.protected, shown.yielding)
+            greens = share_seconds(cycle_s - shown.lost_s, weights, LEAST_GREEN_S)
             if greens is not None:
                 ranked.append((self.delay_s(signal, states, greens), states))
         ranked.sort()
         found: list[tuple[float, StageTiming]] = []
-        for _, states in ranked[: 3 * count]:
+        for _, states in ranked[: 3 * _PROPOSED]:
             greens = self.best_greens(signal, states, cycle_s)
             if greens is not None and self.maker.is_sound(signal, StageTiming(states, greens)):
                 found.append((self.delay_s(signal, states, greens), StageTiming(states, greens)))
         found.sort(key=lambda entry: entry[0])
-        return [timing for _, timing in found[:count]]
+        return [timing for _, timing in found[:_PROPOSED]]
 
     def sequences(self, signal: int) -> tuple[tuple[str, ...], ...]:
         """Orders of stages that serve every link, a short list by formula at a middle cycle."""
@@ -152,7 +158,7 @@ class JunctionTimer:
     def webster_cycle_s(self, signal: int, states: tuple[str, ...], scale: float = 1.0) -> int:
         """Webster's cycle of the critical lanes of these stages, within the limits of the search."""
         shown = self._show(signal, states)
-        ratios = [r * scale for r in self._critical(signal, shown)]
+        ratios = [r * scale for r in self._critical(signal, shown.protected, shown.yielding)]
         if sum(ratios) >= 0.95:
             return LONGEST_CYCLE_S
         cycle_s = webster_cycle_s(ratios, shown.lost_s + STOP_LOSS_S * len(states))
@@ -162,30 +168,31 @@ class JunctionTimer:
         own = self.maker.network.signals[signal]
         pool = self.pools[signal]
         needed = must_serve(own)
-        opened = [open_links([state], own.link_count) & needed for state in pool]
-        listed: list[tuple[float, tuple[str, ...]]] = []
+        bits = [sum(1 << k for k in open_links([state], own.link_count) & needed) for state in pool]
+        whole = sum(1 << k for k in needed)
+        useful = [self._worth(signal, state) for state in pool]
+        covering = [
+            (self._crowding(signal, tuple(pool[n] for n in chosen)), chosen)
+            for size in range(2, min(MOST_STAGES_A_CYCLE, len(pool)) + 1)
+            for chosen in combinations(range(len(pool)), size)
+            if reduce(or_, (bits[n] for n in chosen)) == whole
+            and all(useful[n] or reduce(or_, (bits[m] for m in chosen if m != n)) != whole for n in chosen)
+        ]
+        covering.sort()
+        orders = [self._shortest_order(signal, tuple(pool[n] for n in chosen)) for _, chosen in covering[:_LONG_LIST]]
         shipped = tuple(dict.fromkeys(s.state for s in own.stages if s.shipped_green_s > 0))
-        for size in range(2, min(MOST_STAGES_A_CYCLE, len(pool)) + 1):
-            for chosen in combinations(range(len(pool)), size):
-                together = frozenset[int]().union(*(opened[n] for n in chosen))
-                if together != needed or any(
-                    frozenset[int]().union(*(opened[n] for n in chosen if n != out)) == needed
-                    and size > 2
-                    and not self._worth(signal, pool[out])
-                    for out in chosen
-                ):
-                    continue
-                states = self._shortest_order(signal, tuple(pool[n] for n in chosen))
-                listed.append((self._rough_s(signal, states), states))
-            if len(listed) > 4000:
-                break
         if len(shipped) > 1:
-            listed.append((self._rough_s(signal, shipped), shipped))
-        listed.sort()
+            orders.append(shipped)
+        listed = sorted((self._rough_s(signal, states), states) for states in orders)
         kept = dict.fromkeys(states for _, states in listed[:_SHORT_LIST])
         if len(shipped) > 1:
             kept.setdefault(shipped)
         return tuple(kept)
+
+    def _crowding(self, signal: int, states: tuple[str, ...]) -> float:
+        """Share of a cycle that the critical lanes ask for, with what each stage loses by being one."""
+        protected, yielding = self._letters(signal, states)
+        return sum(self._critical(signal, protected, yielding)) + _STAGE_FRAC * len(states)
 
     def _worth(self, signal: int, state: str) -> bool:
         """Somebody of the demand drives on a protected green of this stage."""
@@ -193,7 +200,7 @@ class JunctionTimer:
 
     def _rough_s(self, signal: int, states: tuple[str, ...]) -> float:
         shown = self._show(signal, states)
-        weights = self._critical(signal, shown)
+        weights = self._critical(signal, shown.protected, shown.yielding)
         costs = []
         for cycle_s in (45, 75, 100):
             greens = share_seconds(cycle_s - shown.lost_s, weights, LEAST_GREEN_S)
@@ -205,12 +212,12 @@ class JunctionTimer:
         orders = [(states[0], *rest) for rest in permutations(states[1:])]
         return min(orders, key=lambda order: (self.maker.lost_s(signal, order), order))
 
-    def _critical(self, signal: int, shown: _Shown) -> list[float]:
+    def _critical(self, signal: int, protected: Floats, yielding: Floats) -> list[float]:
         """Flow ratio that each stage has to serve: every lane's load goes to the stage that serves it best."""
         load = self.loads[signal]
         ratio = load.flow_vps / load.saturation_vps
-        worth = shown.protected + YIELDING_FRAC * shown.yielding
-        need = [0.02] * len(shown.protected)
+        worth = protected + YIELDING_FRAC * yielding
+        need = [0.02] * len(protected)
         if not len(ratio):
             return need
         for n in range(len(need)):
@@ -219,13 +226,22 @@ class JunctionTimer:
             need[n] = max(need[n], float(np.bincount(load.lane, mine, load.lanes).max()))
         return need
 
+    def _letters(self, signal: int, states: tuple[str, ...]) -> tuple[Floats, Floats]:
+        rows = [self._lamps(signal, state) for state in states]
+        return np.array([row[0] for row in rows]), np.array([row[1] for row in rows])
+
+    def _lamps(self, signal: int, state: str) -> tuple[Floats, Floats]:
+        if (signal, state) not in self._rows:
+            links = self.loads[signal].links
+            letters = np.array([state[k] for k in links], "U1")
+            self._rows[signal, state] = (letters == "G").astype(np.float64), (letters == "g").astype(np.float64)
+        return self._rows[signal, state]
+
     def _show(self, signal: int, states: tuple[str, ...]) -> _Shown:
         key = (signal, states)
         if key not in self._shown:
             links = self.loads[signal].links
-            protected = np.array([[float(state[k] == "G") for k in links] for state in states])
-            yielding = np.array([[float(state[k] == "g") for k in links] for state in states])
-            # a stream that never shows G and gives way to nobody who is there is as good as protected
+            protected, yielding = self._letters(signal, states)
             between_s = np.zeros(len(links))
             for n, state in enumerate(states):
                 for step in self.maker.between(signal, state, states[(n + 1) % len(states)]):
