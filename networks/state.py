@@ -45,6 +45,7 @@ class VehicleTable:
     certainty: Floats
     age_s: Floats  # since last evidence
     movement_sure: Bools | None = None  # False: `movement` is one draw from the turning shares; None: as told
+    wait_s: Floats | None = None  # (V,) how long it has stood; None: nobody knows
 
     @staticmethod
     def empty() -> VehicleTable:

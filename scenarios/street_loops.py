@@ -25,7 +25,8 @@ class PositionLoops:
     """Stands in for `libsumo.inductionloop`: the same two questions, answered for the second looked at last.
 
     Steps are one second and SUMO's default (Euler) step method moves a vehicle by its speed, evenly over the second.
-    As in SUMO, a vehicle that changes lanes on a loop, or ends its trip there, leaves it without being counted.
+    As in SUMO, a vehicle that changes lanes off a loop, or ends its trip there, leaves it without being counted; one
+    that changes lanes onto a loop is on it.
     """
 
     def __init__(self, sumo: Any, network: Network, detectors: Sequence[Detector]) -> None:
@@ -60,6 +61,12 @@ class PositionLoops:
             if here in loops and not changed:
                 begin_m = was[1] if was is not None and was[0] == here else max(position_m - moved_m, -1e-9)
                 touched += self._touched(here, begin_m, position_m, moved_m, now_s)
+            if here in loops and changed:
+                touched = [
+                    _Over(loop, now_s, position_m - at_m)
+                    for loop, at_m in loops[here]
+                    if position_m - length_m < at_m <= position_m
+                ]
             kept = []
             for loop, entered_s, ahead_m in touched:
                 left = ahead_m >= length_m

@@ -109,12 +109,15 @@ class ThinApproaches:
             certainty=columns[:, 4],
             age_s=np.full(count, np.inf),
             movement_sure=np.zeros(count, np.bool_),
+            wait_s=np.zeros(count),
         )
 
 
 def _join(a: VehicleTable, b: VehicleTable) -> VehicleTable:
     if a.movement_sure is None:
         a = replace(a, movement_sure=np.ones(len(a.lane), np.bool_))
+    if a.wait_s is None:
+        a = replace(a, wait_s=np.zeros(len(a.lane)))
     return VehicleTable(*(np.concatenate([getattr(a, f.name), getattr(b, f.name)]) for f in fields(VehicleTable)))
 
 

@@ -33,6 +33,7 @@ RELEARN_S = 10
 SETTLE_SPAN_S = 400.0
 DRIVING_KINDS = (0, 1, 2, 5, 6)  # VEHICLE_KINDS that use motor lanes
 TENTATIVE = 4093
+CRAWL_MPS = 1.0  # slower is standing
 UNIT_LIVE_S = 3.0
 
 _OPENNESS = np.zeros(128, np.int32)  # by lamp letter, see Lanes.open
@@ -174,6 +175,7 @@ class Fusion:
         kernels.doubt_movements(streets, pool, lanes, now_s)
         kernels.fill_queues(streets, pool, lanes, now_s)
         kernels.tidy(streets, pool, lanes, now_s, FADE_HALF_LIFE_S)
+        self._count_waits()
         self._edges.step(second, left, self._sums())
         if second % RELEARN_S == 0:
             self._relearn()
@@ -271,6 +273,16 @@ class Fusion:
         on_lane = placed.lane >= 0
         np.maximum.at(self._lane_seen_s, placed.lane[on_lane], batch.measured_at_s[rows][on_lane])
         return known >= 0
+
+    def _count_waits(self) -> None:
+        """For how long everybody has stood or crawled; who merely slows down keeps the time."""
+        pool, lanes = self._pool, self._lanes
+        stands = (pool.lane >= 0) & (pool.speed_mps < CRAWL_MPS)
+        drives = (pool.lane < 0) | (pool.speed_mps > 3.0 * CRAWL_MPS)
+        pool.stood_s[:] = np.where(stands, pool.stood_s + 1.0, np.where(drives, 0.0, pool.stood_s))
+        front = np.flatnonzero((lanes.listed > 0) & (lanes.stop_held != 0))
+        v = lanes.order[self._streets.offset[front]]
+        pool.stood_s[v] = np.maximum(pool.stood_s[v], lanes.stop_busy_s[front])
 
     def _follow_routes(self) -> None:
         """Equipped vehicles that told their destination take the movement that leads there."""
@@ -500,4 +512,5 @@ def _table(pool: Pool, length_m: Floats, now_s: float) -> VehicleTable:
         np.clip(pool.certainty[rows], 0.0, 1.0),
         np.maximum(now_s - pool.seen_s[rows], 0.0),
         pool.sure[rows].copy(),
+        pool.stood_s[rows].copy(),
     )

@@ -33,7 +33,7 @@ HELD_MOVE_S = 4.0  # a front vehicle that the stop loop denies for so long is on
 HELD_DROP_S = 9.0  # ... and for so long does not exist
 FILL_AFTER_S = 3.0  # standing for so long is standing in a queue
 FILL_SPACING_M = 6.9  # front to front of queued cars 4.7 m long, 2.2 m apart
-STARTED_AFTER_S = 4.0  # who still stands at the line after so much protected green is bound elsewhere
+STARTED_AFTER_S = 3.0  # who still stands at the line after so much protected green is bound elsewhere
 AT_LINE_M = 9.0  # ... with the front so close to it
 SURPLUS_M = 3.5  # so much overlap with a vehicle just seen means one too many
 
@@ -70,6 +70,7 @@ class Pool(NamedTuple):
     seen_s: Floats  # time of the newest evidence
     held_s: Floats  # seconds in contradiction to a loop or a roadside unit
     still_s: Floats  # seconds known to stand
+    stood_s: Floats  # seconds believed to stand or crawl
     doubt: Floats  # log-odds against the lane believed
     counted: Bools  # has passed the upstream loop
     probe: Longs  # pseudonym, 0 none
@@ -170,6 +171,7 @@ def _make(streets, pool, lanes, lane, position_m, speed_mps, certainty, now_s): 
     pool.held_s[v] = 0.0
     pool.doubt[v] = 0.0
     pool.still_s[v] = 0.0
+    pool.stood_s[v] = 0.0
     pool.counted[v] = streets.up_m[lane] < 0 or position_m > streets.up_m[lane]
     pool.probe[v] = 0
     pool.probe_s[v] = -math.inf

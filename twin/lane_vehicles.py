@@ -73,6 +73,7 @@ def make_pool(streets: Streets) -> Pool:
         seen_s=floats(),
         held_s=floats(),
         still_s=floats(),
+        stood_s=floats(),
         doubt=floats(),
         counted=np.zeros(rows, np.bool_),
         probe=np.zeros(rows, np.int64),
