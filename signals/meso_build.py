@@ -235,7 +235,7 @@ def _contexts(edges: Ints, allowed: Ints, last: Bools) -> tuple[Ints, Ints, Ints
     stretch = np.full((steps, 4), -1, np.int64)
     stretch[:, 0] = edges
     over = last.copy()
-    for ahead in range(1, 4):
+    for ahead in range(1, min(4, steps)):
         within = ~over[: steps - ahead]
         stretch[: steps - ahead, ahead][within] = edges[ahead:][within]
         over[: steps - ahead] |= last[ahead:]
