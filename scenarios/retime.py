@@ -55,6 +55,7 @@ class Order:
     seed: int = 1
     stages: StageSource = "built"
     objective: Objective = "person-delay"
+    corridor: tuple[str, ...] = ()  # edges of the time-space picture, in order; empty: the busiest way
     workers: int = 2
     rounds: int | None = None  # of each search: bounds the work instead of the time, for equal answers
 
@@ -132,6 +133,9 @@ def retime_scenario(
     progress = Progress()
     told(progress)
     network = read_sumo(order.network, _with_programmes(order.additional))
+    unknown = [edge for edge in order.corridor if edge not in network.edge_index]
+    if unknown:
+        raise InputError(f"--corridor: {order.network} has no edge {unknown[0]!r}")
     demand = read_demand(network, order.routes, order.additional)
     due = np.flatnonzero((demand.depart_s >= order.begin_s) & (demand.depart_s < order.end_s))
     if not len(due):

@@ -160,18 +160,23 @@ class Bench:
         waiting = list(enumerate(trials))[::-1]
         busy: dict[Connection, tuple[int, Any]] = {}
         idle = list(self._lanes)
-        while waiting or busy:
-            while waiting and idle:
-                number, trial = waiting.pop()
-                process, connection = idle.pop(0)
-                load = trial.rival.load_veh if trial.rival is not None else None
-                connection.send((plan_text(self._maker, trial.timings), trial.sample, load))
-                busy[connection] = number, process
-            ready = wait([*busy, *(process.sentinel for _, process in busy.values())])
-            for connection in [c for c in busy if c in ready] or list(busy)[:1]:
-                number, process = busy.pop(connection)
-                answers[number] = self._priced(receive(connection, process, LONGEST_RUN_S, "measuring a plan"))
-                idle.append((process, connection))
+        try:
+            while waiting or busy:
+                while waiting and idle:
+                    number, trial = waiting.pop()
+                    process, connection = idle.pop(0)
+                    load = trial.rival.load_veh if trial.rival is not None else None
+                    connection.send((plan_text(self._maker, trial.timings), trial.sample, load))
+                    busy[connection] = number, process
+                ready = wait([*busy, *(process.sentinel for _, process in busy.values())])
+                for connection in [c for c in busy if c in ready] or list(busy)[:1]:
+                    number, process = busy.pop(connection)
+                    answers[number] = self._priced(receive(connection, process, LONGEST_RUN_S, "measuring a plan"))
+                    idle.append((process, connection))
+        except KeyboardInterrupt:
+            for connection, (_, process) in busy.items():  # whoever measures next must not meet these answers
+                receive(connection, process, LONGEST_RUN_S, "measuring a plan")
+            raise
         return [answers[n] for n in range(len(trials))]
 
     def _priced(self, outcome: Outcome) -> Outcome:

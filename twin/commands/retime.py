@@ -79,13 +79,14 @@ def retime(
             seed=seed,
             stages=stages.value,
             objective=objective.value,
+            corridor=tuple(e.strip() for e in corridor.split(",") if e.strip()),
             workers=workers,
             rounds=rounds,
         )
         if not out.resolve().parent.is_dir():
             raise InputError(f"--out {out}: no such folder")
         answer = _run(order)
-        files = _write(order, answer, out, [e for e in corridor.split(",") if e])
+        files = _write(order, answer, out)
         idle = inactive_signals(order, out) if answer.timings else ()
         if idle:
             raise InputError(f"{out}: SUMO keeps another programme active at signal {idle[0]!r}")
@@ -118,7 +119,7 @@ def _run(order: Order) -> Retimed:
         return retime_scenario(order, told)
 
 
-def _write(order: Order, answer: Retimed, out: Path, corridor: list[str]) -> dict[str, str]:
+def _write(order: Order, answer: Retimed, out: Path) -> dict[str, str]:
     """Plan, JSON and picture; returns what was written where."""
     maker = answer.task.maker
     out.write_text(plan_text(maker, answer.timings) or "<additional/>\n", encoding="utf-8")
@@ -127,10 +128,9 @@ def _write(order: Order, answer: Retimed, out: Path, corridor: list[str]) -> dic
     plans = [maker.prove(n, timing) for n, timing in sorted(answer.timings.items())]
     Path(files["json"]).write_text(to_json(plans) + "\n", encoding="utf-8")
     index = answer.network.edge_index
-    unknown = [edge for edge in corridor if edge not in index]
-    if unknown:
-        raise InputError(f"--corridor: the network has no edge {unknown[0]!r}")
-    edges = tuple(index[e] for e in corridor) or busiest_corridor(answer.network, answer.task.signals, answer.routes)
+    edges = tuple(index[e] for e in order.corridor) or busiest_corridor(
+        answer.network, answer.task.signals, answer.routes
+    )
     stops = corridor_of(answer.network, edges) if edges else ()
     if len(stops) > 1:
         files["picture"] = str(out.with_name(f"{stem}.svg"))
