@@ -33,8 +33,8 @@ from signals.retime_score import Objective, Outcome, Sample, Scorer, Trial
 from signals.retime_search import Search
 
 CHECK_DEMANDS = (1.0, 1.15, 0.85)
-MODEL_UNTIL = 0.40  # share of the time at which the search on the model ends
-CHOICE_FRAC, MOST_CHOICE_FRAC = 0.12, 0.35  # of the time, kept for the choice: at least, and at most if SUMO is slow
+MODEL_UNTIL = 0.38  # share of the time at which the search on the model ends
+CHOICE_FRAC, MOST_CHOICE_FRAC = 0.12, 0.25  # of the time, kept for the choice: at least, and at most if SUMO is slow
 MOST_FINALISTS = 4  # beside the shipped programmes
 MODEL_STARTS = 2
 MODEL_JURY, STREET_JURY = 3, 1  # pairs of samples
@@ -268,6 +268,7 @@ class _Retiming:
             told=lambda s: self._say("searching in SUMO", s),
         )
         self._say("ranking in SUMO")
+        self.bench.wait_ready()
         before_s = self.hours.used_s()
         start = starts[search.rank(starts)[0][1]]
         self.run_s = (self.hours.used_s() - before_s) * self.order.workers / search.trials

@@ -151,6 +151,12 @@ class Bench:
         with contextlib.suppress(OSError):
             self._folder.cleanup()
 
+    def wait_ready(self) -> None:
+        """Until every worker has loaded what it needs, so that the times of runs can be compared."""
+        for process, connection in self._lanes:
+            connection.send(None)
+            receive(connection, process, LONGEST_RUN_S, "starting a worker")
+
     def measure(self, trials: Sequence[Trial]) -> list[Outcome]:
         """Outcomes in order, as many trials at a time as there are workers.
 
@@ -204,7 +210,11 @@ def _serve(connection: Connection, street: Street, scratch: Path) -> None:
 
     def work() -> None:
         while True:
-            plan, sample, best = connection.recv()
+            asked = connection.recv()
+            if asked is None:
+                connection.send(("done", None))
+                continue
+            plan, sample, best = asked
             connection.send(("done", measure(street, plan, sample, scratch, best)))
 
     guard(connection, work)
