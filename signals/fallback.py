@@ -19,6 +19,7 @@ from signals.thin_approaches import ThinApproaches
 FRESH_S = 15.0  # evidence of an approach that sensors follow is never older
 SEEN_VARIANCE = (2.0, 1.0)  # of a lane's vehicles: at most a + b * vehicles where sensors follow them
 LEAST_SEEN_FRAC = 0.5  # of a junction's flow; below, live control does not pay beside a fixed plan
+MARGIN_FRAC = 0.1  # so much more is asked for before a junction goes up again
 DOWN_AFTER_S, UP_AFTER_S = 20.0, 60.0  # a junction goes down, or up again, after so long
 
 _MOTOR = PASSENGER | BUS | TRUCK
@@ -133,10 +134,15 @@ class Chain:
         return answer
 
     def _settle(self, signal: int, found: Standing, now_s: float) -> Standing:
-        """The standing with the level that holds after the delays against flapping."""
-        if not self._begun:
+        """The standing with the level that holds after the delays against flapping.
+
+        A junction begins live only where sensors follow everything: the first flows are guesses.
+        """
+        if not self._begun and found.level == Level.VEHICLES:
             self._levels[signal] = found.level
         held = self._levels[signal]
+        if held == Level.FIXED and found.level == Level.QUEUES and found.seen_frac < self._least + MARGIN_FRAC:
+            found = replace(found, level=Level.FIXED)
         if found.level == held:
             self._since_s[signal] = None
             return found

@@ -92,6 +92,13 @@ def ask(chain: Chain, network: Network, state: NetworkState) -> list[Proposal]:
     return list(chain.propose(state, None, standing_lamps(network), valid_from_s=state.now_s + 1.0))
 
 
+def settled(chain: Chain, network: Network, state: NetworkState) -> list[Proposal]:
+    """The answer once the delays against flapping are over."""
+    for second in range(int(UP_AFTER_S) + 1):
+        answer = ask(chain, network, replace(state, now_s=NOW_S + second))
+    return answer
+
+
 def test_full_sight_changes_nothing(network):
     chain, listener = Chain(network, MaxPressure(network)), Listener(network)
     state = state_of(network)
@@ -105,7 +112,7 @@ def test_a_thin_approach_gets_expected_vehicles_and_is_named(network):
     lost = edges_of(network, 0)[0]
     listener = Listener(network)
     chain = Chain(network, listener)
-    proposals = ask(chain, network, state_of(network, lost=[lost]))
+    proposals = settled(chain, network, state_of(network, lost=[lost]))
     assert [s.level for s in chain.standings] == [Level.QUEUES, Level.VEHICLES]
     table = listener.state.vehicles
     assert len(table.lane) > 0
@@ -119,7 +126,7 @@ def test_a_thin_approach_gets_expected_vehicles_and_is_named(network):
 def test_without_flows_or_with_little_sight_the_junction_keeps_its_own_programme(network, flow_vps, many):
     edges = edges_of(network, 0)
     chain = Chain(network, MaxPressure(network))
-    proposals = ask(chain, network, state_of(network, lost=edges[: 3 if many else 1], flow_vps=flow_vps))
+    proposals = settled(chain, network, state_of(network, lost=edges[: 3 if many else 1], flow_vps=flow_vps))
     assert chain.standings[0].level == Level.FIXED
     assert [p.plan.signal for p in proposals] == [1]
     assert "own programme" in chain.explain()[0]
