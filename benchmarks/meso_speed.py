@@ -1,4 +1,4 @@
-"""Vehicle-seconds a second: the mesoscopic model beside SUMO, mesoscopic SUMO and UXsim, in one run, on one core each.
+"""Vehicle-seconds a second: the mesoscopic model beside SUMO, mesoscopic SUMO and UXsim, one core each, in one run.
 
     python benchmarks/meso_speed.py --json [--size 10] [--largest 5000]
     python benchmarks/meso_speed.py --json --net N --routes R[,R] [--additional A] --begin 0 --end 3600

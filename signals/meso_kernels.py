@@ -144,7 +144,7 @@ def _put(state: State, lane: int, at_s: float, now: int) -> None:
         p, n = prev[lane], following[lane]
         following[p] = n
         prev[n] = p
-    k = min(max(np.int64(at_s), now), now + WHEEL - 1)
+    k = int(min(max(at_s, float(now)), float(now + WHEEL - 1)))
     sentinel = len(state.wake_s) + (k & (WHEEL - 1))
     p = prev[sentinel]
     following[p] = lane
@@ -672,10 +672,10 @@ def _pick_way(traffic: Traffic, state: State, v: int, t: float) -> int:
     """First step of the way that looks fastest now; who waits to enter looks again once a minute."""
     first, end = traffic.way_first[v], traffic.way_first[v + 1]
     if end == first + 1:
-        return traffic.way_step[first]
+        return int(traffic.way_step[first])
     if t < state.vehicle[v, V_ENTERED] + RECONSIDER_S:
-        return state.vehicle_at[v, V_STEP]
-    best, best_s = traffic.way_step[first], NEVER
+        return int(state.vehicle_at[v, V_STEP])
+    best, best_s = int(traffic.way_step[first]), NEVER
     for w in range(first, end):
         step, total_s = traffic.way_step[w], 0.0
         while True:
@@ -685,7 +685,7 @@ def _pick_way(traffic: Traffic, state: State, v: int, t: float) -> int:
                 break
             step += 1
         if total_s < best_s:
-            best, best_s = traffic.way_step[w], total_s
+            best, best_s = int(traffic.way_step[w]), total_s
     state.vehicle[v, V_ENTERED], state.vehicle_at[v, V_STEP] = t, best
     return best
 
