@@ -150,13 +150,30 @@ def shipped_timing(maker: PlanMaker, signal: int) -> StageTiming | None:
         states.pop()
     if len(states) < 2 or at_s < SHORTEST_CYCLE_S:
         return None
-    timing = StageTiming(tuple(states), tuple(greens_s))
     cycle_s = round(at_s)
-    for least_s in (min(5, *greens_s), 1):
-        fitted = maker.fit(signal, timing, cycle_s, max(1, least_s))
-        if fitted is not None and maker.is_sound(signal, fitted):
-            return replace(fitted, offset_s=round(programme.offset_s + begin_s) % cycle_s)
+    whole = StageTiming(tuple(states), tuple(greens_s))
+    for timing in (whole, _without_remains(whole)):
+        for least_s in (min(5, *timing.greens_s), 1):
+            fitted = maker.fit(signal, timing, cycle_s, max(1, least_s))
+            if len(timing.states) > 1 and fitted is not None and maker.is_sound(signal, fitted):
+                return replace(fitted, offset_s=round(programme.offset_s + begin_s) % cycle_s)
     return None
+
+
+def _without_remains(timing: StageTiming) -> StageTiming:
+    """Without the stages that only show what is left of the one before while walkers clear: our interstages do that.
+
+    Their green goes to the stage before.
+    """
+    opened = [{k for k, lamp in enumerate(state) if lamp in GREEN} for state in timing.states]
+    kept = [n for n in range(len(opened)) if not opened[n] < opened[n - 1]]
+    if not kept:
+        return timing
+    greens_s = [
+        sum(timing.greens_s[m % len(opened)] for m in range(n, after))
+        for n, after in zip(kept, [*kept[1:], kept[0] + len(opened)], strict=True)
+    ]
+    return StageTiming(tuple(timing.states[n] for n in kept), tuple(greens_s))
 
 
 def open_links(states: Sequence[str], width: int) -> frozenset[int]:
