@@ -307,7 +307,8 @@ class _Retiming:
         for name, timings in finalists:
             if timings not in [known for _, known in candidates]:
                 candidates.append((name, timings))
-        candidates = candidates[: 1 + MOST_FINALISTS]
+        affordable = int(self.hours.left_until(1.0) * self.order.workers / max(2.0 * self.run_s, 1e-9))
+        candidates = candidates[: max(2, min(1 + MOST_FINALISTS, affordable))]
         first = 10_000 * (self.order.seed + 1) + 5_000
         measured = [{d: list[Outcome]() for d in CHECK_DEMANDS} for _ in candidates]
         alive = list(range(len(candidates)))

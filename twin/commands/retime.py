@@ -181,6 +181,7 @@ def _delays(measured: Measured) -> dict[str, dict[str, Any]]:
     return {
         f"{demand:g}": {"mean": round(measured.mean_s(demand), 3), "seeds": [round(v, 3) for v in values]}
         for demand, values in measured.delay_s.items()
+        if values
     }
 
 
@@ -188,7 +189,7 @@ def _show(answer: Retimed, files: dict[str, str]) -> None:
     console = Console()
     title = f"Mean delay in SUMO, s a vehicle (seeds {', '.join(map(str, answer.check_seeds))}, not searched on)"
     table = Table("demand", "shipped", "retimed", "change", title=title)
-    for demand in answer.shipped.delay_s:
+    for demand in (d for d, values in answer.shipped.delay_s.items() if values):
         before, after = answer.shipped.mean_s(demand), answer.chosen.mean_s(demand)
         change = f"{(after - before) / before:+.0%}" if before > 0 else ""
         table.add_row(f"{demand:.0%}", f"{before:.1f}", f"{after:.1f}", change)
