@@ -70,6 +70,14 @@ class _Accepted:
 
 
 @dataclass(frozen=True, slots=True)
+class _Verdict:
+    """A failure that the next step has to answer."""
+
+    reason: str
+    at_once: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Fall:
     """A return to the own programme, or a failure: when and why."""
 
@@ -100,6 +108,8 @@ class Head:
         self._plans = Pace(PLANS_PER_S, PLANS_AT_ONCE)
         self._intents = Pace(INTENTS_PER_S, INTENTS_AT_ONCE)
         self._intent = ""  # stage that the newest plan leads to
+        self._verdict: _Verdict | None = None
+        self._mended = False
         self._record = LampRecord.start(fixed.state_at(now_s), now_s)
         self.mode: Mode = "own"
         self.falls: list[Fall] = []
@@ -132,26 +142,24 @@ class Head:
             return self._record.state
         return self._wake(now_s)
 
-    def fail(self, now_s: float, reason: str, *, at_once: bool = False) -> None:
-        """Something is broken: go to yellow flash and stay there until `recover`.
+    def fail(self, reason: str, *, at_once: bool = False) -> None:
+        """Something is broken: from the next step on go to yellow flash, and stay there until `recover`.
 
         `at_once`: the lamps cannot be relied upon, so there is no point in closing greens in order.
         """
-        self.falls.append(Fall(now_s, reason))
-        self._forget_plans()
-        flash = flash_state(self._signal)
-        way = () if at_once else settle(self._signal, self._record, flash, now_s)
-        self._follow(_once(self._fixed, (*way, LampStep(flash, 1.0)), now_s, math.inf), "failed", now_s)
+        self._verdict = _Verdict(reason, at_once)
+        self._wake_s = -math.inf
 
-    def recover(self, now_s: float) -> None:
-        """Whatever was broken is mended: start as after power on."""
-        if self.mode == "failed":
-            self._begin_start(now_s)
+    def recover(self) -> None:
+        """Whatever was broken is mended: from the next step on start as after power on."""
+        self._verdict = None
+        self._mended = self.mode == "failed"
+        self._wake_s = -math.inf
 
-    def check_lamps(self, measured: str, now_s: float) -> None:
+    def check_lamps(self, measured: str) -> None:
         """What the lamps' own currents say is lit. Anything but what was ordered is a failure."""
         if self.mode != "failed" and measured != self._record.state:
-            self.fail(now_s, f"lamps show {measured}, not {self._record.state}", at_once=True)
+            self.fail(f"lamps show {measured}, not {self._record.state}", at_once=True)
 
     def receive(self, order: PlanOrder, now_s: float) -> Answer:
         """Take a plan over from its `valid_from`, or refuse it and keep the one in force.
@@ -167,8 +175,8 @@ class Head:
         if order.plan_version == self._newest:
             lives = order.plan_version in (self._in_force, *(a.version for a in self._pending))
             return Answer(True, "", "known") if lives else Answer(False, "dropped", str(self.falls[-1:]))
-        if self.mode in ("start", "failed"):
-            return Answer(False, self.mode)
+        if self.mode in ("start", "failed") or self._verdict is not None:
+            return Answer(False, self.mode if self._verdict is None else "failed")
         refusal = self._defect(order, now_s)
         if refusal is not None:
             return refusal
@@ -243,6 +251,12 @@ class Head:
         seen = self._record
         if not kernels.is_past(seen.since_s, seen.green_from_s, seen.green_until_s, now_s):
             self._mistrust(now_s, "record of the lamps is damaged")
+        if self._verdict is not None:
+            verdict, self._verdict = self._verdict, None
+            self._begin_failure(now_s, verdict)
+        if self._mended:
+            self._mended = False
+            self._begin_start(now_s)
         while self._pending and now_s >= self._pending[0].plan.valid_from_s:
             accepted = self._pending.pop(0)
             self._follow(accepted.plan, "plan", now_s)
@@ -296,6 +310,13 @@ class Head:
         self._pending.clear()
         self._intent = ""
 
+    def _begin_failure(self, now_s: float, verdict: _Verdict) -> None:
+        self.falls.append(Fall(now_s, verdict.reason))
+        self._forget_plans()
+        flash = flash_state(self._signal)
+        way = () if verdict.at_once else settle(self._signal, self._record, flash, now_s)
+        self._follow(_once(self._fixed, (*way, LampStep(flash, 1.0)), now_s, math.inf), "failed", now_s)
+
     def _begin_start(self, now_s: float) -> None:
         self._forget_plans()
         flash, closed = flash_state(self._signal), "r" * self._signal.link_count
@@ -316,9 +337,9 @@ class Head:
         self._heard_s = min(self._heard_s, now_s)
         if len(state) != self._signal.link_count or ILLEGAL in encode_letters(state):
             self._record = LampRecord.doubtful(flash_state(self._signal), now_s)
-            self.fail(now_s, reason, at_once=True)
+            self._begin_failure(now_s, _Verdict(reason, at_once=True))
         elif self.mode == "failed":
-            self.fail(now_s, reason)
+            self._begin_failure(now_s, _Verdict(reason, at_once=False))
         elif self.mode == "start":
             self._begin_start(now_s)
         else:

@@ -144,13 +144,13 @@ class _Post:
         if now_s >= self.mended_s:
             self.mended_s = math.inf
             self.clock_error_s = 0.0
-            self.head.recover(now_s)
+            self.head.recover()
         elif chance < 0.6:
             self.clock_error_s = rng.choice((math.nan, float(rng.randint(-600, 600)), float(rng.randint(-4, 4))))
             self.mended_s = now_s + rng.randint(1, 300)
             tally.counts["faults: clock"] += 1
         elif chance < 0.75:
-            self.head.fail(now_s, "drill")
+            self.head.fail("drill")
             self.mended_s = now_s + rng.randint(1, 300)
             tally.counts["faults: declared failure"] += 1
         elif chance < 0.9:
@@ -159,7 +159,7 @@ class _Post:
             self.head = Head(self.signal, self.fixed, now_s, start_up=StartUp())
         elif chance < 1.0:
             self.forget(tally, "lamps")
-            self.head.check_lamps("?" * self.signal.link_count, now_s)
+            self.head.check_lamps("?" * self.signal.link_count)
             self.mended_s = now_s + rng.randint(10, 300)
 
     def forget(self, tally: Tally, fault: str) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.fuzzing.hostile import Hostility
+from benchmarks.fuzzing.hostile import FROM_S, Hostility
 from benchmarks.fuzzing.made_up import MOST_LINKS, make_signal
 from benchmarks.fuzzing.plain import PlainChecker, is_no_plan
 from benchmarks.fuzzing.plans import judge_block
@@ -23,9 +23,11 @@ from networks.readers.sumo import read_sumo
 from signals import executor
 from signals import safety_kernels as proof
 from signals.fixed import fixed_plan
+from signals.lamps import LampRecord
 from signals.rules import rules_of
-from signals.safety import find_violations
+from signals.safety import find_change_violations, find_violations
 from signals.transitions_kernels import ARROW, MAJOR, MEETS, MINOR, OFF, RED, YELLOW
+from signals.way_home import plan_return
 from tests.signals import naive_safety
 from tests.signals.strategies_signals import hostile_plans, signals
 
@@ -114,6 +116,27 @@ def test_the_bystander_sees_a_link_that_is_starved(monkeypatch):
     thinker = Hostile(made, rng)
     thinker._stubborn = [True] * len(made)
     assert "max red" in switch(thinker, made, rng, 1800, think_s=1.0, judge_own=True).violations
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_what_was_closed_on_the_way_home_has_cleared_when_the_programme_goes_on(seed):
+    rng = Random(seed)
+    for _ in range(6):
+        signal = make_signal(rng, "S", links=rng.randint(4, 14))
+        fixed, at_s = fixed_plan(signal, epoch_of_zero_s=FROM_S), FROM_S
+        hostility = Hostility(signal, [], rng)
+        plan = hostility.honest(LampRecord.start(hostility.states[0], FROM_S), FROM_S)
+        record = LampRecord.start(hostility.states[0], FROM_S)
+        fall_s = FROM_S + rng.randint(1, 60)
+        while at_s < fall_s:
+            record, at_s = record.then(plan.state_at(at_s), at_s), at_s + 1.0
+        home = plan_return(signal, fixed, record, at_s)
+        for second in range(int(home.valid_until_s - at_s + fixed.cycle_s)):
+            now_s = at_s + second
+            state = (home if now_s < home.valid_until_s else fixed).state_at(now_s)
+            if state != record.state:
+                assert find_change_violations(signal, record, state, now_s) == []
+                record = record.then(state, now_s)
 
 
 def test_corrupted_orders_are_orders_or_refused():
