@@ -270,12 +270,16 @@ class _Retiming:
         self._say("ranking in SUMO")
         self.bench.wait_ready()
         before_s = self.hours.used_s()
+        self.bench.measure([Trial(starts[0], sample) for sample in search.pairs[0]])
+        self.run_s = (self.hours.used_s() - before_s) * self.order.workers / len(search.pairs[0])
+        ranking_s = self.run_s * len(search.pairs[0]) * (len(starts) + 2) / self.order.workers
+        if self.order.rounds is None and ranking_s > 0.5 * self.hours.left_until(1.0):
+            return [], 0  # SUMO is too slow here to search in: what time is left goes to the choice
         start = starts[search.rank(starts)[0][1]]
-        self.run_s = (self.hours.used_s() - before_s) * self.order.workers / search.trials
-        begun_s = self.hours.used_s()
         choice_s = self.run_s * len(CHECK_DEMANDS) * (1 + MOST_FINALISTS) / self.order.workers
         choice_frac = min(max(CHOICE_FRAC, 1.1 * choice_s / self.order.seconds), MOST_CHOICE_FRAC)
-        self._improve(search, start, begun_s, max(1e-3, self.hours.left_until(1.0 - choice_frac)))
+        span_s = max(1e-3, self.hours.left_until(1.0 - choice_frac))
+        self._improve(search, start, self.hours.used_s(), span_s)
         return [("SUMO", timings) for timings in (search.best, search.now) if timings], search.rounds
 
     def _improve(self, search: Search, start: dict[int, StageTiming], begun_s: float, span_s: float) -> bool:
