@@ -33,7 +33,7 @@ SIGHT_M = 700.0
 
 def adaptive(ctx: Any, **params: float) -> Callable[[float], None]:
     """Rolling-horizon control with full detection. `params` override fields of `Tuning`."""
-    tuning = Tuning(**{k: int(v) if k == "horizon_s" else v for k, v in params.items()})  # type: ignore[arg-type]
+    tuning = Tuning(**{k: int(v) if k in ("horizon_s", "targets_max", "effort") else v for k, v in params.items()})  # type: ignore[arg-type]
     network = read_sumo(Path(ctx.scenario.net))
     controller = RollingHorizon(network, tuning)
     street = _Street(ctx.ls, network, controller.stop_lines)
@@ -94,7 +94,7 @@ class _Street:
             self.network.lanes.speed_limit_mps,
             self.stop_lines.link_offset,
         )
-        columns: list[tuple[int, int, float, float, float, float]] = []
+        columns: list[tuple[float, ...]] = []
         for name in vehicle.getIDList():
             ahead = vehicle.getNextTLS(name)
             if not ahead:
@@ -104,8 +104,13 @@ class _Street:
             if index is None or distance > SIGHT_M or lane_of[offset[index] + link] < 0:
                 continue
             limit = float(limits[lane_of[offset[index] + link]])
-            columns.append((index, link, distance, vehicle.getSpeed(name), vehicle.getWaitingTime(name), limit))
-        table = np.array(columns, np.float64).reshape(-1, 6)
+            onward = (-1, -1, 0.0)
+            if len(ahead) > 1 and ahead[1][0] in ids:
+                onward = (ids[ahead[1][0]], ahead[1][1], ahead[1][2] - distance)
+            columns.append(
+                (index, link, distance, vehicle.getSpeed(name), vehicle.getWaitingTime(name), limit, *onward)
+            )
+        table = np.array(columns, np.float64).reshape(-1, 9)
         return ApproachRows(
             signal=table[:, 0].astype(np.int32),
             link=table[:, 1].astype(np.int32),
@@ -114,6 +119,9 @@ class _Street:
             wait_s=table[:, 4],
             weight=np.ones(len(table)),
             stopped=table[:, 3] < 0.5,
+            onward_signal=table[:, 6].astype(np.int32),
+            onward_link=table[:, 7].astype(np.int32),
+            onward_m=table[:, 8],
         )
 
     def room(self) -> LaneRoom:

@@ -1,27 +1,27 @@
-"""The choice at one junction: every way of going on is rolled out over the vehicles in view.
+"""The choice at one junction: sequences of stages are rolled out over the vehicles in view, the cheapest is followed.
 
-A candidate is "hold the present stage for e more seconds, then go to stage p"; what follows in the roll-out is a base
-policy (serve most vehicles over the next window, the change paid for). The cheapest candidate in weighted vehicle
-seconds becomes the plan, and is thought over again at the next cycle. Method: rollout algorithm (Bertsekas,
-Tsitsiklis and Wu 1997) on the schedule-driven view of intersections (Xie, Smith, Lu and Barlow 2012).
+The search starts from "hold the present stage for e more seconds, then go to stage p", a base policy going on from
+there, and from what was chosen a moment ago; then it varies the best. The first step of the cheapest sequence, in
+weighted vehicle seconds, becomes the plan, and is thought over again at the next cycle. Method: rollout algorithm
+(Bertsekas, Tsitsiklis and Wu 1997) on the schedule-driven view of intersections (Xie, Smith, Lu and Barlow 2012).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from networks.graph import LEFT, RIGHT, U_TURN, VEHICLE_SPACE_M, Bools, Floats, Network, Signal
+from networks.graph import VEHICLE_SPACE_M, Bools, Floats, Network, Signal
 from signals.controllers import junction_choice_kernels as kernels
+from signals.controllers.stage_sets import further_stages
 from signals.lamps import GREEN, LampRecord
-from signals.rules import rules_of
+from signals.rules import SignalRules, rules_of
 
 Int64s = NDArray[np.int64]
 
-HOLDS_S = (0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 11.0, 15.0, 20.0)
+HOLDS_S = (0.0, 1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 18.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,20 +46,23 @@ class Tuning:
     jam_weight: float = 0.8
     wait_scale_s: float = 45.0
     wait_weight_max: float = 10.0
+    targets_max: int = 10
+    effort: int = 40
     holds_s: tuple[float, ...] = HOLDS_S
 
-    def vector(self) -> Floats:
-        return np.array(
-            [
-                self.headway_s,
-                self.startup_s,
-                self.stop_penalty_s,
-                self.terminal_s,
-                self.window_s,
-                self.gap_s,
-                self.usable_yellow_s,
-                self.overflow_weight,
-            ]
+    def drivers(self, yellow_s: float) -> kernels.Drivers:
+        return kernels.Drivers(
+            headway_s=self.headway_s,
+            startup_s=self.startup_s,
+            stop_penalty_s=self.stop_penalty_s,
+            terminal_s=self.terminal_s,
+            window_s=self.window_s,
+            gap_s=self.gap_s,
+            usable_yellow_s=self.usable_yellow_s,
+            overflow_weight=self.overflow_weight,
+            max_green_s=self.max_green_s,
+            yellow_s=yellow_s,
+            horizon_s=self.horizon_s,
         )
 
 
@@ -71,13 +74,16 @@ class JunctionModel:
     lanes: NDArray[np.int32]  # (L,) dense lane indices of the approach lanes
     outs: NDArray[np.int32]  # (O,) dense lane indices of the receiving lanes
     link_lane: Int64s  # (K,)
-    link_out: Int64s  # (K,)
-    stages: NDArray[np.uint8]  # (S, K)
     stage_states: tuple[str, ...]
-    gives_way: Bools  # (K, K)
+    layout: kernels.Layout
     lane_length_m: Floats  # (L,)
     out_storage_veh: Floats  # (O,)
     stage_of: dict[str, int] = field(repr=False)
+
+    @property
+    def stages(self) -> NDArray[np.uint8]:
+        """(S, K) CLOSED, PROTECTED or PERMISSIVE."""
+        return self.layout.stages
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +99,9 @@ class ApproachView:
     space_veh: Floats  # (O,)
     refill_vps: Floats  # (O,)
     jam_frac: Floats  # (O,) share of the receiving lane that is taken by a standing queue
+    inside: Floats  # (K,) vehicles past the stop line that wait for a gap
+    walkers: Floats  # (K,) people waiting at each crossing
+    walker_rate: Floats  # (K,) people a second coming to it
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +117,8 @@ class Choice:
     crossing_s: (
         Floats  # (V,) when each vehicle of the view is expected over the stop line, inf: not within the horizon
     )
+    sequence: Int64s  # (N,) stages in the order expected, the present one first
+    hold_each_s: Floats  # (N,) how long each
 
 
 def build_model(network: Network, signal_index: int) -> JunctionModel:
@@ -120,60 +131,54 @@ def build_model(network: Network, signal_index: int) -> JunctionModel:
     outs = sorted({lane for lane in link_to if lane >= 0})
     states = tuple(dict.fromkeys([*(s.state for s in signal.stages), *further_stages(network, signal)]))
     stages = np.array([[_mode(c) for c in state[: signal.link_count]] for state in states], np.uint8)
+    stages = stages.reshape(len(states), signal.link_count)
+    rules = rules_of(signal)
+    change_s, tail_s = _changes(stages, rules)
+    gives_way = _gives_way(signal)
+    inside = [
+        float(len(movements.internal_lanes[m[0]]) > 1) if m and gives_way[k].any() else 0.0
+        for k, m in enumerate(signal.link_movements)
+    ]
+    layout = kernels.Layout(
+        stages=stages,
+        change_s=change_s,
+        tail_s=tail_s,
+        clear_s=rules.clear_s,
+        longest_clear_s=rules.clear_s.max(axis=1, initial=0.0),
+        min_green_s=rules.min_green_s,
+        link_lane=np.array([lanes.index(x) if x >= 0 else -1 for x in link_from], np.int64),
+        link_out=np.array([outs.index(x) if x >= 0 else -1 for x in link_to], np.int64),
+        yields_first=np.concatenate([[0], np.cumsum(gives_way.sum(axis=1))]).astype(np.int64),
+        yields_to=np.flatnonzero(gives_way) % max(signal.link_count, 1),
+        inside_room=np.array(inside),
+        storage_veh=network.lanes.length_m[lanes] / VEHICLE_SPACE_M,
+        crossings=np.flatnonzero(signal.pedestrian),
+    )
     return JunctionModel(
         signal=signal,
         lanes=np.array(lanes, np.int32),
         outs=np.array(outs, np.int32),
-        link_lane=np.array([lanes.index(x) if x >= 0 else -1 for x in link_from], np.int64),
-        link_out=np.array([outs.index(x) if x >= 0 else -1 for x in link_to], np.int64),
-        stages=stages.reshape(len(states), signal.link_count),
+        link_lane=layout.link_lane,
         stage_states=states,
-        gives_way=_gives_way(signal),
+        layout=layout,
         lane_length_m=network.lanes.length_m[lanes],
         out_storage_veh=np.maximum(1.0, network.lanes.length_m[outs] / VEHICLE_SPACE_M),
         stage_of={state: i for i, state in enumerate(states)},
     )
 
 
-def further_stages(network: Network, signal: Signal) -> tuple[str, ...]:
-    """Sound stages that the shipped programmes lack, free of any foe.
-
-    One for each approach, all of its links together: an approach with a long queue need not wait for its opposite.
-    And one for each left turn that no shipped stage serves without giving way: a permissive stream that never finds
-    its gap (far exit blocked, opposing queue without end) can lock two junctions into each other. Other links that
-    fit are added; crossings stay red, they have stages of their own.
-    """
-    movements = network.movements
-    vehicle = [k for k in range(signal.link_count) if signal.link_movements[k]]
-    first = {k: signal.link_movements[k][0] for k in vehicle}
-    approach = {k: int(network.lanes.edge[movements.from_lane[first[k]]]) for k in vehicle}
-    onward = [k for k in vehicle if movements.turn[first[k]] != RIGHT]
-    seeds = [[k for k in onward if approach[k] == edge] for edge in dict.fromkeys(approach.values())]
-    seeds += [
-        [k]
-        for k in vehicle
-        if movements.turn[first[k]] in (LEFT, U_TURN)
-        and not any(_protected(signal, s.state, k) for s in signal.stages)
-    ]
-    return tuple(dict.fromkeys(state for seed in seeds if (state := _complete(signal, seed, vehicle))))
-
-
-def _complete(signal: Signal, seed: Sequence[int], vehicle: Sequence[int]) -> str:
-    """A stage that opens the seed and whatever fits, "" when the seed has foes within itself."""
-    apart = signal.foes | signal.conflicts
-    if apart[np.ix_(seed, seed)].any():
-        return ""
-    members = list(seed)
-    for k in vehicle:
-        if k not in members and not apart[k, members].any():
-            members.append(k)
-    arrows = rules_of(signal).shipped_other
-    return "".join("G" if k in members else "s" if "s" in arrows[k] else "r" for k in range(signal.link_count))
-
-
-def _protected(signal: Signal, state: str, link: int) -> bool:
-    others = [k for k, lamp in enumerate(state[: signal.link_count]) if lamp in "Gg" and k != link]
-    return state[link] == "G" and not signal.foes[link, others].any()
+def _changes(stages: NDArray[np.uint8], rules: SignalRules) -> tuple[Floats, Floats]:
+    """(S, S) seconds from the end of green to the start of the next stage; (S, S, K) lead of each closing link."""
+    count, links = stages.shape
+    change_s, tail_s = np.zeros((count, count)), np.zeros((count, count, links))
+    is_open = stages != kernels.CLOSED
+    for a in range(count):
+        closing = is_open[a][None, :] & ~is_open  # (S, K) by target
+        opening = ~is_open[a][None, :] & is_open
+        need = np.where(opening[:, None, :], rules.clear_s[None, :, :], 0.0).max(axis=2, initial=0.0)
+        tail_s[a] = np.where(closing, np.maximum(need, rules.yellow_s), 0.0)
+        change_s[a] = tail_s[a].max(axis=1, initial=0.0)
+    return change_s, tail_s
 
 
 def _mode(lamp: str) -> int:
@@ -201,76 +206,65 @@ def choose(
     *,
     now_s: float,
     allowed: Bools | None = None,
+    before: tuple[Int64s, Floats] | None = None,
 ) -> Choice | None:
     """The best way on from `record` at `now_s`; None when the lamps do not show one of the junction's stages.
 
     `allowed` (S,): stages that may come next; where the present one is not among them it has to end now.
+    `before`: stages and holds chosen a moment ago, less the time passed since; the search goes on from there.
     """
     stage = model.stage_of.get(record.state)
     if stage is None:
         return None
     rules = rules_of(model.signal)
     count = len(model.stage_states)
-    targets = np.repeat(np.arange(count, dtype=np.int64), len(tuning.holds_s))
-    holds = np.tile(np.array(tuning.holds_s), count)
-    kept = (targets != stage) | (holds == tuning.holds_s[-1])
-    if allowed is not None:
-        kept &= allowed[targets]
-        if not allowed[stage]:
-            kept &= holds == 0.0
-    if not kept.any():
-        return None
-    targets, holds = np.tile(targets[kept], 2), np.tile(holds[kept], 2)
-    exhaustive = np.arange(len(targets)) >= len(targets) // 2
     green = np.array([c in GREEN for c in record.state])
     link_from = np.where(green, np.maximum(record.green_from_s - now_s, -1e6), -1e6)
     link_until = np.where(green, kernels.NEVER, np.maximum(record.green_until_s - now_s, -1e6))
-    age_s = min(-float(link_from[green].max()), 1e6) if green.any() else 1e6
-    cost, served = np.empty(len(holds)), np.empty(len(holds))
-    crossing = np.empty(len(view.arrival_s))
-
-    def roll(rows: slice) -> None:
-        kernels.score_candidates(
-            holds[rows],
-            targets[rows],
-            exhaustive[rows],
-            stage,
-            age_s,
-            model.stages,
-            link_from,
-            link_until,
-            rules.clear_s,
-            rules.yellow_s,
-            rules.min_green_s,
-            tuning.max_green_s,
-            model.link_lane,
-            model.link_out,
-            model.gives_way,
-            view.lane_first,
-            view.arrival_s,
-            view.link,
-            view.weight,
-            view.stopped,
-            1.0 + tuning.spill_weight * view.lane_fill**2,
-            model.lane_length_m / VEHICLE_SPACE_M,
-            view.space_veh,
-            view.refill_vps,
-            tuning.jam_weight * view.jam_frac,
-            tuning.vector(),
-            tuning.horizon_s,
-            cost[rows],
-            served[rows],
-            crossing,
-        )
-
-    roll(slice(None))
-    stays = targets == stage
-    best = int(np.lexsort((holds, ~stays, cost))[0])  # among equals stay, else change soon
-    others = cost[targets != targets[best]]
-    next_best = float(others.min()) if len(others) else float(cost[best])
-    roll(slice(best, best + 1))  # once more, for the crossing times of the chosen way
+    moment = kernels.Moment(
+        stage=stage,
+        age_s=float(min(-float(link_from[green].max()), 1e6)) if green.any() else 1e6,
+        link_from_s=link_from,
+        link_until_s=link_until,
+        lane_first=view.lane_first,
+        arrival_s=view.arrival_s,
+        link=view.link,
+        weight=view.weight,
+        stopped=view.stopped,
+        lane_weight=1.0 + tuning.spill_weight * view.lane_fill**2,
+        space_veh=view.space_veh,
+        refill_vps=view.refill_vps,
+        jam_frac=tuning.jam_weight * view.jam_frac,
+        inside=view.inside,
+        walkers=view.walkers,
+        walker_rate=view.walker_rate,
+    )
+    nothing = (np.empty(0, np.int64), np.empty(0))
+    before_stage, before_hold = nothing if before is None else before
+    sequence, holds, cost, next_best, served, crossing = kernels.search(
+        model.layout,
+        moment,
+        tuning.drivers(rules.yellow_s),
+        np.ones(count, np.bool_) if allowed is None else allowed,
+        np.array(tuning.holds_s),
+        before_stage,
+        before_hold,
+        tuning.targets_max,
+        tuning.effort,
+    )
+    if not len(sequence):
+        return None
+    stays = len(sequence) == 1
     return Choice(
-        stage, int(targets[best]), float(holds[best]), float(cost[best]), next_best, float(served[best]), crossing
+        stage=stage,
+        target=stage if stays else int(sequence[1]),
+        hold_s=float(holds[0]),
+        cost_veh_s=cost,
+        next_best_veh_s=next_best,
+        served_veh=served,
+        crossing_s=crossing,
+        sequence=sequence,
+        hold_each_s=holds,
     )
 
 

@@ -1,10 +1,15 @@
-"""Roll-outs of one junction: vehicle-level point queues behind each stop line, second by second.
+"""Search over the sequences of stages of one junction, each rolled out over the vehicles in view, second by second.
 
 All times are seconds from the moment the plan takes over. Lanes, links, stages and receiving lanes are numbered
-within the junction. See `junction_choice` for what the numbers mean and where they come from.
+within the junction. See `junction_choice` for where the numbers come from.
+
+Vehicles are point queues with FIFO lanes (Vickrey 1969) and gap acceptance by critical gap (HCM 6th ed., ch. 19);
+drivers who give way wait past the stop line where the junction has room for them, as they do in the street.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
@@ -12,286 +17,584 @@ from numpy.typing import NDArray
 
 CLOSED, PROTECTED, PERMISSIVE = 0, 1, 2
 NEVER = 1e9
+LONGEST = 12  # elements of a sequence that the search varies; the base policy goes on from there
+
+_F = NDArray[np.float64]
+_I = NDArray[np.int64]
 
 
-@njit(cache=True)
-def score_candidates(
-    holds_s: NDArray[np.float64],
-    targets: NDArray[np.int64],
-    exhaustive: NDArray[np.bool_],
-    stage: int,
-    stage_age_s: float,
-    stages: NDArray[np.uint8],
-    link_from_s: NDArray[np.float64],
-    link_until_s: NDArray[np.float64],
-    intergreen_s: NDArray[np.float64],
-    yellow_s: float,
-    min_green_s: NDArray[np.float64],
-    max_green_s: float,
-    link_lane: NDArray[np.int64],
-    link_out: NDArray[np.int64],
-    gives_way: NDArray[np.bool_],
-    lane_first: NDArray[np.int64],
-    arrival_s: NDArray[np.float64],
-    vehicle_link: NDArray[np.int64],
-    weight: NDArray[np.float64],
-    stopped: NDArray[np.bool_],
-    lane_weight: NDArray[np.float64],
-    storage_veh: NDArray[np.float64],
-    space_veh: NDArray[np.float64],
-    refill_vps: NDArray[np.float64],
-    jam_frac: NDArray[np.float64],
-    parameters: NDArray[np.float64],
-    horizon_s: int,
-    cost: NDArray[np.float64],
-    served: NDArray[np.float64],
-    crossing_s: NDArray[np.float64],
-) -> None:
-    """Cost and vehicles served of "hold the stage for holds_s[c], then go to targets[c]", for every candidate c.
+class Layout(NamedTuple):
+    """The unchanging side of a junction: S stages, K links, L approach lanes, O receiving lanes."""
 
-    holds_s      (C,) float64   seconds the present stage stays
-    targets      (C,) int64     stage after that; equal to `stage`: only the base policy ends it
-    exhaustive   (C,) bool      base policy after that: clear standing queues first, or serve most at any moment
-    stage        int            stage that stands at second 0
-    stage_age_s  float          for how long it has stood
-    stages       (S, K) uint8   CLOSED, PROTECTED or PERMISSIVE per link
-    link_from_s  (K,) float64   begin of the latest green, <= 0 for links open now
-    link_until_s (K,) float64   end of the latest green, NEVER while open
-    intergreen_s (K, K) float64 end of green i to begin of green j
-    yellow_s     float
-    min_green_s  (K,) float64
-    max_green_s  float          longest green in the base policy
-    link_lane    (K,) int64     approach lane of the link, -1 for a crossing
-    link_out     (K,) int64     receiving lane, -1 for a crossing
-    gives_way    (K, K) bool    link i waits for gaps in link j while both are open
-    lane_first   (L+1,) int64   vehicles of lane l are rows lane_first[l]..lane_first[l+1], front first
-    arrival_s    (V,) float64   earliest at the stop line, ascending within a lane
-    vehicle_link (V,) int64
-    weight       (V,) float64   persons or certainty
-    stopped      (V,) bool      has already stopped
-    lane_weight  (L,) float64   urgency of a lane (spill-back)
-    storage_veh  (L,) float64   vehicles that fit between the stop line and the lane's begin; more block other lanes
-    space_veh    (O,) float64   vehicles that still fit on each receiving lane
-    refill_vps   (O,) float64   rate at which it empties
-    jam_frac     (O,) float64   share of a vehicle's delay that crossing into the receiving lane does not end
-    parameters   (8,) float64   headway_s, startup_s, stop_penalty_s, terminal_s, window_s, gap_s, usable_yellow_s,
-                                overflow_weight
-    horizon_s    int
-    cost         (C,) float64   written: weighted vehicle seconds
-    served       (C,) float64   written
-    crossing_s   (V,) float64   written by the last candidate: when each vehicle crosses, NEVER if not
+    stages: NDArray[np.uint8]  # (S, K) CLOSED, PROTECTED or PERMISSIVE
+    change_s: _F  # (S, S) from the last end of minimum green in one stage to the start of the next
+    tail_s: _F  # (S, S, K) of these, how long before the start of the next stage link k has to lose its green
+    clear_s: _F  # (K, K) end of green i to begin of green j
+    longest_clear_s: _F  # (K,)
+    min_green_s: _F  # (K,)
+    link_lane: _I  # (K,) approach lane, -1 for a crossing
+    link_out: _I  # (K,) receiving lane, -1 for a crossing
+    yields_first: _I  # (K+1,) link k gives way to yields_to[yields_first[k]:yields_first[k + 1]]
+    yields_to: _I
+    inside_room: _F  # (K,) vehicles that wait for their gap inside the junction, clear of the lane behind
+    storage_veh: _F  # (L,) vehicles between the stop line and the lane's begin
+    crossings: _I  # links on which people walk
 
-    Point queue with FIFO lanes (Vickrey 1969), gap acceptance by critical gap (HCM 6th ed., ch. 19).
+
+class Moment(NamedTuple):
+    """What is known when the plan takes over. Vehicles of lane l are rows lane_first[l]..lane_first[l+1]."""
+
+    stage: int  # stands at second 0
+    age_s: float  # for how long
+    link_from_s: _F  # (K,) begin of the latest green, <= 0 for links open now
+    link_until_s: _F  # (K,) end of the latest green, NEVER while open
+    lane_first: _I  # (L+1,)
+    arrival_s: _F  # (V,) earliest at the stop line, ascending within a lane
+    link: _I  # (V,)
+    weight: _F  # (V,) persons or certainty
+    stopped: NDArray[np.bool_]  # (V,) has already stopped
+    lane_weight: _F  # (L,) urgency of a lane
+    space_veh: _F  # (O,) vehicles that still fit on each receiving lane
+    refill_vps: _F  # (O,) rate at which it empties
+    jam_frac: _F  # (O,) share of a vehicle's delay that crossing into the receiving lane does not end
+    inside: _F  # (K,) vehicles that wait inside the junction
+    walkers: _F  # (K,) people waiting at each crossing
+    walker_rate: _F  # (K,) people a second who come to it
+
+
+class Drivers(NamedTuple):
+    """Behaviour and weights, see `junction_choice.Tuning`."""
+
+    headway_s: float
+    startup_s: float
+    stop_penalty_s: float
+    terminal_s: float
+    window_s: float
+    gap_s: float
+    usable_yellow_s: float
+    overflow_weight: float
+    max_green_s: float
+    yellow_s: float
+    horizon_s: int
+
+
+class Desk(NamedTuple):
+    """Working arrays of a search, made once a call."""
+
+    head: _I  # (L,) first vehicle of the lane not yet over the stop line
+    arrived: _I  # (L,) first vehicle still on its way
+    waiting: _F  # (L,) weight at the stop line
+    ready_s: _F  # (L,) next departure at saturation flow
+    begin_s: _F  # (K,)
+    end_s: _F  # (K,)
+    mode: NDArray[np.uint8]  # (K,)
+    last_cross_s: _F  # (K,)
+    inside: _F  # (K,)
+    inside_weight: _F  # (K,)
+    space: _F  # (O,)
+    walkers: _F  # (K,)
+    useful: _I  # (S,) stages worth considering, the first `useful_count` rows
+    lanes: _I  # (L,) lanes with vehicles
+    links: _I  # (K,) links with vehicles that may have to give way
+    crossing_s: _F  # (V,) of the latest roll-out
+    stage_now: _I  # (LONGEST,) sequence as realised by the latest roll-out
+    hold_now: _F  # (LONGEST,)
+
+
+@njit(cache=True, nogil=True)
+def make_desk(layout: Layout, moment: Moment) -> Desk:
+    stages, links = layout.stages.shape
+    lanes, outs = len(moment.lane_first) - 1, len(moment.space_veh)
+    return Desk(
+        np.empty(lanes, np.int64),
+        np.empty(lanes, np.int64),
+        np.empty(lanes),
+        np.empty(lanes),
+        np.empty(links),
+        np.empty(links),
+        np.empty(links, np.uint8),
+        np.empty(links),
+        np.empty(links),
+        np.empty(links),
+        np.empty(outs),
+        np.empty(links),
+        np.empty(stages, np.int64),
+        np.empty(lanes, np.int64),
+        np.empty(links, np.int64),
+        np.empty(len(moment.arrival_s)),
+        np.empty(LONGEST, np.int64),
+        np.empty(LONGEST),
+    )
+
+
+@njit(cache=True, nogil=True)
+def search(
+    layout: Layout,
+    moment: Moment,
+    drivers: Drivers,
+    allowed: NDArray[np.bool_],
+    holds_s: _F,
+    before_stage: _I,
+    before_hold: _F,
+    targets_max: int,
+    effort: int,
+) -> tuple[_I, _F, float, float, float, _F]:
+    """The best sequence found: (stages (N,), seconds each holds (N,), cost, next best, served, crossings (V,)).
+
+    allowed       (S,) stages that may come next; where the present one is not among them it has to end now
+    holds_s       seconds for which the present stage is tried to stay on
+    before_stage  sequence chosen a moment ago, less the time passed since: the search goes on from there
+    targets_max   next stages tried, the most useful first
+    effort        roll-outs spent on varying the best sequence of each kind
+
+    Two kinds compete: those that end the present stage now and those that do not. `next best` is the cost of the
+    better one of the other kind, NEVER where there is none. Roll-outs dearer than the best of their kind stop early.
     """
-    count, links, lanes = len(holds_s), stages.shape[1], len(lane_first) - 1
-    outs = len(space_veh)
-    headway_s, startup_s, stop_penalty_s, terminal_s = parameters[0], parameters[1], parameters[2], parameters[3]
-    window_s, gap_s, usable_yellow_s, overflow_weight = parameters[4], parameters[5], parameters[6], parameters[7]
-    head = np.empty(lanes, np.int64)
-    arrived = np.empty(lanes, np.int64)
-    waiting = np.empty(lanes, np.float64)
-    ready_s = np.empty(lanes, np.float64)
-    begin_s = np.empty(links, np.float64)
-    end_s = np.empty(links, np.float64)
-    mode = np.empty(links, np.uint8)
-    last_cross_s = np.empty(links, np.float64)
-    space = np.empty(outs, np.float64)
-    for c in range(count):
-        current, age_s, hold_s, target = stage, stage_age_s, holds_s[c], targets[c]
-        first = True
-        for lane in range(lanes):
-            head[lane] = lane_first[lane]
-            arrived[lane] = lane_first[lane]
-            waiting[lane] = 0.0
-            ready_s[lane] = 0.0
+    desk = make_desk(layout, moment)
+    useful_count = _find_useful(layout, moment, allowed, desk, drivers, targets_max)
+    stage_of = np.empty((2, LONGEST), np.int64)  # row 0: stays, row 1: changes now
+    hold_of = np.empty((2, LONGEST))
+    length = np.zeros(2, np.int64)
+    cost_of = np.full(2, NEVER * NEVER)
+    trial_stage, trial_hold = np.empty(LONGEST, np.int64), np.empty(LONGEST)
+    may_stay = allowed[moment.stage]
+    trial_stage[0] = moment.stage
+    for exhaustive in (False, True):
+        for h in range(len(holds_s)):
+            trial_hold[0] = holds_s[h]
+            if holds_s[h] > 0.0:
+                if not may_stay:
+                    continue
+                _try(layout, moment, drivers, desk, useful_count, trial_stage, trial_hold, 1, exhaustive,
+                     0, stage_of, hold_of, length, cost_of)  # fmt: skip
+            kind = 0 if holds_s[h] > 0.0 else 1
+            for u in range(useful_count):
+                if desk.useful[u] == moment.stage:
+                    continue
+                trial_stage[1], trial_hold[1] = desk.useful[u], 5.0
+                _try(layout, moment, drivers, desk, useful_count, trial_stage, trial_hold, 2, exhaustive,
+                     kind, stage_of, hold_of, length, cost_of)  # fmt: skip
+    if len(before_stage) > 0 and before_stage[0] == moment.stage:
+        count = min(len(before_stage), LONGEST)
+        trial_stage[:count], trial_hold[:count] = before_stage[:count], before_hold[:count]
+        kind = 0 if before_hold[0] > 0.0 else 1
+        if (kind == 1 and count > 1 and allowed[before_stage[1]]) or (kind == 0 and may_stay):
+            _try(layout, moment, drivers, desk, useful_count, trial_stage, trial_hold, count, True,
+                 kind, stage_of, hold_of, length, cost_of)  # fmt: skip
+    for kind in range(2):
+        if length[kind] > 0:
+            _vary(layout, moment, drivers, desk, useful_count, kind, effort, allowed,
+                  trial_stage, trial_hold, stage_of, hold_of, length, cost_of)  # fmt: skip
+    best = 0 if length[0] > 0 and cost_of[0] <= cost_of[1] else 1  # among equals stay
+    count = int(length[best])
+    if count == 0:
+        return stage_of[best, :0], hold_of[best, :0], NEVER, NEVER, 0.0, desk.crossing_s
+    cost, _, served = _roll(
+        layout, moment, drivers, desk, useful_count, stage_of[best], hold_of[best], count, True, NEVER * NEVER
+    )
+    other = cost_of[1 - best] if length[1 - best] > 0 else NEVER
+    return (
+        stage_of[best, :count].copy(),
+        hold_of[best, :count].copy(),
+        cost,
+        max(other, cost),
+        served,
+        desk.crossing_s,
+    )
+
+
+@njit(cache=True, nogil=True)
+def _try(
+    layout: Layout, moment: Moment, drivers: Drivers, desk: Desk, useful_count: int,
+    trial_stage: _I, trial_hold: _F, count: int, exhaustive: bool, kind: int,
+    stage_of: NDArray[np.int64], hold_of: _F, length: _I, cost_of: _F,
+) -> bool:  # fmt: skip
+    """Roll one sequence out; keep it as realised where it is the best of its kind."""
+    cost, realised, _ = _roll(
+        layout, moment, drivers, desk, useful_count, trial_stage, trial_hold, count, exhaustive, cost_of[kind]
+    )
+    if cost >= cost_of[kind] - 1e-9:
+        return False
+    if kind == 0 and desk.hold_now[0] <= 0.0:
+        return False
+    cost_of[kind], length[kind] = cost, realised
+    for i in range(realised):
+        stage_of[kind, i], hold_of[kind, i] = desk.stage_now[i], desk.hold_now[i]
+    return True
+
+
+@njit(cache=True, nogil=True)
+def _vary(
+    layout: Layout, moment: Moment, drivers: Drivers, desk: Desk, useful_count: int, kind: int, effort: int,
+    allowed: NDArray[np.bool_], trial_stage: _I, trial_hold: _F,
+    stage_of: NDArray[np.int64], hold_of: _F, length: _I, cost_of: _F,
+) -> None:  # fmt: skip
+    """Local search: lengthen, shorten, exchange, drop and insert elements of the best sequence of a kind."""
+    spent, improved = 0, True
+    deltas = (-1.0, 1.0, -3.0, 3.0, -7.0, 7.0)
+    while improved and spent < effort:
+        improved = False
+        for i in range(min(int(length[kind]), 4)):
+            for move in range(len(deltas) + 1 + 2 * useful_count):
+                n = int(length[kind])
+                if i >= n or spent >= effort:
+                    break
+                shortest = 5.0 if i > 0 else 1.0
+                for e in range(n):
+                    trial_stage[e], trial_hold[e] = stage_of[kind, e], hold_of[kind, e]
+                if move < len(deltas):
+                    if i == 0 and kind == 1:
+                        continue
+                    if trial_hold[i] + deltas[move] < shortest:
+                        continue
+                    trial_hold[i] += deltas[move]
+                elif move == len(deltas):  # drop
+                    if i == 0 or n < 3:
+                        continue
+                    for e in range(i, n - 1):
+                        trial_stage[e], trial_hold[e] = trial_stage[e + 1], trial_hold[e + 1]
+                    n -= 1
+                else:
+                    u = move - len(deltas) - 1
+                    other = desk.useful[u % useful_count]
+                    if u < useful_count:  # exchange
+                        if i == 0 or trial_stage[i] == other:
+                            continue
+                        trial_stage[i] = other
+                    else:  # insert behind i
+                        if n >= LONGEST or trial_stage[i] == other:
+                            continue
+                        for e in range(n, i + 1, -1):
+                            trial_stage[e], trial_hold[e] = trial_stage[e - 1], trial_hold[e - 1]
+                        trial_stage[i + 1], trial_hold[i + 1] = other, 5.0
+                        n += 1
+                if not _is_sound(trial_stage, n) or (n > 1 and not allowed[trial_stage[1]]):
+                    continue
+                spent += 1
+                if _try(layout, moment, drivers, desk, useful_count, trial_stage, trial_hold, n, True,
+                        kind, stage_of, hold_of, length, cost_of):  # fmt: skip
+                    improved = True
+
+
+@njit(cache=True, nogil=True)
+def _is_sound(stage: _I, count: int) -> bool:
+    for i in range(1, count):  # noqa: SIM110 – a compiled loop
+        if stage[i] == stage[i - 1]:
+            return False
+    return True
+
+
+@njit(cache=True, nogil=True)
+def _find_useful(
+    layout: Layout, moment: Moment, allowed: NDArray[np.bool_], desk: Desk, drivers: Drivers, targets_max: int
+) -> int:
+    """Fill `desk.useful`, `desk.lanes` and `desk.links`; answer the number of useful stages.
+
+    A stage is useful when no other one opens all that it opens, and more, among the links that somebody wants within
+    the horizon. More than `targets_max` are cut by the weight they serve; the present stage always stays.
+    """
+    links = layout.stages.shape[1]
+    wanted = np.zeros(links)
+    for lane in range(len(moment.lane_first) - 1):
+        for v in range(moment.lane_first[lane], moment.lane_first[lane + 1]):
+            if moment.arrival_s[v] < drivers.horizon_s:
+                rank = v - moment.lane_first[lane]
+                wanted[moment.link[v]] += moment.weight[v] / (1.0 + 0.1 * rank + 0.05 * max(moment.arrival_s[v], 0.0))
+    for k in layout.crossings:
+        wanted[k] += moment.walkers[k] + 20.0 * moment.walker_rate[k]
+    for k in range(links):
+        wanted[k] += moment.inside[k]
+    count = 0
+    forced = not allowed[moment.stage]  # some link has to be served, whether or not anybody is known to want it
+    score = np.zeros(layout.stages.shape[0])
+    for s in range(layout.stages.shape[0]):
         for k in range(links):
-            begin_s[k], end_s[k], mode[k] = link_from_s[k], link_until_s[k], stages[stage, k]
-            last_cross_s[k] = -NEVER
-        for o in range(outs):
-            space[o] = space_veh[o]
-        switch_until_s = -1.0  # inside a transition before this second
-        total, done = 0.0, 0.0
-        for second in range(horizon_s):
-            t = float(second)
-            # decide
-            if t >= switch_until_s:
-                to = current
-                if first:
-                    if t >= hold_s:
-                        to, first = target, False
-                elif age_s >= 5.0 and not (
-                    exhaustive[c]
-                    and age_s < max_green_s
-                    and _is_discharging(current, t, stages, lane_first, head, arrival_s, vehicle_link)
-                ):
-                    to = _base_choice(
-                        current, age_s, t, stages, yellow_s, lane_first, head, arrival_s, vehicle_link, weight,
-                        headway_s, window_s, max_green_s,
-                    )  # fmt: skip
-                if to != current:
-                    # minimum green of the links that close, and intergreen before the links that open
-                    change_s = t
-                    for i in range(links):
-                        if mode[i] != CLOSED and stages[to, i] == CLOSED:
-                            change_s = max(change_s, begin_s[i] + min_green_s[i])
-                    ready = change_s
-                    for i in range(links):
-                        if stages[to, i] != CLOSED:
-                            continue
-                        closes = mode[i] != CLOSED
-                        ends = change_s if closes else end_s[i]
-                        if closes:
-                            ready = max(ready, change_s + yellow_s)
-                        if ends < t - 60.0:
-                            continue
-                        for j in range(links):
-                            if stages[to, j] != CLOSED and mode[j] == CLOSED and intergreen_s[i, j] > 0.0:
-                                ready = max(ready, ends + intergreen_s[i, j])
-                    for i in range(links):
-                        if mode[i] != CLOSED and stages[to, i] == CLOSED:
-                            need = yellow_s
-                            for j in range(links):
-                                if stages[to, j] != CLOSED and mode[j] == CLOSED:
-                                    need = max(need, intergreen_s[i, j])
-                            end_s[i] = max(change_s, ready - need)
-                        elif mode[i] == CLOSED and stages[to, i] != CLOSED:
-                            begin_s[i], end_s[i] = ready, NEVER
-                    for i in range(links):
-                        mode[i] = stages[to, i]
-                    current, age_s, switch_until_s = to, t - ready, ready
-            age_s += 1.0
-            # arrivals
-            for lane in range(lanes):
-                i = arrived[lane]
-                while i < lane_first[lane + 1] and arrival_s[i] <= t:
-                    waiting[lane] += weight[i]
-                    i += 1
-                arrived[lane] = i
-            for o in range(outs):
-                space[o] += refill_vps[o]
-            # departures: protected links first, so that permissive ones see them
-            for turn in range(2):
-                for lane in range(lanes):
-                    while head[lane] < arrived[lane] and ready_s[lane] <= t:
-                        v = head[lane]
-                        k = vehicle_link[v]
-                        opened = t >= begin_s[k] and t < end_s[k] + usable_yellow_s
-                        if not opened:
-                            break
-                        permissive = stages[current, k] == PERMISSIVE
-                        if permissive != (turn == 1):
-                            break
-                        o = link_out[k]
-                        if space[o] < 1.0:
-                            ready_s[lane] = t + 1.0
-                            break
-                        if permissive:
-                            free = True
-                            for j in range(links):
-                                if not gives_way[k, j] or t < begin_s[j] or t >= end_s[j]:
-                                    continue
-                                if last_cross_s[j] >= t - 1.0:
-                                    free = False
-                                    break
-                                other = link_lane[j]
-                                if other < 0:
-                                    continue
-                                w = head[other]
-                                comes = w < lane_first[other + 1] and vehicle_link[w] == j
-                                if comes and max(arrival_s[w], ready_s[other]) < t + gap_s:
-                                    free = False
-                                    break
-                            if not free:
-                                break
-                        delayed = t - arrival_s[v] > 2.0
-                        start = max(t, arrival_s[v])
-                        if delayed and t - begin_s[k] < 1.0:
-                            start += startup_s
-                        ready_s[lane] = start + headway_s
-                        if delayed and not stopped[v]:
-                            total += stop_penalty_s * weight[v]
-                        last_cross_s[k] = t
-                        space[o] -= 1.0
-                        crossing_s[v] = t
-                        waiting[lane] -= weight[v]
-                        total += jam_frac[o] * weight[v] * (horizon_s - t)
-                        done += weight[v]
-                        head[lane] = v + 1
-            for lane in range(lanes):
-                total += waiting[lane] * lane_weight[lane]
-                over = arrived[lane] - head[lane] - storage_veh[lane]
-                if over > 0.0:
-                    total += over * overflow_weight
+            if layout.stages[s, k] == PROTECTED:
+                score[s] += wanted[k]
+            elif layout.stages[s, k] == PERMISSIVE:
+                score[s] += 0.4 * wanted[k]
+    for s in range(layout.stages.shape[0]):
+        if s == moment.stage:
+            desk.useful[count] = s
+            count += 1
+            continue
+        if not allowed[s] or (score[s] <= 0.0 and not forced):
+            continue
+        kept = True
+        for r in range(layout.stages.shape[0]):
+            if r == s or not allowed[r] or score[r] < score[s]:
+                continue
+            covers, more = True, False
+            for k in range(links):
+                if wanted[k] <= 0.0 or layout.stages[s, k] == layout.stages[r, k]:
+                    continue
+                if layout.stages[r, k] == PROTECTED or layout.stages[s, k] == CLOSED:
+                    more = True
+                else:
+                    covers = False
+                    break
+            if covers and (more or r < s):
+                kept = False
+                break
+        if kept:
+            desk.useful[count] = s
+            count += 1
+    while count > targets_max:
+        worst, at = NEVER, -1
+        for u in range(count):
+            s = desk.useful[u]
+            if s != moment.stage and score[s] < worst:
+                worst, at = score[s], u
+        if at < 0:
+            break
+        count -= 1
+        desk.useful[at] = desk.useful[count]
+    return count
+
+
+@njit(cache=True, nogil=True)
+def _roll(
+    layout: Layout, moment: Moment, drivers: Drivers, desk: Desk, useful_count: int,
+    seq_stage: _I, seq_hold: _F, count: int, exhaustive: bool, bound: float,
+) -> tuple[float, int, float]:  # fmt: skip
+    """Cost of a sequence, number of elements realised into `desk.stage_now` and `desk.hold_now`, weight served.
+
+    Stops as soon as the cost passes `bound`. Behind the sequence a base policy goes on: serve most vehicles over the
+    next window, the change paid for; with `exhaustive` a stage that discharges a queue is not ended.
+    """
+    links, lanes = layout.stages.shape[1], len(moment.lane_first) - 1
+    for lane in range(lanes):
+        desk.head[lane] = desk.arrived[lane] = moment.lane_first[lane]
+        desk.waiting[lane] = 0.0
+        desk.ready_s[lane] = 0.0
+    inside_any = 0.0
+    for k in range(links):
+        desk.begin_s[k], desk.end_s[k] = moment.link_from_s[k], moment.link_until_s[k]
+        desk.mode[k] = layout.stages[moment.stage, k]
+        desk.last_cross_s[k] = -NEVER
+        desk.inside[k] = desk.inside_weight[k] = moment.inside[k]
+        inside_any += moment.inside[k]
+    for k in layout.crossings:
+        desk.walkers[k] = moment.walkers[k]
+    for o in range(len(desk.space)):
+        desk.space[o] = moment.space_veh[o]
+    current, age_s, element, since_s, ready_s = moment.stage, moment.age_s, 0, 0.0, -1.0
+    realised = 0
+    total, done = 0.0, 0.0
+    for second in range(drivers.horizon_s):
+        t = float(second)
+        if t >= ready_s:
+            to = current
+            if element < count and t >= since_s + seq_hold[element]:
+                element += 1
+                if element < count:
+                    to = seq_stage[element]
+            if element >= count and age_s >= 5.0 and not (
+                exhaustive and age_s < drivers.max_green_s and _is_discharging(current, t, layout, moment, desk)
+            ):  # fmt: skip
+                to = _base_choice(current, age_s, t, layout, moment, drivers, desk, useful_count)
+            if to != current:
+                if realised < LONGEST:
+                    desk.stage_now[realised], desk.hold_now[realised] = current, t - since_s
+                    realised += 1
+                ready_s = _change(current, to, t, layout, desk, drivers)
+                current, age_s, since_s = to, t - ready_s, ready_s
+        age_s += 1.0
         for lane in range(lanes):
-            for v in range(head[lane], lane_first[lane + 1]):
-                crossing_s[v] = NEVER
-                if v < arrived[lane]:
-                    total += weight[v] * terminal_s * lane_weight[lane]
-                    if not stopped[v]:
-                        total += stop_penalty_s * weight[v]
-        cost[c], served[c] = total, done
+            i = desk.arrived[lane]
+            while i < moment.lane_first[lane + 1] and moment.arrival_s[i] <= t:
+                desk.waiting[lane] += moment.weight[i]
+                i += 1
+            desk.arrived[lane] = i
+        for o in range(len(desk.space)):
+            desk.space[o] += moment.refill_vps[o]
+        # departures: protected links first, so that those who give way see them
+        for turn in range(2):
+            if turn == 1 and inside_any > 0.0:
+                inside_any = 0.0
+                for k in range(links):
+                    if desk.inside[k] > 0.0:
+                        o = layout.link_out[k]
+                        if desk.space[o] >= 1.0 and _has_gap(k, t, layout, moment, drivers, desk):
+                            leaves = min(1.0, desk.inside[k])
+                            desk.inside_weight[k] *= 1.0 - leaves / desk.inside[k]
+                            desk.inside[k] -= leaves
+                            desk.space[o] -= leaves
+                            desk.last_cross_s[k] = t
+                        inside_any += desk.inside[k]
+                        total += desk.inside_weight[k]
+            for lane in range(lanes):
+                while desk.head[lane] < desk.arrived[lane] and desk.ready_s[lane] <= t:
+                    v = desk.head[lane]
+                    k = moment.link[v]
+                    if t < desk.begin_s[k] or t >= desk.end_s[k] + drivers.usable_yellow_s:
+                        break
+                    permissive = layout.stages[current, k] == PERMISSIVE
+                    if permissive != (turn == 1):
+                        break
+                    o = layout.link_out[k]
+                    if permissive:
+                        if (
+                            desk.inside[k] >= 1.0
+                            or desk.space[o] < 1.0
+                            or not _has_gap(k, t, layout, moment, drivers, desk)
+                        ):
+                            if desk.inside[k] + 1.0 > layout.inside_room[k]:
+                                break
+                            desk.inside[k] += 1.0
+                            desk.inside_weight[k] += moment.weight[v]
+                            inside_any += 1.0
+                            desk.space[o] += 1.0
+                    elif desk.space[o] < 1.0:
+                        desk.ready_s[lane] = t + 1.0
+                        break
+                    delayed = t - moment.arrival_s[v] > 2.0
+                    start = max(t, moment.arrival_s[v])
+                    if delayed and t - desk.begin_s[k] < 1.0:
+                        start += drivers.startup_s
+                    desk.ready_s[lane] = start + drivers.headway_s
+                    if not moment.stopped[v]:
+                        # a driver who sees green less than three seconds before the line has braked already
+                        late_s = t - moment.arrival_s[v]
+                        braked = max((desk.begin_s[k] - moment.arrival_s[v] + 3.0) / 5.0, (late_s - 1.0) / 1.5)
+                        if braked > 0.0:
+                            total += min(braked, 1.0) * drivers.stop_penalty_s * moment.weight[v]
+                    desk.last_cross_s[k] = t
+                    desk.space[o] -= 1.0
+                    desk.crossing_s[v] = t
+                    desk.waiting[lane] -= moment.weight[v]
+                    total += moment.jam_frac[o] * moment.weight[v] * (drivers.horizon_s - t)
+                    done += moment.weight[v]
+                    desk.head[lane] = v + 1
+        for lane in range(lanes):
+            total += desk.waiting[lane] * moment.lane_weight[lane]
+            over = desk.arrived[lane] - desk.head[lane] - layout.storage_veh[lane]
+            if over > 0.0:
+                total += over * drivers.overflow_weight
+        for k in layout.crossings:
+            if desk.mode[k] != CLOSED and t >= desk.begin_s[k]:
+                desk.walkers[k] = 0.0
+            else:
+                desk.walkers[k] += moment.walker_rate[k]
+                total += desk.walkers[k]
+        if total >= bound:
+            return total, 0, 0.0
+    if realised < LONGEST:
+        desk.stage_now[realised], desk.hold_now[realised] = current, max(1.0, drivers.horizon_s - since_s)
+        realised += 1
+    for lane in range(lanes):
+        for v in range(desk.head[lane], moment.lane_first[lane + 1]):
+            desk.crossing_s[v] = NEVER
+            if v < desk.arrived[lane]:
+                total += moment.weight[v] * drivers.terminal_s * moment.lane_weight[lane]
+                if not moment.stopped[v]:
+                    total += drivers.stop_penalty_s * moment.weight[v]
+    for k in range(links):
+        total += desk.inside_weight[k] * drivers.terminal_s
+    for k in layout.crossings:
+        total += desk.walkers[k] * drivers.terminal_s
+    return total, realised, done
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
+def _change(current: int, to: int, t: float, layout: Layout, desk: Desk, drivers: Drivers) -> float:
+    """Set begin and end of green of every link for a change that starts at t; answer when the new stage stands.
+
+    Minimum greens are kept, and a link that nothing waits for closes late (see `signals.transitions`).
+    """
+    links = layout.stages.shape[1]
+    change_s: float = t
+    for i in range(links):
+        if desk.mode[i] != CLOSED and layout.stages[to, i] == CLOSED:
+            change_s = max(change_s, desk.begin_s[i] + layout.min_green_s[i])
+    ready_s: float = change_s + layout.change_s[current, to]
+    for i in range(links):
+        if desk.mode[i] == CLOSED and desk.end_s[i] + layout.longest_clear_s[i] > ready_s:
+            for j in range(links):
+                if layout.stages[to, j] != CLOSED and desk.mode[j] == CLOSED and j != i:
+                    ready_s = max(ready_s, desk.end_s[i] + layout.clear_s[i, j])
+    for i in range(links):
+        if layout.stages[to, i] == CLOSED:
+            if desk.mode[i] != CLOSED:
+                desk.end_s[i] = max(change_s, ready_s - layout.tail_s[current, to, i])
+        elif desk.mode[i] == CLOSED:
+            desk.begin_s[i], desk.end_s[i] = ready_s, NEVER
+        desk.mode[i] = layout.stages[to, i]
+    return ready_s
+
+
+@njit(cache=True, nogil=True)
+def _has_gap(k: int, t: float, layout: Layout, moment: Moment, drivers: Drivers, desk: Desk) -> bool:
+    """May link k go at t, seen from the streams that it gives way to?"""
+    for y in range(layout.yields_first[k], layout.yields_first[k + 1]):
+        j = layout.yields_to[y]
+        if t < desk.begin_s[j] or t >= desk.end_s[j] + drivers.usable_yellow_s:
+            continue
+        if desk.last_cross_s[j] >= t - 1.0:
+            return False
+        lane = layout.link_lane[j]
+        if lane < 0:
+            continue
+        w = desk.head[lane]
+        comes = w < moment.lane_first[lane + 1] and moment.link[w] == j
+        if comes and max(moment.arrival_s[w], desk.ready_s[lane]) < t + drivers.gap_s:
+            return False
+    return True
+
+
+@njit(cache=True, nogil=True)
 def _base_choice(
     current: int,
     age_s: float,
     t: float,
-    stages: NDArray[np.uint8],
-    yellow_s: float,
-    lane_first: NDArray[np.int64],
-    head: NDArray[np.int64],
-    arrival_s: NDArray[np.float64],
-    vehicle_link: NDArray[np.int64],
-    weight: NDArray[np.float64],
-    headway_s: float,
-    window_s: float,
-    max_green_s: float,
+    layout: Layout,
+    moment: Moment,
+    drivers: Drivers,
+    desk: Desk,
+    useful_count: int,
 ) -> int:
-    """Base policy: the stage that serves most vehicles over the next `window_s`, the change paid for."""
+    """Base policy: the stage that serves most vehicles over the next window, the change paid for."""
     best, best_score = current, -1.0
-    for s in range(stages.shape[0]):
-        usable_s = window_s
+    for u in range(useful_count):
+        s = desk.useful[u]
+        usable_s = drivers.window_s
         if s != current:
-            usable_s = window_s - yellow_s - 2.0
-        elif age_s > max_green_s:
+            usable_s -= drivers.yellow_s + 2.0
+        elif age_s > drivers.max_green_s:
             continue
-        score = 0.0
-        for lane in range(len(head)):
-            v = head[lane]
-            if v >= lane_first[lane + 1]:
+        reach_s = t + (3.0 if s == current else 4.0)
+        score = 0.01 if s == current else 0.0
+        for lane in range(len(desk.head)):
+            v = desk.head[lane]
+            if v >= moment.lane_first[lane + 1] or moment.arrival_s[v] > reach_s:
                 continue
-            if stages[s, vehicle_link[v]] == CLOSED:
+            mode = layout.stages[s, moment.link[v]]
+            if mode == CLOSED:
                 continue
-            room = usable_s / headway_s
-            if stages[s, vehicle_link[v]] == PERMISSIVE:
+            room = usable_s / drivers.headway_s
+            if mode == PERMISSIVE:
                 room *= 0.5
-            reach_s = t + (3.0 if s == current else 4.0)
             n = 0.0
-            while v < lane_first[lane + 1] and arrival_s[v] <= reach_s and n < room:
+            while v < moment.lane_first[lane + 1] and moment.arrival_s[v] <= reach_s and n < room:
+                if layout.stages[s, moment.link[v]] == CLOSED:
+                    break
                 n += 1.0
-                score += weight[v]
+                score += moment.weight[v]
                 v += 1
-        if s == current:
-            score += 0.01
         if score > best_score:
             best, best_score = s, score
     return best
 
 
-@njit(cache=True)
-def _is_discharging(
-    current: int,
-    t: float,
-    stages: NDArray[np.uint8],
-    lane_first: NDArray[np.int64],
-    head: NDArray[np.int64],
-    arrival_s: NDArray[np.float64],
-    vehicle_link: NDArray[np.int64],
-) -> bool:
+@njit(cache=True, nogil=True)
+def _is_discharging(current: int, t: float, layout: Layout, moment: Moment, desk: Desk) -> bool:
     """Is a vehicle that had to wait about to leave in the present stage?"""
-    for lane in range(len(head)):
-        v = head[lane]
-        if v < lane_first[lane + 1] and arrival_s[v] < t - 1.0 and stages[current, vehicle_link[v]] == PROTECTED:
+    for lane in range(len(desk.head)):
+        v = desk.head[lane]
+        if (
+            v < moment.lane_first[lane + 1]
+            and moment.arrival_s[v] < t - 1.0
+            and layout.stages[current, moment.link[v]] == PROTECTED
+        ):
             return True
     return False

@@ -7,7 +7,7 @@ arrivals at the next junctions one cycle later, so coordination emerges without 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +31,7 @@ from signals.rules import rules_of
 from signals.transitions import is_stage, settle
 
 VALIDITY_S = 60.0
-STARVING_S = 55.0  # a link this close to its longest red is served next, whatever it costs
+STARVING_S = 35.0  # a link this close to its longest red is served next, whatever it costs
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,9 @@ class ApproachRows:
     wait_s: Floats  # (R,) how long it has stood
     weight: Floats  # (R,) persons, or the certainty that it exists
     stopped: Bools  # (R,)
+    onward_signal: Ints  # (R,) signal after this one on its way, -1 unknown: by the shares of the lane it comes to
+    onward_link: Ints  # (R,) link it will use there
+    onward_m: Floats  # (R,) from this stop line to that one
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,7 @@ class RollingHorizon:
         self.stop_lines: StopLineMap = build_stop_lines(network, shares)
         self._relayed: _RelayedRows | None = None
         self._targets: dict[int, str] = {}  # stage that the plan in force leads to
+        self._chosen: dict[int, tuple[Choice, float]] = {}  # and when
 
     def propose(
         self,
@@ -103,7 +107,7 @@ class RollingHorizon:
         rows = self._with_relayed(rows, valid_from_s)
         order, first = self._by_lane(rows)
         proposals: list[Proposal] = []
-        expected: list[tuple[int, Ints, Floats, Floats]] = []  # signal, link, crossing, weight
+        expected: list[tuple[NDArray[np.int64], Floats]] = []  # rows, crossing
         for index, model in enumerate(self.models):
             record = lamps[index]
             if record is None or not len(model.lanes):
@@ -115,8 +119,8 @@ class RollingHorizon:
                 proposals.append(proposal)
             if choice is not None and len(span):
                 over = choice.crossing_s < self.tuning.horizon_s
-                expected.append((index, rows.link[span][over], choice.crossing_s[over], rows.weight[span][over]))
-        self._relay(expected, valid_from_s)
+                expected.append((span[over], choice.crossing_s[over]))
+        self._relay(rows, expected, valid_from_s)
         return proposals
 
     def _propose_one(
@@ -131,9 +135,11 @@ class RollingHorizon:
             plan = self._plan(index, model, record, steps, valid_from_s, "completing the change of stage")
             return Proposal(plan, 0.0, 0.0, 0.0), None
         allowed = self._allowed(model, record, valid_from_s)
-        choice = choose(model, record, view, self.tuning, now_s=valid_from_s, allowed=allowed)
+        before = self._before(index, model.stage_of[record.state], valid_from_s)
+        choice = choose(model, record, view, self.tuning, now_s=valid_from_s, allowed=allowed, before=before)
         if choice is None:
             return None, None
+        self._chosen[index] = (choice, valid_from_s)
         here, there = model.stage_states[choice.stage], model.stage_states[choice.target]
         if here == there:
             steps = (LampStep(here, VALIDITY_S),)
@@ -151,6 +157,19 @@ class RollingHorizon:
         )
         plan = self._plan(index, model, record, steps, valid_from_s, reason)
         return Proposal(plan, choice.cost_veh_s, choice.next_best_veh_s, choice.served_veh), choice
+
+    def _before(self, index: int, stage: int, now_s: float) -> tuple[NDArray[np.int64], Floats] | None:
+        """What is left of the sequence chosen last: its present stage for the time that remains, then the rest."""
+        if index not in self._chosen:
+            return None
+        choice, at_s = self._chosen[index]
+        here = np.flatnonzero(choice.sequence[:2] == stage)
+        if not len(here):
+            return None
+        first = int(here[0])
+        holds = choice.hold_each_s[first:].copy()
+        holds[0] = max(0.0, holds[0] - (now_s - at_s)) if first == 0 else 5.0
+        return choice.sequence[first:].copy(), holds
 
     def _plan(
         self,
@@ -233,6 +252,9 @@ class RollingHorizon:
             space_veh=np.maximum(0.0, model.out_storage_veh - vehicles),
             refill_vps=0.1 + 0.4 * moving,
             jam_frac=np.minimum(1.0, vehicles * (1.0 - moving) / model.out_storage_veh),
+            inside=np.zeros(model.signal.link_count),
+            walkers=np.zeros(model.signal.link_count),
+            walker_rate=np.zeros(model.signal.link_count),
         )
 
     def _patience(self, wait_s: Floats) -> Floats:
@@ -255,7 +277,10 @@ class RollingHorizon:
         ahead_s = max(0.0, valid_from_s - state.now_s)
         wait = np.where(stopped, red_s[lines.link_offset[signal] + link], 0.0)
         arrival = travel_time_s(np.maximum(distance, 0.0), table.speed_mps, limit) - ahead_s
-        return ApproachRows(signal, link, distance, arrival, wait, table.certainty, stopped)
+        unknown = np.full(len(signal), -1, np.int32)
+        return ApproachRows(
+            signal, link, distance, arrival, wait, table.certainty, stopped, unknown, unknown, np.zeros(len(signal))
+        )
 
     def _red_for_s(self, lamps: Sequence[LampRecord | None], now_s: float) -> Floats:
         """Per link of all signals: how long it has been red."""
@@ -267,31 +292,33 @@ class RollingHorizon:
                 red[first : first + len(since)] = np.clip(since, 0.0, 300.0)
         return red
 
-    def _relay(self, expected: Sequence[tuple[int, Ints, Floats, Floats]], valid_from_s: float) -> None:
+    def _relay(
+        self, rows: ApproachRows, expected: Sequence[tuple[NDArray[np.int64], Floats]], valid_from_s: float
+    ) -> None:
         """Keep what each junction will let go as arrivals at the next stop line, in absolute time."""
         if not expected:
             self._relayed = None
             return
         lines = self.stop_lines
-        signal = np.concatenate([np.full(len(link), s, np.int32) for s, link, _, _ in expected])
-        link = np.concatenate([link for _, link, _, _ in expected])
-        crossing = np.concatenate([c for _, _, c, _ in expected])
-        weight = np.concatenate([w for _, _, _, w in expected])
-        out = lines.link_out[lines.link_offset[signal] + link]
-        out = np.where(out >= 0, out, 0)
-        onward = lines.signal[out] >= 0
-        out, crossing, weight = out[onward], crossing[onward], weight[onward]
-        distance = self.network.lanes.length_m[out] + lines.ahead_m[out]
+        row = np.concatenate([span for span, _ in expected])
+        crossing = np.concatenate([seconds for _, seconds in expected])
+        here = lines.link_offset[rows.signal[row]] + rows.link[row]
+        out = np.maximum(lines.link_out[here], 0)
+        known = rows.onward_signal[row] >= 0
+        signal = np.where(known, rows.onward_signal[row], lines.signal[out])
+        kept = signal >= 0
+        row, crossing, here, out, known, signal = (x[kept] for x in (row, crossing, here, out, known, signal))
+        distance = np.where(known, rows.onward_m[row], self.network.lanes.length_m[out] + lines.ahead_m[out])
         limit = np.maximum(self.network.lanes.speed_limit_mps[out], 3.0)
-        drive_s = lines.link_inside_s[lines.link_offset[signal] + link][onward] + distance / limit
-        picks = lines.pick_by_share(lines.lane[out], np.arange(len(out)))
+        inside_s = np.where(known, 0.0, lines.link_inside_s[here])
+        guess = lines.pick_by_share(lines.lane[out], np.arange(len(out)))
         self._relayed = _RelayedRows(
-            signal=lines.signal[out],
-            link=picks,
+            signal=signal.astype(np.int32),
+            link=np.where(known, rows.onward_link[row], guess).astype(np.int32),
             distance_m=distance + crossing * 10.0,
             crosses_at_s=crossing + valid_from_s,
-            arrives_at_s=valid_from_s + crossing + drive_s,
-            weight=weight,
+            arrives_at_s=valid_from_s + crossing + inside_s + distance / limit,
+            weight=rows.weight[row],
         )
 
     def _with_relayed(self, rows: ApproachRows, valid_from_s: float) -> ApproachRows:
@@ -308,20 +335,15 @@ class RollingHorizon:
             wait_s=np.zeros(int(use.sum())),
             weight=kept.weight[use],
             stopped=np.zeros(int(use.sum()), np.bool_),
+            onward_signal=np.full(int(use.sum()), -1, np.int32),
+            onward_link=np.full(int(use.sum()), -1, np.int32),
+            onward_m=np.zeros(int(use.sum())),
         )
         return _join(rows, expected)
 
 
 def _join(a: ApproachRows, b: ApproachRows) -> ApproachRows:
-    return ApproachRows(
-        np.concatenate([a.signal, b.signal]),
-        np.concatenate([a.link, b.link]),
-        np.concatenate([a.distance_m, b.distance_m]),
-        np.concatenate([a.arrival_s, b.arrival_s]),
-        np.concatenate([a.wait_s, b.wait_s]),
-        np.concatenate([a.weight, b.weight]),
-        np.concatenate([a.stopped, b.stopped]),
-    )
+    return ApproachRows(*(np.concatenate([getattr(a, f.name), getattr(b, f.name)]) for f in fields(ApproachRows)))
 
 
 def _pick(table: VehicleTable, use: Bools) -> VehicleTable:

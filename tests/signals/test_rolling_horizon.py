@@ -44,6 +44,9 @@ def view_of(west=(), south=(), *, stopped=True, weight=1.0, space=(20.0, 20.0), 
         space_veh=np.array(space),
         refill_vps=np.full(2, refill),
         jam_frac=np.zeros(2),
+        inside=np.zeros(2),
+        walkers=np.zeros(2),
+        walker_rate=np.zeros(2),
     )
 
 
@@ -176,6 +179,9 @@ def rows_of(signal=(), link=(), distance_m=(), *, wait_s=0.0, stopped=True) -> A
         wait_s=np.full(len(distance), wait_s),
         weight=np.ones(len(distance)),
         stopped=np.full(len(distance), stopped),
+        onward_signal=np.full(len(distance), -1, np.int32),
+        onward_link=np.full(len(distance), -1, np.int32),
+        onward_m=np.zeros(len(distance)),
     )
 
 
@@ -335,7 +341,11 @@ def test_a_turn_that_gives_way_waits_for_its_gap(pair):
         space_veh=np.full(len(model.outs), 20.0),
         refill_vps=np.full(len(model.outs), 0.5),
         jam_frac=np.zeros(len(model.outs)),
+        inside=np.zeros(len(model.link_lane)),
+        walkers=np.zeros(len(model.link_lane)),
+        walker_rate=np.zeros(len(model.link_lane)),
     )
+    model.layout.inside_room[:] = 0.0  # nobody waits beyond the stop line
     only = np.arange(len(model.stage_states)) == stage
     record = LampRecord.start(model.stage_states[stage], NOW_S - 30)
     choice = choose(model, record, view, TUNING, now_s=NOW_S, allowed=only)
@@ -426,6 +436,9 @@ def random_rows(rng: np.random.Generator, network: Network, signals: list[int]) 
         wait_s=np.where(stopped, rng.uniform(0, 200, count), 0.0),
         weight=rng.uniform(0.05, 1.0, count),
         stopped=stopped,
+        onward_signal=np.full(count, -1, np.int32),
+        onward_link=np.full(count, -1, np.int32),
+        onward_m=np.zeros(count),
     )
 
 
@@ -454,5 +467,5 @@ def bologna_models(bologna: Network) -> RollingHorizon:
 @given(data=st.data())
 def test_every_plan_is_approved_in_a_real_city(bologna, bologna_models, data):
     controller = RollingHorizon.__new__(RollingHorizon)
-    controller.__dict__.update(bologna_models.__dict__, _targets={})
+    controller.__dict__.update(bologna_models.__dict__, _targets={}, _chosen={})
     check_cycles(data, bologna, controller, 6)
