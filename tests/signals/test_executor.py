@@ -227,6 +227,22 @@ def test_the_way_home_is_safe_from_any_lamps_of_any_signal(data):
     assert home.valid_until_s <= now_s + fixed.cycle_s + 60.0
 
 
+def test_the_programme_is_joined_only_where_what_closed_on_the_way_has_cleared():
+    """People on foot need 12 s; the programme's own pause after them has begun 1 s before they are stopped."""
+    foes = np.array([[0, 1, 0], [1, 0, 0], [0, 0, 0]], bool)
+    signal = make_signal(["GrG", "rGG"], foes, pedestrian={0}, intergreen_s=np.full((3, 3), 12.0))
+    phase = signal.programme.phases[0]
+    own = zip(["GrG", "yrG", "rrG", "rGG", "ryG", "rrG"], [20, 3, 9, 20, 3, 9], strict=True)
+    phases = tuple(replace(phase, state=s, duration_s=float(d)) for s, d in own)
+    signal = replace(signal, programmes=(replace(signal.programme, phases=phases),))
+    fixed = fixed_plan(signal, epoch_of_zero_s=T0)
+    assert plan_return(signal, fixed, LampRecord.start("GrG", T0), T0 + 20).valid_until_s == T0 + 23
+    home = plan_return(signal, fixed, LampRecord.start("GrG", T0), T0 + 21)
+    seconds = [T0 + 21 + s for s in range(60)]
+    shown = [(home if now_s < home.valid_until_s else fixed).state_at(now_s) for now_s in seconds]
+    assert [state[1] for state in shown].index("G") - [state[0] for state in shown].index("y") >= 12
+
+
 def test_real_signals_come_home_from_every_stage(shared_data):
     net = shared_data / "networks/bologna_joined"
     network = read_sumo(net / "net.net.xml.gz", [net / "tls.add.xml"])
