@@ -35,7 +35,8 @@ from signals.retime_search import Search
 CHECK_DEMANDS = (1.0, 1.15, 0.85)
 MODEL_UNTIL = 0.38  # share of the time at which the search on the model ends
 CHOICE_FRAC, MOST_CHOICE_FRAC = 0.12, 0.25  # of the time, kept for the choice: at least, and at most if SUMO is slow
-MOST_FINALISTS = 4  # beside the shipped programmes
+_FEWEST_ROUNDS = 3
+FEWEST_FINALISTS, MOST_FINALISTS = 3, 4  # beside the shipped programmes
 MODEL_STARTS = 2
 MODEL_JURY, STREET_JURY = 3, 1  # pairs of samples
 STREET_WARMTH = 0.001  # what comes from the model is good already: little is put up with
@@ -205,8 +206,7 @@ class _Retiming:
             found, rounds_model = self._search_model(reference)
             finalists += found
             if not self.interrupted:
-                best, rounds_street = self._search_street(reference, [timings for _, timings in found])
-                finalists = best + finalists
+                finalists, rounds_street = self._search_street(reference, [timings for _, timings in found])
         except KeyboardInterrupt:
             self.interrupted = True
         return self._choose(finalists, rounds_model, rounds_street)
@@ -269,18 +269,34 @@ class _Retiming:
         )
         self._say("ranking in SUMO")
         self.bench.wait_ready()
-        before_s = self.hours.used_s()
-        self.bench.measure([Trial(starts[0], sample) for sample in search.pairs[0]])
-        self.run_s = (self.hours.used_s() - before_s) * self.order.workers / len(search.pairs[0])
-        ranking_s = self.run_s * len(search.pairs[0]) * (len(starts) + 2) / self.order.workers
-        if self.order.rounds is None and ranking_s > 0.5 * self.hours.left_until(1.0):
-            return [], 0  # SUMO is too slow here to search in: what time is left goes to the choice
-        start = starts[search.rank(starts)[0][1]]
+        ranked = self._rank(search, starts)
         choice_s = self.run_s * len(CHECK_DEMANDS) * (1 + MOST_FINALISTS) / self.order.workers
         choice_frac = min(max(CHOICE_FRAC, 1.1 * choice_s / self.order.seconds), MOST_CHOICE_FRAC)
-        span_s = max(1e-3, self.hours.left_until(1.0 - choice_frac))
-        self._improve(search, start, self.hours.used_s(), span_s)
-        return [("SUMO", timings) for timings in (search.best, search.now) if timings], search.rounds
+        span_s = self.hours.left_until(1.0 - choice_frac)
+        finalists = [("model", timings) for timings in ranked]
+        # the jury and a few rounds, or SUMO is too slow to search in and what time is left goes to the choice
+        if self.order.rounds is None and span_s < _FEWEST_ROUNDS * 4 * self.run_s / self.order.workers:
+            return finalists, 0
+        self._improve(search, ranked[0], self.hours.used_s(), max(1e-3, span_s))
+        return [("SUMO", t) for t in (search.best, search.now) if t] + finalists, search.rounds
+
+    def _rank(self, search: Search, starts: Sequence[dict[int, StageTiming]]) -> list[dict[int, StageTiming]]:
+        """Starts by their cost in SUMO, best first; one that jams while another does not is given up early."""
+        pair = search.pairs[0]
+        costs: list[tuple[float, int]] = []
+        rivals: list[Outcome | None] = [None] * len(pair)
+        for n, timings in enumerate(starts):
+            if costs and 2.0 * self.run_s > self.hours.left_until(1.0 - MOST_CHOICE_FRAC):
+                break
+            before_s = self.hours.used_s()
+            outcomes = self.bench.measure([Trial(timings, s, r) for s, r in zip(pair, rivals, strict=True)])
+            if not costs:
+                self.run_s = (self.hours.used_s() - before_s) * self.order.workers / len(pair)
+            costs.append((search.cost_of(outcomes, pair), n))
+            if costs[-1] == min(costs):
+                rivals = [*outcomes]
+        order = [n for _, n in sorted(costs)]
+        return [starts[n] for n in [*order, *range(len(costs), len(starts))]]
 
     def _improve(self, search: Search, start: dict[int, StageTiming], begun_s: float, span_s: float) -> bool:
         """Run a search for its share of the time or rounds; False when it was interrupted."""
@@ -312,7 +328,7 @@ class _Retiming:
             if timings not in [known for _, known in candidates]:
                 candidates.append((name, timings))
         affordable = int(self.hours.left_until(1.0) * self.order.workers / max(2.0 * self.run_s, 1e-9))
-        candidates = candidates[: max(2, min(1 + MOST_FINALISTS, affordable))]
+        candidates = candidates[: max(1 + FEWEST_FINALISTS, min(1 + MOST_FINALISTS, affordable))]
         first = 10_000 * (self.order.seed + 1) + 5_000
         measured = [{d: list[Outcome]() for d in CHECK_DEMANDS} for _ in candidates]
         alive = list(range(len(candidates)))
@@ -327,7 +343,7 @@ class _Retiming:
                     break
                 seeds = [*seeds, seed] if seed not in seeds else seeds
                 before_s = self.hours.used_s()
-                outcomes = self.bench.measure([Trial(candidates[n][1], Sample(seed, demand)) for n in alive])
+                outcomes = self._compare([candidates[n][1] for n in alive], Sample(seed, demand))
                 self.run_s = (self.hours.used_s() - before_s) * self.order.workers / len(alive)
                 for n, outcome in zip(alive, outcomes, strict=True):
                     measured[n][demand].append(outcome)
@@ -355,6 +371,11 @@ class _Retiming:
             rounds_street,
             self.interrupted,
         )
+
+    def _compare(self, candidates: Sequence[dict[int, StageTiming]], sample: Sample) -> list[Outcome]:
+        """Outcomes of the shipped programmes, the favourite and the others, which are given up far behind it."""
+        first = self.bench.measure([Trial(timings, sample) for timings in candidates[:2]])
+        return first + self.bench.measure([Trial(timings, sample, first[-1]) for timings in candidates[2:]])
 
     def _still_in(self, alive: list[int], delays: Sequence[dict[float, list[Outcome]]]) -> list[int]:
         """The better half of the finalists, and always the shipped programmes, which the others are held against."""
