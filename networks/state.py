@@ -46,6 +46,9 @@ class VehicleTable:
     age_s: Floats  # since last evidence
     movement_sure: Bools | None = None  # False: `movement` is one draw from the turning shares; None: as told
     wait_s: Floats | None = None  # (V,) how long it has stood; None: nobody knows
+    late_s: Floats | None = None  # (V,) behind its timetable, negative early, NaN or None: nobody knows
+    platoon: NDArray[np.int64] | None = None  # (V,) number of the platoon it drives in, -1 none; None: no platoons
+    weight: Floats | None = None  # (V,) what it counts at signals beside a car; None: all alike
 
     @staticmethod
     def empty() -> VehicleTable:

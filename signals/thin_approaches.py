@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -114,11 +115,20 @@ class ThinApproaches:
 
 
 def _join(a: VehicleTable, b: VehicleTable) -> VehicleTable:
-    if a.movement_sure is None:
-        a = replace(a, movement_sure=np.ones(len(a.lane), np.bool_))
-    if a.wait_s is None:
-        a = replace(a, wait_s=np.zeros(len(a.lane)))
-    return VehicleTable(*(np.concatenate([getattr(a, f.name), getattr(b, f.name)]) for f in fields(VehicleTable)))
+    return VehicleTable(*(_column(a, b, f.name) for f in fields(VehicleTable)))
+
+
+_UNTOLD = {"movement_sure": True, "wait_s": 0.0, "late_s": np.nan, "platoon": -1, "weight": 1.0}
+
+
+def _column(a: VehicleTable, b: VehicleTable, name: str) -> Any:
+    """One column of both tables; None where neither tells."""
+    columns = [getattr(a, name), getattr(b, name)]
+    if all(column is None for column in columns):
+        return None
+    return np.concatenate(
+        [np.full(len(t.lane), _UNTOLD[name]) if c is None else c for t, c in zip((a, b), columns, strict=True)]
+    )
 
 
 def _set(estimate: Estimate, lanes: Ints | NDArray[np.intp], value: Floats, valid: Bools) -> Estimate:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from networks.batches import Batches, CountBatch, ProbeBatch, SignalStateBatch, TrackBatch
 from networks.city import Detector
 from networks.graph import Bools, Floats, Ints, Network
+from networks.route_book import RouteBook
 from networks.state import Estimate, History, LampView, NetworkState, VehicleTable
 from twin import fusion_kernels as kernels
 from twin.edge_estimates import PRIOR_AGE_S, EdgeEstimates, MirrorView
@@ -22,7 +23,6 @@ from twin.lane_vehicles import make_lanes, make_pool, make_streets
 from twin.loop_record import LoopRecord
 from twin.placing import LaneFinder
 from twin.roadside_sight import RoadsideSight
-from twin.route_book import RouteBook
 
 MAX_LAG_S = 2  # the lists wait so long for the loops of a second, then go on
 GAP_S = 30.0  # a longer pause is not stepped through: the lists fade instead

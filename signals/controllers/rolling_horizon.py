@@ -7,7 +7,7 @@ arrivals at the next junctions one cycle later, so coordination emerges without 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ from signals.controllers.junction_choice import (
 )
 from signals.lamps import LampRecord
 from signals.plan import LampStep, Proposal, SignalPlan
+from signals.priority import Walkers
 from signals.rules import rules_of
 from signals.transitions import is_stage, settle
 
@@ -75,12 +76,20 @@ class RollingHorizon:
 
     name = "rolling horizon"
 
-    def __init__(self, network: Network, tuning: Tuning | None = None, *, shares: Floats | None = None) -> None:
-        """`shares` (M,): expected share of each movement in its lane; even where None."""
+    def __init__(
+        self,
+        network: Network,
+        tuning: Tuning | None = None,
+        *,
+        shares: Floats | None = None,
+        walkers: Walkers | None = None,
+    ) -> None:
+        """`shares` (M,): expected share of each movement in its lane; even where None. `walkers` None: nobody."""
         self.network = network
         self.tuning = tuning or Tuning()
         self.models: list[JunctionModel] = [build_model(network, i) for i in range(len(network.signals))]
         self.stop_lines: StopLineMap = build_stop_lines(network, shares)
+        self._walkers = walkers
         self._relayed: _RelayedRows | None = None
         self._targets: dict[int, str] = {}  # stage that the plan in force leads to
         self._chosen: dict[int, tuple[Choice, float]] = {}  # and when
@@ -114,6 +123,9 @@ class RollingHorizon:
                 continue
             span = order[first[index] : first[index + 1]]
             view = self._view(model, rows, span, room)
+            if self._walkers is not None:
+                waiting, rate = self._walkers.expect(index, record, valid_from_s)
+                view = replace(view, walkers=waiting, walker_rate=rate)
             proposal, choice = self._propose_one(index, model, record, view, valid_from_s)
             if proposal is not None:
                 proposals.append(proposal)
@@ -267,6 +279,7 @@ class RollingHorizon:
     ) -> ApproachRows:
         table, lines = state.vehicles, self.stop_lines
         use = (lines.signal[table.lane] >= 0) & (table.certainty > 0.05)
+        weight = table.certainty[use] if table.weight is None else (table.certainty * table.weight)[use]
         table = _pick(table, use)
         distance = self.network.lanes.length_m[table.lane] - table.position_m + lines.ahead_m[table.lane]
         limit = np.maximum(self.network.lanes.speed_limit_mps[lines.lane[table.lane]], 3.0)
@@ -279,7 +292,7 @@ class RollingHorizon:
         arrival = travel_time_s(np.maximum(distance, 0.0), table.speed_mps, limit) - ahead_s
         unknown = np.full(len(signal), -1, np.int32)
         return ApproachRows(
-            signal, link, distance, arrival, wait, table.certainty, stopped, unknown, unknown, np.zeros(len(signal))
+            signal, link, distance, arrival, wait, weight, stopped, unknown, unknown, np.zeros(len(signal))
         )
 
     def _red_for_s(self, lamps: Sequence[LampRecord | None], now_s: float) -> Floats:
