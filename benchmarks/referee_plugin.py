@@ -28,7 +28,7 @@ from signals.plan import SignalPlan
 from signals.safety import approve
 from signals.transitions import is_stage
 
-SIGHT_M = 700.0
+SIGHT_M = 250.0
 
 
 def adaptive(ctx: Any, **params: float) -> Callable[[float], None]:
@@ -67,7 +67,9 @@ class _Street:
     def __init__(self, libsumo: Any, network: Network, stop_lines: StopLineMap) -> None:
         self.ls, self.network, self.stop_lines = libsumo, network, stop_lines
         self.records: list[LampRecord | None] = [None] * len(network.signals)
-        at_signals = np.concatenate([stop_lines.link_lane, stop_lines.link_out])
+        movements = network.movements
+        at_signals = np.concatenate([x[movements.signal >= 0] for x in (movements.from_lane, movements.to_lane)])
+        self._lane_index = network.lane_index
         self._watched_lanes = [int(lane) for lane in np.unique(at_signals[at_signals >= 0])]
 
     def look(self, now_s: float) -> list[LampRecord | None]:
@@ -107,13 +109,13 @@ class _Street:
             onward = (-1, -1, 0.0)
             if len(ahead) > 1 and ahead[1][0] in ids:
                 onward = (ids[ahead[1][0]], ahead[1][1], ahead[1][2] - distance)
-            columns.append(
-                (index, link, distance, vehicle.getSpeed(name), vehicle.getWaitingTime(name), limit, *onward)
-            )
-        table = np.array(columns, np.float64).reshape(-1, 9)
+            speed, waits = vehicle.getSpeed(name), vehicle.getWaitingTime(name)
+            columns.append((index, link, distance, speed, waits, limit, *onward, self._movement(name, index, link)))
+        table = np.array(columns, np.float64).reshape(-1, 10)
         return ApproachRows(
             signal=table[:, 0].astype(np.int32),
             link=table[:, 1].astype(np.int32),
+            movement=table[:, 9].astype(np.int32),
             distance_m=table[:, 2],
             arrival_s=travel_time_s(table[:, 2], table[:, 3], np.maximum(table[:, 5], 3.0)),
             wait_s=table[:, 4],
@@ -123,6 +125,23 @@ class _Street:
             onward_link=table[:, 7].astype(np.int32),
             onward_m=table[:, 8],
         )
+
+    def _movement(self, name: str, signal: int, link: int) -> int:
+        """The movement of a vehicle in an approach lane, -1 where lane and link do not tell."""
+        lane = self._lane_index.get(self.ls.vehicle.getLaneID(name), -1)
+        found = [
+            m
+            for m in self.network.signals[signal].link_movements[link]
+            if self.network.movements.from_lane[m] == lane
+        ]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            for ahead in self.ls.vehicle.getNextLinks(name):
+                for m in found:
+                    if self._lane_index.get(ahead[0]) == self.network.movements.to_lane[m]:
+                        return m
+        return -1
 
     def room(self) -> LaneRoom:
         lane = self.ls.lane

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from networks.graph import Floats, Ints, Network
+from networks.graph import STRAIGHT, Floats, Ints, Network, Ragged
 from networks.state import VehicleTable
 
 REACH_M = 300.0  # how far upstream of a stop line lanes are followed through unsignalised nodes
@@ -24,27 +24,38 @@ class StopLineMap:
     link_offset: NDArray[np.int64]  # (S+1,)
     link_lane: Ints  # (X,) dense approach lane, -1 for a crossing
     link_out: Ints  # (X,) dense receiving lane, -1 for a crossing
-    link_inside_s: Floats  # (X,) driving time across the junction
     lane_links: Ints  # (L, B) links that leave an approach lane, -1 padded
+    lane_moves: Ints  # (L, B) their movements
     lane_cumulative: Floats  # (L, B) their cumulative shares
     movement_link: Ints  # (M,)
+    link_moves: Ragged  # (X) movements of the link, one a lane: straight on where the lane has the choice
 
-    def pick_links(self, table: VehicleTable) -> Ints:
-        """Link of each vehicle: by its known movement, else by the shares of its approach lane."""
+    def pick_movements(self, table: VehicleTable) -> Ints:
+        """Movement of each vehicle at its next stop line: by its known movement, else by the lane's shares."""
         known = table.movement >= 0
         movement = np.where(known, table.movement, 0)
         at_line = self.lane[table.lane] == table.lane
         own = self.movement_link[movement] if len(self.movement_link) else np.zeros(len(movement), np.int32)
         guess = self.pick_by_share(self.lane[table.lane], table.id)
-        return np.where(known & at_line & (own >= 0), own, guess).astype(np.int32)
+        return np.where(known & at_line & (own >= 0), movement, guess).astype(np.int32)
 
     def pick_by_share(self, approach_lane: Ints, number: NDArray[np.int64]) -> Ints:
-        """A link for each vehicle from the shares of its approach lane, spread evenly by its number."""
-        draw = np.mod(np.abs(number.astype(np.float64)) * GOLDEN, 1.0)
+        """A movement for each vehicle from the shares of its approach lane, spread evenly by its number."""
+        draw = np.mod(np.abs(number % 2**20).astype(np.float64) * GOLDEN, 1.0)  # a float has no room for 63 bits
         column = (self.lane_cumulative[approach_lane] <= draw[:, None]).sum(axis=1)
         column = np.minimum(column, (self.lane_links[approach_lane] >= 0).sum(axis=1) - 1)
-        links: Ints = self.lane_links[approach_lane, np.maximum(column, 0)]
-        return links
+        moves: Ints = self.lane_moves[approach_lane, np.maximum(column, 0)]
+        return moves
+
+    def pick_by_link(self, signal: Ints, link: Ints) -> Ints:
+        """A movement for each vehicle of which only the link is known; the lanes of a link share evenly."""
+        row = self.link_offset[signal] + link
+        first, count = self.link_moves.offsets[row], np.diff(self.link_moves.offsets)[row]
+        turn = np.arange(len(row)) % np.maximum(count, 1)
+        moves: Ints = self.link_moves.values[np.minimum(first + turn, len(self.link_moves.values) - 1)].astype(
+            np.int32
+        )
+        return np.where(count > 0, moves, -1).astype(np.int32)
 
 
 def build_stop_lines(network: Network, shares: Floats | None = None) -> StopLineMap:
@@ -56,7 +67,6 @@ def build_stop_lines(network: Network, shares: Floats | None = None) -> StopLine
     offset = np.cumsum([0, *(s.link_count for s in network.signals)]).astype(np.int64)
     total = int(offset[-1])
     link_lane, link_out = np.full(total, -1, np.int32), np.full(total, -1, np.int32)
-    inside_s = np.zeros(total)
     for m in range(len(movements.turn)):
         s = int(movements.signal[m])
         if s < 0:
@@ -66,7 +76,6 @@ def build_stop_lines(network: Network, shares: Floats | None = None) -> StopLine
         x = int(offset[s]) + int(movements.link[m])
         if link_lane[x] < 0:
             link_lane[x], link_out[x] = a, movements.to_lane[m]
-            inside_s[x] = movements.length_m[m] / max(float(movements.speed_mps[m]), 3.0)
     frontier = [int(a) for a in np.flatnonzero(lane >= 0)]
     while frontier:
         here = frontier.pop(0)
@@ -78,7 +87,7 @@ def build_stop_lines(network: Network, shares: Floats | None = None) -> StopLine
             if distance < min(ahead[up], REACH_M):
                 signal[up], lane[up], ahead[up] = signal[here], lane[here], distance
                 frontier.append(up)
-    links, cumulative = _link_shares(network, lane, shares)
+    links, moves, cumulative = _link_shares(network, lane, shares)
     return StopLineMap(
         signal=signal,
         lane=lane,
@@ -86,22 +95,37 @@ def build_stop_lines(network: Network, shares: Floats | None = None) -> StopLine
         link_offset=offset,
         link_lane=link_lane,
         link_out=link_out,
-        link_inside_s=inside_s,
         lane_links=links,
+        lane_moves=moves,
         lane_cumulative=cumulative,
         movement_link=movements.link,
+        link_moves=_link_moves(network),
     )
 
 
-def _link_shares(network: Network, lane: Ints, shares: Floats | None) -> tuple[Ints, Floats]:
+def _link_moves(network: Network) -> Ragged:
+    movements = network.movements
+    rows: list[int] = []
+    offsets = [0]
+    for signal in network.signals:
+        for moves in signal.link_movements:
+            best: dict[int, int] = {}
+            for m in sorted(moves, key=lambda m: (int(movements.turn[m]) != STRAIGHT, m)):
+                best.setdefault(int(movements.from_lane[m]), m)
+            rows += best.values()
+            offsets.append(len(rows))
+    return Ragged(np.array(offsets, np.int32), np.array(rows, np.int32))
+
+
+def _link_shares(network: Network, lane: Ints, shares: Floats | None) -> tuple[Ints, Ints, Floats]:
     movements, count = network.movements, len(network.lanes.ids)
     widest = max((len(network.lane_movements[a]) for a in range(count)), default=1)
-    links = np.full((count, max(widest, 1)), -1, np.int32)
+    links, moves = (np.full((count, max(widest, 1)), -1, np.int32) for _ in range(2))
     cumulative = np.ones((count, max(widest, 1)))
     for a in np.flatnonzero(lane == np.arange(count)):
         rows = [int(m) for m in network.lane_movements[int(a)] if movements.signal[m] >= 0]
         part = np.array([1.0 if shares is None else max(float(shares[m]), 1e-3) for m in rows])
         for column, m in enumerate(rows):
-            links[a, column] = movements.link[m]
+            links[a, column], moves[a, column] = movements.link[m], m
         cumulative[a, : len(rows)] = np.cumsum(part) / part.sum()
-    return links, cumulative
+    return links, moves, cumulative

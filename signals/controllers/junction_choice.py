@@ -17,7 +17,7 @@ from networks.graph import VEHICLE_SPACE_M, Bools, Floats, Network, Signal
 from signals.controllers import junction_choice_kernels as kernels
 from signals.controllers.stage_sets import further_stages
 from signals.lamps import GREEN, LampRecord
-from signals.rules import SignalRules, rules_of
+from signals.rules import rules_of
 
 Int64s = NDArray[np.int64]
 
@@ -32,7 +32,7 @@ class Tuning:
     with HCM 6th ed. (1 900 pc/h/ln, 2 s); the critical gap is HCM's for permissive lefts (4.5 s).
     """
 
-    horizon_s: int = 60
+    horizon_s: int = 40
     headway_s: float = 2.0
     startup_s: float = 1.0
     stop_penalty_s: float = 4.0
@@ -47,7 +47,7 @@ class Tuning:
     wait_scale_s: float = 45.0
     wait_weight_max: float = 10.0
     targets_max: int = 10
-    effort: int = 40
+    effort: int = 0
     holds_s: tuple[float, ...] = HOLDS_S
 
     def drivers(self, yellow_s: float) -> kernels.Drivers:
@@ -68,22 +68,19 @@ class Tuning:
 
 @dataclass(frozen=True)
 class JunctionModel:
-    """The unchanging side of one signal, numbered within the junction."""
+    """The unchanging side of one signal, numbered within the junction. A stream is one movement or one crossing."""
 
     signal: Signal
     lanes: NDArray[np.int32]  # (L,) dense lane indices of the approach lanes
     outs: NDArray[np.int32]  # (O,) dense lane indices of the receiving lanes
-    link_lane: Int64s  # (K,)
+    movement: Int64s  # (K,) dense movement of each stream, -1 for a crossing
+    link_of: Int64s  # (K,) signal link of each stream: a link may show its lamp to several lanes
     stage_states: tuple[str, ...]
-    layout: kernels.Layout
+    link_stages: NDArray[np.uint8]  # (S, signal links) CLOSED, PROTECTED or PERMISSIVE
+    layout: kernels.Layout  # its links are the streams
     lane_length_m: Floats  # (L,)
     out_storage_veh: Floats  # (O,)
     stage_of: dict[str, int] = field(repr=False)
-
-    @property
-    def stages(self) -> NDArray[np.uint8]:
-        """(S, K) CLOSED, PROTECTED or PERMISSIVE."""
-        return self.layout.stages
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +89,7 @@ class ApproachView:
 
     lane_first: Int64s  # (L+1,)
     arrival_s: Floats  # (V,) earliest at the stop line
-    link: Int64s  # (V,)
+    link: Int64s  # (V,) stream
     weight: Floats  # (V,)
     stopped: Bools  # (V,)
     lane_fill: Floats  # (L,) share of the lane's storage in use
@@ -122,44 +119,47 @@ class Choice:
 
 
 def build_model(network: Network, signal_index: int) -> JunctionModel:
-    """Number lanes, links, stages and receiving lanes of one signal."""
+    """Number lanes, streams, stages and receiving lanes of one signal."""
     signal = network.signals[signal_index]
     movements = network.movements
-    link_from = [int(movements.from_lane[m[0]]) if m else -1 for m in signal.link_movements]
-    link_to = [int(movements.to_lane[m[0]]) if m else -1 for m in signal.link_movements]
-    lanes = sorted({lane for lane in link_from if lane >= 0})
-    outs = sorted({lane for lane in link_to if lane >= 0})
+    pairs = [(k, m) for k, moves in enumerate(signal.link_movements) for m in (moves or (-1,))]
+    link_of = np.array([k for k, _ in pairs], np.int64)
+    movement = np.array([m for _, m in pairs], np.int64)
+    stream_from = [int(movements.from_lane[m]) if m >= 0 else -1 for m in movement]
+    stream_to = [int(movements.to_lane[m]) if m >= 0 else -1 for m in movement]
+    lanes = sorted({lane for lane in stream_from if lane >= 0})
+    outs = sorted({lane for lane in stream_to if lane >= 0})
     states = tuple(dict.fromkeys([*(s.state for s in signal.stages), *further_stages(network, signal)]))
-    stages = np.array([[_mode(c) for c in state[: signal.link_count]] for state in states], np.uint8)
-    stages = stages.reshape(len(states), signal.link_count)
+    link_stages = np.array([[_mode(c) for c in state[: signal.link_count]] for state in states], np.uint8)
+    stages = np.ascontiguousarray(link_stages.reshape(len(states), signal.link_count)[:, link_of])
     rules = rules_of(signal)
-    change_s, tail_s = _changes(stages, rules)
-    gives_way = _gives_way(signal)
-    inside = [
-        float(len(movements.internal_lanes[m[0]]) > 1) if m and gives_way[k].any() else 0.0
-        for k, m in enumerate(signal.link_movements)
-    ]
+    clear_s = np.ascontiguousarray(rules.clear_s[np.ix_(link_of, link_of)])
+    change_s, tail_s = _changes(stages, clear_s, rules.yellow_s)
+    gives_way = _gives_way(network, signal, link_of, movement)
+    inner_m = np.where(movement >= 0, movements.inner_m[movement] if len(movements.inner_m) else 0.0, 0.0)
     layout = kernels.Layout(
         stages=stages,
         change_s=change_s,
         tail_s=tail_s,
-        clear_s=rules.clear_s,
-        longest_clear_s=rules.clear_s.max(axis=1, initial=0.0),
-        min_green_s=rules.min_green_s,
-        link_lane=np.array([lanes.index(x) if x >= 0 else -1 for x in link_from], np.int64),
-        link_out=np.array([outs.index(x) if x >= 0 else -1 for x in link_to], np.int64),
+        clear_s=clear_s,
+        longest_clear_s=clear_s.max(axis=1, initial=0.0),
+        min_green_s=rules.min_green_s[link_of],
+        link_lane=np.array([lanes.index(x) if x >= 0 else -1 for x in stream_from], np.int64),
+        link_out=np.array([outs.index(x) if x >= 0 else -1 for x in stream_to], np.int64),
         yields_first=np.concatenate([[0], np.cumsum(gives_way.sum(axis=1))]).astype(np.int64),
-        yields_to=np.flatnonzero(gives_way) % max(signal.link_count, 1),
-        inside_room=np.array(inside),
+        yields_to=np.flatnonzero(gives_way) % max(len(movement), 1),
+        inside_room=np.where(gives_way.any(axis=1), np.floor((inner_m + 1.5) / VEHICLE_SPACE_M), 0.0),
         storage_veh=network.lanes.length_m[lanes] / VEHICLE_SPACE_M,
-        crossings=np.flatnonzero(signal.pedestrian),
+        crossings=np.flatnonzero(signal.pedestrian[link_of]),
     )
     return JunctionModel(
         signal=signal,
         lanes=np.array(lanes, np.int32),
         outs=np.array(outs, np.int32),
-        link_lane=layout.link_lane,
+        movement=movement,
+        link_of=link_of,
         stage_states=states,
+        link_stages=link_stages,
         layout=layout,
         lane_length_m=network.lanes.length_m[lanes],
         out_storage_veh=np.maximum(1.0, network.lanes.length_m[outs] / VEHICLE_SPACE_M),
@@ -167,7 +167,7 @@ def build_model(network: Network, signal_index: int) -> JunctionModel:
     )
 
 
-def _changes(stages: NDArray[np.uint8], rules: SignalRules) -> tuple[Floats, Floats]:
+def _changes(stages: NDArray[np.uint8], clear_s: Floats, yellow_s: float) -> tuple[Floats, Floats]:
     """(S, S) seconds from the end of green to the start of the next stage; (S, S, K) lead of each closing link."""
     count, links = stages.shape
     change_s, tail_s = np.zeros((count, count)), np.zeros((count, count, links))
@@ -175,8 +175,8 @@ def _changes(stages: NDArray[np.uint8], rules: SignalRules) -> tuple[Floats, Flo
     for a in range(count):
         closing = is_open[a][None, :] & ~is_open  # (S, K) by target
         opening = ~is_open[a][None, :] & is_open
-        need = np.where(opening[:, None, :], rules.clear_s[None, :, :], 0.0).max(axis=2, initial=0.0)
-        tail_s[a] = np.where(closing, np.maximum(need, rules.yellow_s), 0.0)
+        need = np.where(opening[:, None, :], clear_s[None, :, :], 0.0).max(axis=2, initial=0.0)
+        tail_s[a] = np.where(closing, np.maximum(need, yellow_s), 0.0)
         change_s[a] = tail_s[a].max(axis=1, initial=0.0)
     return change_s, tail_s
 
@@ -187,14 +187,20 @@ def _mode(lamp: str) -> int:
     return kernels.PERMISSIVE if lamp in "gsoO" else kernels.CLOSED
 
 
-def _gives_way(signal: Signal) -> Bools:
-    """[i, j]: some shipped phase shows i as `g` while its foe j is open as `G`."""
-    answer = np.zeros((signal.link_count, signal.link_count), np.bool_)
+def _gives_way(network: Network, signal: Signal, link_of: Int64s, movement: Int64s) -> Bools:
+    """[i, j]: stream i yields to stream j, and some shipped phase shows i as `g` while j is open as `G`."""
+    shown = np.zeros((signal.link_count, signal.link_count), np.bool_)
     for programme in signal.programmes:
         for phase in programme.phases:
             for i, lamp in enumerate(phase.state[: signal.link_count]):
                 if lamp == "g":
-                    answer[i] |= signal.foes[i] & np.array([c == "G" for c in phase.state[: signal.link_count]])
+                    shown[i] |= signal.foes[i] & np.array([c == "G" for c in phase.state[: signal.link_count]])
+    answer = np.ascontiguousarray(shown[np.ix_(link_of, link_of)])
+    first = network.movements.gives_way_to
+    if len(first):
+        for i, m in enumerate(movement):
+            if m >= 0:
+                answer[i] &= np.isin(movement, first[int(m)]) | (movement < 0)
     return answer
 
 
@@ -224,8 +230,8 @@ def choose(
     moment = kernels.Moment(
         stage=stage,
         age_s=float(min(-float(link_from[green].max()), 1e6)) if green.any() else 1e6,
-        link_from_s=link_from,
-        link_until_s=link_until,
+        link_from_s=link_from[model.link_of],
+        link_until_s=link_until[model.link_of],
         lane_first=view.lane_first,
         arrival_s=view.arrival_s,
         link=view.link,

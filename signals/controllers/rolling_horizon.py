@@ -41,6 +41,7 @@ class ApproachRows:
 
     signal: Ints  # (R,)
     link: Ints  # (R,) link it will use
+    movement: Ints  # (R,) dense movement it will use, -1 unknown: some lane of the link
     distance_m: Floats  # (R,) to the stop line
     arrival_s: Floats  # (R,) earliest arrival after the plan's begin
     wait_s: Floats  # (R,) how long it has stood
@@ -57,6 +58,7 @@ class _RelayedRows:
 
     signal: Ints  # (R,) of the next stop line
     link: Ints  # (R,) link it will probably use there
+    movement: Ints  # (R,)
     distance_m: Floats  # (R,) to the next stop line, the longer the later it crosses the first
     crosses_at_s: Floats  # (R,) the first stop line; from then on detectors see it on its way to the next
     arrives_at_s: Floats  # (R,) at the next stop line
@@ -90,6 +92,10 @@ class RollingHorizon:
         self.models: list[JunctionModel] = [build_model(network, i) for i in range(len(network.signals))]
         self.stop_lines: StopLineMap = build_stop_lines(network, shares)
         self._walkers = walkers
+        self._stream_of = np.zeros(len(network.movements.turn), np.int64)
+        for model in self.models:
+            driven = model.movement >= 0
+            self._stream_of[model.movement[driven]] = np.flatnonzero(driven)
         self._relayed: _RelayedRows | None = None
         self._targets: dict[int, str] = {}  # stage that the plan in force leads to
         self._chosen: dict[int, tuple[Choice, float]] = {}  # and when
@@ -114,7 +120,9 @@ class RollingHorizon:
     ) -> list[Proposal]:
         """Proposals from rows whose arrival times count from `valid_from_s`."""
         rows = self._with_relayed(rows, valid_from_s)
-        order, first = self._by_lane(rows)
+        guess = self.stop_lines.pick_by_link(rows.signal, rows.link)
+        movement = np.where(rows.movement >= 0, rows.movement, guess)
+        order, first = self._by_lane(rows, movement)
         proposals: list[Proposal] = []
         expected: list[tuple[NDArray[np.int64], Floats]] = []  # rows, crossing
         for index, model in enumerate(self.models):
@@ -122,17 +130,20 @@ class RollingHorizon:
             if record is None or not len(model.lanes):
                 continue
             span = order[first[index] : first[index + 1]]
-            view = self._view(model, rows, span, room)
+            view = self._view(model, rows, self._stream_of[movement[span]], span, room)
             if self._walkers is not None:
                 waiting, rate = self._walkers.expect(index, record, valid_from_s)
-                view = replace(view, walkers=waiting, walker_rate=rate)
+                walking = model.movement < 0
+                view = replace(
+                    view, walkers=waiting[model.link_of] * walking, walker_rate=rate[model.link_of] * walking
+                )
             proposal, choice = self._propose_one(index, model, record, view, valid_from_s)
             if proposal is not None:
                 proposals.append(proposal)
             if choice is not None and len(span):
                 over = choice.crossing_s < self.tuning.horizon_s
                 expected.append((span[over], choice.crossing_s[over]))
-        self._relay(rows, expected, valid_from_s)
+        self._relay(rows, movement, expected, valid_from_s)
         return proposals
 
     def _propose_one(
@@ -229,21 +240,25 @@ class RollingHorizon:
         worst = int(np.argmax(age_s))
         if age_s[worst] < rules.max_red_s - STARVING_S:
             return None
-        serving: Bools = model.stages[:, worst] != kernels.CLOSED
+        serving: Bools = model.link_stages[:, worst] != kernels.CLOSED
         return serving if serving.any() else None
 
-    def _by_lane(self, rows: ApproachRows) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def _by_lane(self, rows: ApproachRows, movement: Ints) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Rows in order of signal, approach lane and distance; and where each signal begins in that order."""
-        lane = self.stop_lines.link_lane[self.stop_lines.link_offset[rows.signal] + rows.link]
+        lane = self.network.movements.from_lane[movement]
         order = np.lexsort((rows.distance_m, lane, rows.signal))
         first = np.searchsorted(rows.signal[order], np.arange(len(self.models) + 1))
         return order.astype(np.int64), first.astype(np.int64)
 
     def _view(
-        self, model: JunctionModel, rows: ApproachRows, span: NDArray[np.int64], room: LaneRoom
+        self,
+        model: JunctionModel,
+        rows: ApproachRows,
+        stream: NDArray[np.int64],
+        span: NDArray[np.int64],
+        room: LaneRoom,
     ) -> ApproachView:
-        link = rows.link[span].astype(np.int64)
-        lane = model.link_lane[link]
+        lane = model.layout.link_lane[stream]
         lane_first = np.searchsorted(lane, np.arange(len(model.lanes) + 1)).astype(np.int64)
         step = lane * 1e7  # ascending arrivals within each lane: a running maximum that restarts per lane
         arrival = np.maximum.accumulate(np.maximum(rows.arrival_s[span], 0.0) + step) - step
@@ -251,7 +266,7 @@ class RollingHorizon:
         return ApproachView(
             lane_first=lane_first,
             arrival_s=arrival,
-            link=link,
+            link=stream,
             weight=rows.weight[span] * self._patience(rows.wait_s[span]),
             stopped=rows.stopped[span],
             lane_fill=np.minimum(
@@ -264,9 +279,9 @@ class RollingHorizon:
             space_veh=np.maximum(0.0, model.out_storage_veh - vehicles),
             refill_vps=0.1 + 0.4 * moving,
             jam_frac=np.minimum(1.0, vehicles * (1.0 - moving) / model.out_storage_veh),
-            inside=np.zeros(model.signal.link_count),
-            walkers=np.zeros(model.signal.link_count),
-            walker_rate=np.zeros(model.signal.link_count),
+            inside=np.zeros(len(model.link_of)),
+            walkers=np.zeros(len(model.link_of)),
+            walker_rate=np.zeros(len(model.link_of)),
         )
 
     def _patience(self, wait_s: Floats) -> Floats:
@@ -284,7 +299,8 @@ class RollingHorizon:
         distance = self.network.lanes.length_m[table.lane] - table.position_m + lines.ahead_m[table.lane]
         limit = np.maximum(self.network.lanes.speed_limit_mps[lines.lane[table.lane]], 3.0)
         signal = lines.signal[table.lane]
-        link = lines.pick_links(table)
+        movement = lines.pick_movements(table)
+        link = lines.movement_link[movement]
         stopped = table.speed_mps < 1.0
         red_s = self._red_for_s(lamps, valid_from_s)
         ahead_s = max(0.0, valid_from_s - state.now_s)
@@ -292,7 +308,17 @@ class RollingHorizon:
         arrival = travel_time_s(np.maximum(distance, 0.0), table.speed_mps, limit) - ahead_s
         unknown = np.full(len(signal), -1, np.int32)
         return ApproachRows(
-            signal, link, distance, arrival, wait, weight, stopped, unknown, unknown, np.zeros(len(signal))
+            signal,
+            link,
+            movement,
+            distance,
+            arrival,
+            wait,
+            weight,
+            stopped,
+            unknown,
+            unknown,
+            np.zeros(len(signal)),
         )
 
     def _red_for_s(self, lamps: Sequence[LampRecord | None], now_s: float) -> Floats:
@@ -306,7 +332,11 @@ class RollingHorizon:
         return red
 
     def _relay(
-        self, rows: ApproachRows, expected: Sequence[tuple[NDArray[np.int64], Floats]], valid_from_s: float
+        self,
+        rows: ApproachRows,
+        movement: Ints,
+        expected: Sequence[tuple[NDArray[np.int64], Floats]],
+        valid_from_s: float,
     ) -> None:
         """Keep what each junction will let go as arrivals at the next stop line, in absolute time."""
         if not expected:
@@ -315,19 +345,21 @@ class RollingHorizon:
         lines = self.stop_lines
         row = np.concatenate([span for span, _ in expected])
         crossing = np.concatenate([seconds for _, seconds in expected])
-        here = lines.link_offset[rows.signal[row]] + rows.link[row]
-        out = np.maximum(lines.link_out[here], 0)
+        here, moves = movement[row], self.network.movements
+        out = moves.to_lane[here]
         known = rows.onward_signal[row] >= 0
         signal = np.where(known, rows.onward_signal[row], lines.signal[out])
         kept = signal >= 0
         row, crossing, here, out, known, signal = (x[kept] for x in (row, crossing, here, out, known, signal))
         distance = np.where(known, rows.onward_m[row], self.network.lanes.length_m[out] + lines.ahead_m[out])
         limit = np.maximum(self.network.lanes.speed_limit_mps[out], 3.0)
-        inside_s = np.where(known, 0.0, lines.link_inside_s[here])
+        inside_s = np.where(known, 0.0, moves.length_m[here] / np.maximum(moves.speed_mps[here], 3.0))
         guess = lines.pick_by_share(lines.lane[out], np.arange(len(out)))
+        onward = np.where(known, -1, guess)
         self._relayed = _RelayedRows(
             signal=signal.astype(np.int32),
-            link=np.where(known, rows.onward_link[row], guess).astype(np.int32),
+            link=np.where(known, rows.onward_link[row], lines.movement_link[guess]).astype(np.int32),
+            movement=onward.astype(np.int32),
             distance_m=distance + crossing * 10.0,
             crosses_at_s=crossing + valid_from_s,
             arrives_at_s=valid_from_s + crossing + inside_s + distance / limit,
@@ -343,6 +375,7 @@ class RollingHorizon:
         expected = ApproachRows(
             signal=kept.signal[use],
             link=kept.link[use],
+            movement=kept.movement[use],
             distance_m=kept.distance_m[use],
             arrival_s=kept.arrives_at_s[use] - valid_from_s,
             wait_s=np.zeros(int(use.sum())),

@@ -174,6 +174,7 @@ def rows_of(signal=(), link=(), distance_m=(), *, wait_s=0.0, stopped=True) -> A
     return ApproachRows(
         signal=np.array(signal, np.int32),
         link=np.array(link, np.int32),
+        movement=np.full(len(distance), -1, np.int32),
         distance_m=distance,
         arrival_s=distance / 10.0,
         wait_s=np.full(len(distance), wait_s),
@@ -329,7 +330,10 @@ def test_a_turn_that_gives_way_waits_for_its_gap(pair):
     model = build_model(pair, signal)
     stage = next(i for i, s in enumerate(model.stage_states) if s[left] == "g" and s[against] == "G")
     stream = np.arange(0.0, 16.0, 3.0)
-    lanes = {int(model.link_lane[left]): [(0.0, left)], int(model.link_lane[against]): [(t, against) for t in stream]}
+    lanes = {
+        int(model.layout.link_lane[left]): [(0.0, left)],
+        int(model.layout.link_lane[against]): [(t, against) for t in stream],
+    }
     vehicles = [v for lane in range(len(model.lanes)) for v in lanes.get(lane, [])]
     view = ApproachView(
         lane_first=np.cumsum([0, *(len(lanes.get(lane, [])) for lane in range(len(model.lanes)))]),
@@ -341,9 +345,9 @@ def test_a_turn_that_gives_way_waits_for_its_gap(pair):
         space_veh=np.full(len(model.outs), 20.0),
         refill_vps=np.full(len(model.outs), 0.5),
         jam_frac=np.zeros(len(model.outs)),
-        inside=np.zeros(len(model.link_lane)),
-        walkers=np.zeros(len(model.link_lane)),
-        walker_rate=np.zeros(len(model.link_lane)),
+        inside=np.zeros(len(model.link_of)),
+        walkers=np.zeros(len(model.link_of)),
+        walker_rate=np.zeros(len(model.link_of)),
     )
     model.layout.inside_room[:] = 0.0  # nobody waits beyond the stop line
     only = np.arange(len(model.stage_states)) == stage
@@ -431,6 +435,7 @@ def random_rows(rng: np.random.Generator, network: Network, signals: list[int]) 
     return ApproachRows(
         signal=signal,
         link=np.array([rng.choice(links) for links in wanted], np.int32),
+        movement=np.full(count, -1, np.int32),
         distance_m=rng.uniform(0, 300, count),
         arrival_s=rng.uniform(-2, 60, count),
         wait_s=np.where(stopped, rng.uniform(0, 200, count), 0.0),
