@@ -1,7 +1,7 @@
 """Who goes first: what each traveller counts at a signal, by a city's policy file.
 
-`signals/policy.toml` is the default and says what every key means. A weight is in seconds of a car. The controllers
-read weights off `VehicleTable.weight`, so what stands in between (estimates of queues, draws of turns) passes them on.
+`signals/policy.toml` is the default and says what every key means. A weight is in seconds of a car. Controllers read
+them off `VehicleTable.weight`, so what stands in between (estimates of queues, draws of turns) passes them on.
 """
 
 from __future__ import annotations

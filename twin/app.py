@@ -15,10 +15,15 @@ from networks.sensors import default_detectors, instrumented_signals
 from scenarios.cities import cache_folder
 from scenarios.prior import Prior, build_prior
 from signals.closures import Closures
+from signals.controllers.base import Controller
+from signals.controllers.hedged import Hedged
 from signals.controllers.max_pressure import MaxPressure
+from signals.controllers.preemption import Preemption
 from signals.controllers.rolling_horizon import RollingHorizon
+from signals.fallback import Chain
 from signals.fixed import fixed_plan
 from signals.guidance import RouteGuide
+from signals.priority import Policy, expect_walkers, read_policy
 from twin.fusion import Fusion
 from twin.inbox import Inbox
 from twin.lamp_tracker import LampTracker
@@ -38,10 +43,14 @@ class CityModel:
     prior: Prior
     detectors: tuple[Detector, ...]
     instrumented: tuple[int, ...]
+    policy: Policy
 
 
-def build_model(folder: CityFolder) -> CityModel:
-    """Read the network, derive sensors from the coverage, and the prior from the city's own demand (cached)."""
+def build_model(folder: CityFolder, policy: Policy | None = None) -> CityModel:
+    """Read the network, derive sensors from the coverage, and the prior from the city's own demand (cached).
+
+    `policy` None: the default.
+    """
     network = load_network(folder)
     return CityModel(
         folder=folder,
@@ -49,6 +58,7 @@ def build_model(folder: CityFolder) -> CityModel:
         prior=build_prior(folder, network, cache=cache_folder() / "priors"),
         detectors=default_detectors(network, folder.coverage),
         instrumented=instrumented_signals(network, folder.coverage),
+        policy=policy or read_policy(),
     )
 
 
@@ -75,7 +85,7 @@ def build_city(
         mirror=mirror,
         history=HistoryBuffer(len(network.edges.ids)),
         forecaster=Forecaster(model.prior.profile, _free_speed_mps(model)),
-        controllers=(RollingHorizon(network, shares=model.prior.movement_share), MaxPressure(network)),
+        controllers=(_live_controller(model), MaxPressure(network)),
         guide=RouteGuide(network) if guided else None,
         closures=Closures(network),
         lamps=LampTracker(network, fixed),
@@ -83,6 +93,13 @@ def build_city(
         store=Store(store) if store is not None else None,
         pace=pace,
     )
+
+
+def _live_controller(model: CityModel) -> Controller:
+    """Rolling horizon, hedged against unknown turns, stepping back where sensors are thin, within priorities."""
+    network, policy = model.network, model.policy
+    horizon = RollingHorizon(network, shares=model.prior.movement_share, walkers=expect_walkers(policy, network))
+    return Preemption(network, Chain(network, Hedged(network, horizon)), policy)
 
 
 def _free_speed_mps(model: CityModel) -> np.ndarray[tuple[int], np.dtype[np.float64]]:

@@ -22,6 +22,7 @@ class Settings(BaseSettings):
     guide_every_s: float = Field(default=15.0, ge=1)
     host: str = Field(default="127.0.0.1", description="address the page listens on")
     port: int = Field(default=8080, ge=0, le=65535, description="0 takes a free one")
+    policy: Path | None = Field(default=None, description="file of priorities; see signals/policy.toml")
     runs: Path = Field(default=Path("runs"), description="folder that runs are stored in")
 
 

@@ -17,6 +17,7 @@ from rich.table import Table
 from networks.errors import InputError
 from scenarios.cities import find_city
 from scenarios.virtual_city import VirtualCity
+from signals.priority import read_policy
 from twin.app import build_model
 from twin.board import Board
 from twin.commands.answers import SAYS_NO, answering
@@ -55,7 +56,7 @@ def run(
             raise InputError(
                 f"--duration {duration:g}: the demand of {folder.name} lasts {folder.end_s - folder.begin_s:g} s"
             )
-        model = build_model(folder)
+        model = build_model(folder, read_policy(settings.policy))
         history = store or settings.runs / f"{folder.name}-{datetime.now():%Y%m%d-%H%M%S}"
         board = Board(model.network, city=folder.name)
         server = PageServer(board, host=settings.host, port=settings.port if port is None else port)
