@@ -55,7 +55,7 @@ from signals.plan import SignalPlan
 from signals.priority import expect_walkers, read_policy
 
 VARIANTS = ("none", "weights", "walkers", "all")
-FIRST_S, HEADWAY_S = 180.0, 60.0  # the emergency vehicles
+FIRST_S, HEADWAY_S = 90.0, 40.0  # departures of the emergency vehicles
 NO_PREEMPTION = {"ahead_s": 1e-9}
 
 
