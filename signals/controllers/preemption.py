@@ -118,6 +118,8 @@ class Preemption:
             claim.seen_s = now_s
             if claim.call.links != call.links:
                 claim.target = self._target(call, record, now_s) or claim.target
+            if claim.call.beside != call.beside:  # past one stop line of a signal that has another on the way
+                claim.began_s = now_s
             claim.call = call
             return claim
         if call.arrival_s > terms.ahead_s:
