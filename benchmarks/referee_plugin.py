@@ -33,7 +33,7 @@ SIGHT_M = 250.0
 
 def adaptive(ctx: Any, **params: float) -> Callable[[float], None]:
     """Rolling-horizon control with full detection. `params` override fields of `Tuning`."""
-    tuning = Tuning(**{k: int(v) if k in ("horizon_s", "targets_max", "effort") else v for k, v in params.items()})  # type: ignore[arg-type]
+    tuning = Tuning(**{k: int(v) if k in ("horizon_s", "targets_max") else v for k, v in params.items()})  # type: ignore[arg-type]
     network = read_sumo(Path(ctx.scenario.net))
     controller = RollingHorizon(network, tuning)
     street = _Street(ctx.ls, network, controller.stop_lines)
@@ -70,6 +70,10 @@ class _Street:
         movements = network.movements
         at_signals = np.concatenate([x[movements.signal >= 0] for x in (movements.from_lane, movements.to_lane)])
         self._lane_index = network.lane_index
+        self._boxes = [
+            (m, movements.internal_lanes[m][0])
+            for m in np.flatnonzero((movements.signal >= 0) & (movements.inner_m > 0.0)).tolist()
+        ]
         self._watched_lanes = [int(lane) for lane in np.unique(at_signals[at_signals >= 0])]
 
     def look(self, now_s: float) -> list[LampRecord | None]:
@@ -152,4 +156,7 @@ class _Street:
             vehicles[index] = lane.getLastStepVehicleNumber(name)
             if vehicles[index]:
                 moving[index] = 1.0 - lane.getLastStepHaltingNumber(name) / vehicles[index]
-        return LaneRoom(vehicles, moving)
+        inside = np.zeros(len(self.network.movements.turn))
+        for m, name in self._boxes:
+            inside[m] = lane.getLastStepHaltingNumber(name)
+        return LaneRoom(vehicles, moving, inside)

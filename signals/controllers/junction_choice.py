@@ -1,8 +1,8 @@
 """The choice at one junction: sequences of stages are rolled out over the vehicles in view, the cheapest is followed.
 
 The search starts from "hold the present stage for e more seconds, then go to stage p", a base policy going on from
-there, and from what was chosen a moment ago; then it varies the best. The first step of the cheapest sequence, in
-weighted vehicle seconds, becomes the plan, and is thought over again at the next cycle. Method: rollout algorithm
+there, and from what was chosen a moment ago. The first step of the cheapest sequence, in weighted vehicle seconds,
+becomes the plan, and is thought over again at the next cycle. Method: rollout algorithm
 (Bertsekas, Tsitsiklis and Wu 1997) on the schedule-driven view of intersections (Xie, Smith, Lu and Barlow 2012).
 """
 
@@ -41,13 +41,14 @@ class Tuning:
     gap_s: float = 4.5
     usable_yellow_s: float = 1.0
     overflow_weight: float = 3.0
+    box_weight: float = 2.0
+    press_weight: float = 1.0
     max_green_s: float = 60.0
     spill_weight: float = 1.0
     jam_weight: float = 0.8
     wait_scale_s: float = 45.0
     wait_weight_max: float = 10.0
     targets_max: int = 10
-    effort: int = 0
     holds_s: tuple[float, ...] = HOLDS_S
 
     def drivers(self, yellow_s: float) -> kernels.Drivers:
@@ -60,6 +61,7 @@ class Tuning:
             gap_s=self.gap_s,
             usable_yellow_s=self.usable_yellow_s,
             overflow_weight=self.overflow_weight,
+            box_weight=self.box_weight,
             max_green_s=self.max_green_s,
             yellow_s=yellow_s,
             horizon_s=self.horizon_s,
@@ -79,7 +81,7 @@ class JunctionModel:
     link_stages: NDArray[np.uint8]  # (S, signal links) CLOSED, PROTECTED or PERMISSIVE
     layout: kernels.Layout  # its links are the streams
     lane_length_m: Floats  # (L,)
-    out_storage_veh: Floats  # (O,)
+    lane_open: Bools  # (S, L) some stream of the lane is open
     stage_of: dict[str, int] = field(repr=False)
 
 
@@ -93,8 +95,9 @@ class ApproachView:
     weight: Floats  # (V,)
     stopped: Bools  # (V,)
     lane_fill: Floats  # (L,) share of the lane's storage in use
+    press: Floats  # (L,) weight that stands further up and wants to come into the lane, per vehicle in it
     space_veh: Floats  # (O,)
-    refill_vps: Floats  # (O,)
+    refill_vps: Floats  # (O, horizon)
     jam_frac: Floats  # (O,) share of the receiving lane that is taken by a standing queue
     inside: Floats  # (K,) vehicles past the stop line that wait for a gap
     walkers: Floats  # (K,) people waiting at each crossing
@@ -150,6 +153,7 @@ def build_model(network: Network, signal_index: int) -> JunctionModel:
         yields_to=np.flatnonzero(gives_way) % max(len(movement), 1),
         inside_room=np.where(gives_way.any(axis=1), np.floor((inner_m + 1.5) / VEHICLE_SPACE_M), 0.0),
         storage_veh=network.lanes.length_m[lanes] / VEHICLE_SPACE_M,
+        out_storage_veh=np.maximum(1.0, network.lanes.length_m[outs] / VEHICLE_SPACE_M),
         crossings=np.flatnonzero(signal.pedestrian[link_of]),
     )
     return JunctionModel(
@@ -162,9 +166,17 @@ def build_model(network: Network, signal_index: int) -> JunctionModel:
         link_stages=link_stages,
         layout=layout,
         lane_length_m=network.lanes.length_m[lanes],
-        out_storage_veh=np.maximum(1.0, network.lanes.length_m[outs] / VEHICLE_SPACE_M),
+        lane_open=_lane_open(stages, layout.link_lane, len(lanes)),
         stage_of={state: i for i, state in enumerate(states)},
     )
+
+
+def _lane_open(stages: NDArray[np.uint8], link_lane: Int64s, lanes: int) -> Bools:
+    """(S, L) does some stream of the lane have green?"""
+    answer = np.zeros((len(stages), lanes), np.bool_)
+    for a in range(lanes):
+        answer[:, a] = (stages[:, link_lane == a] != kernels.CLOSED).any(axis=1)
+    return answer
 
 
 def _changes(stages: NDArray[np.uint8], clear_s: Floats, yellow_s: float) -> tuple[Floats, Floats]:
@@ -237,7 +249,8 @@ def choose(
         link=view.link,
         weight=view.weight,
         stopped=view.stopped,
-        lane_weight=1.0 + tuning.spill_weight * view.lane_fill**2,
+        lane_weight=1.0
+        + (tuning.spill_weight + tuning.press_weight * view.press) * np.minimum(view.lane_fill, 1.0) ** 2,
         space_veh=view.space_veh,
         refill_vps=view.refill_vps,
         jam_frac=tuning.jam_weight * view.jam_frac,
@@ -256,7 +269,6 @@ def choose(
         before_stage,
         before_hold,
         tuning.targets_max,
-        tuning.effort,
     )
     if not len(sequence):
         return None

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 CLOSED, PROTECTED, PERMISSIVE = 0, 1, 2
 NEVER = 1e9
-LONGEST = 12  # elements of a sequence that the search varies; the base policy goes on from there
+LONGEST = 12  # elements of a sequence that are kept; the base policy goes on from there
 
 _F = NDArray[np.float64]
 _I = NDArray[np.int64]
@@ -38,6 +38,7 @@ class Layout(NamedTuple):
     yields_to: _I
     inside_room: _F  # (K,) vehicles that wait for their gap inside the junction, clear of the lane behind
     storage_veh: _F  # (L,) vehicles between the stop line and the lane's begin
+    out_storage_veh: _F  # (O,) vehicles that a receiving lane holds
     crossings: _I  # links on which people walk
 
 
@@ -55,7 +56,7 @@ class Moment(NamedTuple):
     stopped: NDArray[np.bool_]  # (V,) has already stopped
     lane_weight: _F  # (L,) urgency of a lane
     space_veh: _F  # (O,) vehicles that still fit on each receiving lane
-    refill_vps: _F  # (O,) rate at which it empties
+    refill_vps: _F  # (O, horizon) rate at which it empties, second by second
     jam_frac: _F  # (O,) share of a vehicle's delay that crossing into the receiving lane does not end
     inside: _F  # (K,) vehicles that wait inside the junction
     walkers: _F  # (K,) people waiting at each crossing
@@ -73,6 +74,7 @@ class Drivers(NamedTuple):
     gap_s: float
     usable_yellow_s: float
     overflow_weight: float
+    box_weight: float
     max_green_s: float
     yellow_s: float
     horizon_s: int
@@ -94,8 +96,6 @@ class Desk(NamedTuple):
     space: _F  # (O,)
     walkers: _F  # (K,)
     useful: _I  # (S,) stages worth considering, the first `useful_count` rows
-    lanes: _I  # (L,) lanes with vehicles
-    links: _I  # (K,) links with vehicles that may have to give way
     crossing_s: _F  # (V,) of the latest roll-out
     stage_now: _I  # (LONGEST,) sequence as realised by the latest roll-out
     hold_now: _F  # (LONGEST,)
@@ -119,8 +119,6 @@ def make_desk(layout: Layout, moment: Moment) -> Desk:
         np.empty(outs),
         np.empty(links),
         np.empty(stages, np.int64),
-        np.empty(lanes, np.int64),
-        np.empty(links, np.int64),
         np.empty(len(moment.arrival_s)),
         np.empty(LONGEST, np.int64),
         np.empty(LONGEST),
@@ -137,7 +135,6 @@ def search(
     before_stage: _I,
     before_hold: _F,
     targets_max: int,
-    effort: int,
 ) -> tuple[_I, _F, float, float, float, _F]:
     """The best sequence found: (stages (N,), seconds each holds (N,), cost, next best, served, crossings (V,)).
 
@@ -145,7 +142,6 @@ def search(
     holds_s       seconds for which the present stage is tried to stay on
     before_stage  sequence chosen a moment ago, less the time passed since: the search goes on from there
     targets_max   next stages tried, the most useful first
-    effort        roll-outs spent on varying the best sequence of each kind
 
     Two kinds compete: those that end the present stage now and those that do not. `next best` is the cost of the
     better one of the other kind, NEVER where there is none. Roll-outs dearer than the best of their kind stop early.
@@ -181,10 +177,6 @@ def search(
         if (kind == 1 and count > 1 and allowed[before_stage[1]]) or (kind == 0 and may_stay):
             _try(layout, moment, drivers, desk, useful_count, trial_stage, trial_hold, count, True,
                  kind, stage_of, hold_of, length, cost_of)  # fmt: skip
-    for kind in range(2):
-        if length[kind] > 0:
-            _vary(layout, moment, drivers, desk, useful_count, kind, effort, allowed,
-                  trial_stage, trial_hold, stage_of, hold_of, length, cost_of)  # fmt: skip
     best = 0 if length[0] > 0 and cost_of[0] <= cost_of[1] else 1  # among equals stay
     count = int(length[best])
     if count == 0:
@@ -224,71 +216,10 @@ def _try(
 
 
 @njit(cache=True, nogil=True)
-def _vary(
-    layout: Layout, moment: Moment, drivers: Drivers, desk: Desk, useful_count: int, kind: int, effort: int,
-    allowed: NDArray[np.bool_], trial_stage: _I, trial_hold: _F,
-    stage_of: NDArray[np.int64], hold_of: _F, length: _I, cost_of: _F,
-) -> None:  # fmt: skip
-    """Local search: lengthen, shorten, exchange, drop and insert elements of the best sequence of a kind."""
-    spent, improved = 0, True
-    deltas = (-1.0, 1.0, -3.0, 3.0, -7.0, 7.0)
-    while improved and spent < effort:
-        improved = False
-        for i in range(min(int(length[kind]), 4)):
-            for move in range(len(deltas) + 1 + 2 * useful_count):
-                n = int(length[kind])
-                if i >= n or spent >= effort:
-                    break
-                shortest = 5.0 if i > 0 else 1.0
-                for e in range(n):
-                    trial_stage[e], trial_hold[e] = stage_of[kind, e], hold_of[kind, e]
-                if move < len(deltas):
-                    if i == 0 and kind == 1:
-                        continue
-                    if trial_hold[i] + deltas[move] < shortest:
-                        continue
-                    trial_hold[i] += deltas[move]
-                elif move == len(deltas):  # drop
-                    if i == 0 or n < 3:
-                        continue
-                    for e in range(i, n - 1):
-                        trial_stage[e], trial_hold[e] = trial_stage[e + 1], trial_hold[e + 1]
-                    n -= 1
-                else:
-                    u = move - len(deltas) - 1
-                    other = desk.useful[u % useful_count]
-                    if u < useful_count:  # exchange
-                        if i == 0 or trial_stage[i] == other:
-                            continue
-                        trial_stage[i] = other
-                    else:  # insert behind i
-                        if n >= LONGEST or trial_stage[i] == other:
-                            continue
-                        for e in range(n, i + 1, -1):
-                            trial_stage[e], trial_hold[e] = trial_stage[e - 1], trial_hold[e - 1]
-                        trial_stage[i + 1], trial_hold[i + 1] = other, 5.0
-                        n += 1
-                if not _is_sound(trial_stage, n) or (n > 1 and not allowed[trial_stage[1]]):
-                    continue
-                spent += 1
-                if _try(layout, moment, drivers, desk, useful_count, trial_stage, trial_hold, n, True,
-                        kind, stage_of, hold_of, length, cost_of):  # fmt: skip
-                    improved = True
-
-
-@njit(cache=True, nogil=True)
-def _is_sound(stage: _I, count: int) -> bool:
-    for i in range(1, count):  # noqa: SIM110 – a compiled loop
-        if stage[i] == stage[i - 1]:
-            return False
-    return True
-
-
-@njit(cache=True, nogil=True)
 def _find_useful(
     layout: Layout, moment: Moment, allowed: NDArray[np.bool_], desk: Desk, drivers: Drivers, targets_max: int
 ) -> int:
-    """Fill `desk.useful`, `desk.lanes` and `desk.links`; answer the number of useful stages.
+    """Fill `desk.useful`; answer the number of useful stages.
 
     A stage is useful when no other one opens all that it opens, and more, among the links that somebody wants within
     the horizon. More than `targets_max` are cut by the weight they serve; the present stage always stays.
@@ -407,7 +338,7 @@ def _roll(
                 i += 1
             desk.arrived[lane] = i
         for o in range(len(desk.space)):
-            desk.space[o] += moment.refill_vps[o]
+            desk.space[o] = min(layout.out_storage_veh[o], desk.space[o] + moment.refill_vps[o, second])
         # departures: protected links first, so that those who give way see them
         for turn in range(2):
             if turn == 1 and inside_any > 0.0:
@@ -445,8 +376,9 @@ def _roll(
                             desk.inside_weight[k] += moment.weight[v]
                             inside_any += 1.0
                             desk.space[o] += 1.0
-                    elif desk.space[o] < 1.0:
+                    elif desk.space[o] < 1.0:  # a driver who goes all the same stands in everybody's way
                         desk.ready_s[lane] = t + 1.0
+                        total += drivers.box_weight
                         break
                     delayed = t - moment.arrival_s[v] > 2.0
                     start = max(t, moment.arrival_s[v])

@@ -32,6 +32,10 @@ from signals.rules import rules_of
 from signals.transitions import is_stage, settle
 
 VALIDITY_S = 60.0
+WAVE_MPS = 5.0  # a gap travels up a standing queue at about 18 km/h
+RED_OUTFLOW_VPS = 0.02
+PRESS_M = 60.0
+PRESS_MAX = 20.0
 STARVING_S = 35.0  # a link this close to its longest red is served next, whatever it costs
 
 
@@ -71,6 +75,7 @@ class LaneRoom:
 
     vehicles: Floats  # (L,) on the lane now
     moving_frac: Floats  # (L,) share of them that is not queued
+    inside: Floats | None = None  # (M,) vehicles of each movement that wait inside the junction, None: not seen
 
 
 class RollingHorizon:
@@ -99,6 +104,7 @@ class RollingHorizon:
         self._relayed: _RelayedRows | None = None
         self._targets: dict[int, str] = {}  # stage that the plan in force leads to
         self._chosen: dict[int, tuple[Choice, float]] = {}  # and when
+        self._outflow: dict[int, Floats] = {}  # per approach lane, what the plan lets go each second
 
     def propose(
         self,
@@ -123,6 +129,7 @@ class RollingHorizon:
         guess = self.stop_lines.pick_by_link(rows.signal, rows.link)
         movement = np.where(rows.movement >= 0, rows.movement, guess)
         order, first = self._by_lane(rows, movement)
+        press = self._press(rows, movement, room)
         proposals: list[Proposal] = []
         expected: list[tuple[NDArray[np.int64], Floats]] = []  # rows, crossing
         for index, model in enumerate(self.models):
@@ -130,7 +137,7 @@ class RollingHorizon:
             if record is None or not len(model.lanes):
                 continue
             span = order[first[index] : first[index + 1]]
-            view = self._view(model, rows, self._stream_of[movement[span]], span, room)
+            view = self._view(model, rows, self._stream_of[movement[span]], span, room, press)
             if self._walkers is not None:
                 waiting, rate = self._walkers.expect(index, record, valid_from_s)
                 walking = model.movement < 0
@@ -140,6 +147,8 @@ class RollingHorizon:
             proposal, choice = self._propose_one(index, model, record, view, valid_from_s)
             if proposal is not None:
                 proposals.append(proposal)
+            if choice is not None:
+                self._keep_outflow(model, choice)
             if choice is not None and len(span):
                 over = choice.crossing_s < self.tuning.horizon_s
                 expected.append((span[over], choice.crossing_s[over]))
@@ -257,6 +266,7 @@ class RollingHorizon:
         stream: NDArray[np.int64],
         span: NDArray[np.int64],
         room: LaneRoom,
+        press: Floats,
     ) -> ApproachView:
         lane = model.layout.link_lane[stream]
         lane_first = np.searchsorted(lane, np.arange(len(model.lanes) + 1)).astype(np.int64)
@@ -276,13 +286,53 @@ class RollingHorizon:
                 * VEHICLE_SPACE_M
                 / np.maximum(model.lane_length_m, VEHICLE_SPACE_M),
             ),
-            space_veh=np.maximum(0.0, model.out_storage_veh - vehicles),
-            refill_vps=0.1 + 0.4 * moving,
-            jam_frac=np.minimum(1.0, vehicles * (1.0 - moving) / model.out_storage_veh),
-            inside=np.zeros(len(model.link_of)),
+            press=press[model.lanes],
+            space_veh=np.maximum(0.0, model.layout.out_storage_veh - vehicles),
+            refill_vps=self._refill(model, moving),
+            jam_frac=np.minimum(1.0, vehicles * (1.0 - moving) / model.layout.out_storage_veh),
+            inside=np.zeros(len(model.link_of))
+            if room.inside is None
+            else np.where(model.movement >= 0, room.inside[model.movement], 0.0),
             walkers=np.zeros(len(model.link_of)),
             walker_rate=np.zeros(len(model.link_of)),
         )
+
+    def _press(self, rows: ApproachRows, movement: Ints, room: LaneRoom) -> Floats:
+        """Per lane: the weight of those who stand at the stop line before it and want to come in, per vehicle in it.
+
+        A junction does not see the queue that its own full approach holds up further upstream; this tells it.
+        """
+        stands = rows.stopped & (rows.distance_m < PRESS_M)
+        lane = self.network.movements.to_lane[movement[stands]]
+        weight = rows.weight[stands] * self._patience(rows.wait_s[stands])
+        press = np.bincount(lane, weights=weight, minlength=len(room.vehicles))
+        return np.minimum(press / np.maximum(room.vehicles, 1.0), PRESS_MAX)
+
+    def _refill(self, model: JunctionModel, moving: Floats) -> Floats:
+        """(O, horizon) how fast receiving lanes empty: as the signal at their end plans, a backward wave later."""
+        horizon = self.tuning.horizon_s
+        answer = np.repeat((0.1 + 0.4 * moving)[:, None], horizon, axis=1)
+        for o, lane in enumerate(model.outs):
+            flow = self._outflow.get(int(lane))
+            if flow is None:
+                continue
+            late_s = int(self.network.lanes.length_m[lane] / WAVE_MPS)
+            if late_s < horizon:
+                answer[o, late_s:] = flow[: horizon - late_s]
+        return answer
+
+    def _keep_outflow(self, model: JunctionModel, choice: Choice) -> None:
+        """What each approach lane can let go, second by second from the next cycle on, as planned."""
+        open_at = np.zeros((len(model.lanes), self.tuning.horizon_s + 1), np.bool_)
+        begin_s = 0.0
+        for i, (stage, hold_s) in enumerate(zip(choice.sequence, choice.hold_each_s, strict=True)):
+            end_s = begin_s + hold_s if i + 1 < len(choice.sequence) else open_at.shape[1]
+            open_at[model.lane_open[stage], int(begin_s) : int(end_s)] = True
+            if i + 1 < len(choice.sequence):
+                begin_s = end_s + model.layout.change_s[stage, choice.sequence[i + 1]]
+        flow = np.where(open_at[:, 1:], 1.0 / self.tuning.headway_s, RED_OUTFLOW_VPS)
+        for a, lane in enumerate(model.lanes):
+            self._outflow[int(lane)] = flow[a]
 
     def _patience(self, wait_s: Floats) -> Floats:
         """Weight of a vehicle that has stood so long: nobody is forgotten for the sake of the many."""

@@ -42,7 +42,8 @@ def view_of(west=(), south=(), *, stopped=True, weight=1.0, space=(20.0, 20.0), 
         stopped=np.full(len(arrival_s), stopped) & (arrival_s <= 0.0),
         lane_fill=np.zeros(2),
         space_veh=np.array(space),
-        refill_vps=np.full(2, refill),
+        refill_vps=np.full((2, TUNING.horizon_s), refill),
+        press=np.zeros(2),
         jam_frac=np.zeros(2),
         inside=np.zeros(2),
         walkers=np.zeros(2),
@@ -343,7 +344,8 @@ def test_a_turn_that_gives_way_waits_for_its_gap(pair):
         stopped=np.zeros(len(vehicles), bool),
         lane_fill=np.zeros(len(model.lanes)),
         space_veh=np.full(len(model.outs), 20.0),
-        refill_vps=np.full(len(model.outs), 0.5),
+        refill_vps=np.full((len(model.outs), TUNING.horizon_s), 0.5),
+        press=np.zeros(len(model.lanes)),
         jam_frac=np.zeros(len(model.outs)),
         inside=np.zeros(len(model.link_of)),
         walkers=np.zeros(len(model.link_of)),
@@ -472,5 +474,5 @@ def bologna_models(bologna: Network) -> RollingHorizon:
 @given(data=st.data())
 def test_every_plan_is_approved_in_a_real_city(bologna, bologna_models, data):
     controller = RollingHorizon.__new__(RollingHorizon)
-    controller.__dict__.update(bologna_models.__dict__, _targets={}, _chosen={})
+    controller.__dict__.update(bologna_models.__dict__, _targets={}, _chosen={}, _outflow={})
     check_cycles(data, bologna, controller, 6)
