@@ -2,7 +2,7 @@
 
 python benchmarks/priority.py [--scenarios bologna,zone] [--seeds 1,2] [--span 900] [--json]
     [--policy FILE]        instead of the default policy
-    [--variants none,all] [--emergencies 6]
+    [--variants none,all] [--emergencies 4]
     [--referee FILE]       the scenarios named lie beside it
     [--cities FOLDER]      the city folders of bologna and hamburg
 
@@ -55,7 +55,7 @@ from signals.plan import SignalPlan
 from signals.priority import expect_walkers, read_policy
 
 VARIANTS = ("none", "weights", "walkers", "all")
-FIRST_S, HEADWAY_S = 90.0, 40.0  # departures of the emergency vehicles
+FIRST_S, HEADWAY_S = 90.0, 60.0  # departures of the emergency vehicles
 NO_PREEMPTION = {"ahead_s": 1e-9}
 
 
@@ -303,7 +303,7 @@ def main() -> None:
     parser.add_argument("--seeds", default="1,2")
     parser.add_argument("--span", type=float, default=900.0, help="simulated seconds")
     parser.add_argument("--variants", default=",".join(VARIANTS))
-    parser.add_argument("--emergencies", type=int, default=6)
+    parser.add_argument("--emergencies", type=int, default=4)
     parser.add_argument("--policy", type=Path)
     parser.add_argument("--referee", type=Path, default=REFEREE)
     parser.add_argument("--cities", type=Path, default=CITIES)

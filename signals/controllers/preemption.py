@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,7 +13,7 @@ from signals.controllers.approaches import build_stop_lines
 from signals.controllers.base import Controller
 from signals.controllers.stage_sets import further_stages
 from signals.emergency_ways import Call, EmergencyWays
-from signals.lamps import LampRecord
+from signals.lamps import GREEN, LampRecord
 from signals.plan import LampStep, Proposal, SignalPlan
 from signals.priority import EMERGENCY, Policy, weigh_vehicles
 from signals.rules import rules_of
@@ -30,12 +30,12 @@ CLEARING_WORTH_S = 4.0  # seconds of waiting that it is worth to open the whole 
 
 @dataclass(slots=True)
 class _Claim:
-    """A junction held for one vehicle."""
+    """A junction to be held for one vehicle."""
 
     call: Call
     target: str
-    began_s: float
     seen_s: float
+    began_s: float = np.inf  # it was first held
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +47,12 @@ class _Recovery:
 class Preemption:
     """Wraps a controller; what it adds are proposals as any other, for the arbiter to prove.
 
-    A junction goes over to the stage that opens an emergency vehicle's way so early that it is green, and those
-    before the vehicle are gone, `margin_s` before it can be there, minimum greens and clearances kept. It is held
-    until the vehicle has passed or `limit_s` are over, and given back for a while where somebody would wait beyond
-    the longest red. Of several vehicles at a junction the first to claim it goes first. Then those who were kept
-    waiting weigh more for `recovery_s`. The controller's own proposal stands in where one of these is refused.
+    The weights alone turn most lamps in time. Where the controller's own plan does not, the junction goes over to the
+    stage that opens an emergency vehicle's way so early that it is green, and those before the vehicle are gone,
+    `margin_s` before it can be there, minimum greens and clearances kept. It is held until the vehicle has passed or
+    `limit_s` are over, and given back for a while where somebody would wait beyond the longest red. Of several
+    vehicles at a junction the first to claim it goes first. Then those who were kept waiting weigh more for
+    `recovery_s`. The controller's own proposal stands in where one of these is refused.
 
     Bind it outside of everything else (`Preemption(Chain(Hedged(RollingHorizon)))`): weights pass through, and an
     emergency vehicle gets through on sensors that are too thin for the rest.
@@ -77,22 +78,30 @@ class Preemption:
     ) -> Sequence[Proposal]:
         weighted = replace(state, vehicles=self._weighed(state.vehicles, lamps, valid_from_s))
         usual = self._controller.propose(weighted, forecast, lamps, valid_from_s=valid_from_s)
-        return [*usual, *self._clear_ways(state.vehicles, lamps, valid_from_s)]
+        plans = {proposal.plan.signal: proposal.plan for proposal in usual}
+        return [*usual, *self._clear_ways(state.vehicles, lamps, plans, valid_from_s)]
 
     @property
     def held(self) -> dict[int, int]:
         """Signal -> vehicle, of the claims of the last cycle."""
         return {signal: vehicle for vehicle, signal in self._claims}
 
-    def _clear_ways(self, table: VehicleTable, lamps: Sequence[LampRecord | None], now_s: float) -> list[Proposal]:
+    def _clear_ways(
+        self,
+        table: VehicleTable,
+        lamps: Sequence[LampRecord | None],
+        plans: Mapping[int, SignalPlan],
+        now_s: float,
+    ) -> list[Proposal]:
         calls = self._ways.find(table, self.policy.emergency.junctions + 1)
         calls.sort(key=lambda call: (self._began_s(call), call.arrival_s))
         answered: dict[int, Proposal] = {}
+        margin_s = self.policy.emergency.margin_s
         for call in calls:
             record = lamps[call.signal]
             if record is not None and call.signal not in answered:
                 claim = self._claim(call, record, now_s)
-                if claim is not None:
+                if claim is not None and not _is_served(call, plans.get(call.signal), now_s, margin_s):
                     self._answer(claim, record, now_s, answered)
         on_way = {(call.vehicle, call.signal) for call in calls}
         seen = {call.vehicle for call in calls}
@@ -102,7 +111,7 @@ class Preemption:
             record = lamps[claim.call.signal]
             if key[0] in seen or now_s - claim.seen_s > UNSEEN_S:
                 self._release(key, now_s)
-            elif record is not None and claim.call.signal not in answered:
+            elif record is not None and np.isfinite(claim.began_s) and claim.call.signal not in answered:
                 self._answer(claim, record, now_s, answered)
         return [answered[signal] for signal in sorted(answered)]
 
@@ -119,7 +128,7 @@ class Preemption:
             if claim.call.links != call.links:
                 claim.target = self._target(call, record, now_s) or claim.target
             if claim.call.beside != call.beside:  # past one stop line of a signal that has another on the way
-                claim.began_s = now_s
+                claim.began_s = np.inf
             claim.call = call
             return claim
         if call.arrival_s > terms.ahead_s:
@@ -130,7 +139,7 @@ class Preemption:
         change_s = length_s(settle(self._network.signals[call.signal], record, target, now_s))
         if call.arrival_s > change_s + HEADWAY_S * call.ahead_veh + terms.margin_s:
             return None
-        claim = self._claims[key] = _Claim(call, target, now_s, now_s)
+        claim = self._claims[key] = _Claim(call, target, now_s)
         return claim
 
     def _answer(self, claim: _Claim, record: LampRecord, now_s: float, answered: dict[int, Proposal]) -> None:
@@ -145,6 +154,7 @@ class Preemption:
             return
         if deadline_s < now_s + room_s:
             return
+        claim.began_s = min(claim.began_s, now_s)
         steps = (*change, LampStep(claim.target, STANDS_S))
         plan = SignalPlan(
             signal=index,
@@ -162,7 +172,8 @@ class Preemption:
 
     def _release(self, key: tuple[int, int], now_s: float) -> None:
         claim = self._claims.pop(key)
-        self._recovering[key[1]] = _Recovery(now_s, _red_links(claim.target))
+        if np.isfinite(claim.began_s):
+            self._recovering[key[1]] = _Recovery(now_s, _red_links(claim.target))
 
     def _target(self, call: Call, record: LampRecord, now_s: float) -> str | None:
         """The stage that opens the way best; among equals soon, and for the whole street. None: no stage opens it."""
@@ -222,6 +233,18 @@ class Preemption:
 _PLACED = (
     "id", "lane", "position_m", "speed_mps", "kind", "movement", "equipped", "destination_edge", "certainty", "age_s",
 )  # fmt: skip
+
+
+def _is_served(call: Call, plan: SignalPlan | None, now_s: float, margin_s: float) -> bool:
+    """Would the plan show green by itself, from `margin_s` before the vehicle comes until it is over the line?"""
+    if plan is None:
+        return False
+    from_s = int(max(call.arrival_s - margin_s, 0.0))
+    to_s = int(call.arrival_s + HEADWAY_S * (call.ahead_veh + 1.0))
+    if now_s + to_s >= plan.valid_until_s:
+        return False
+    states = [plan.state_at(now_s + second) for second in range(from_s, to_s + 1)]
+    return all(state[link] in GREEN for state in states for link in call.links)
 
 
 def latest_end_s(signal: Signal, record: LampRecord, target: str, now_s: float) -> float:
