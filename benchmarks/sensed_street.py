@@ -15,8 +15,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
-
 from networks.city import DEFAULT_EPOCH, CityFolder, Coverage
 from networks.graph import Network
 from networks.messages import Frame, PlanOrder
@@ -31,12 +29,12 @@ from scenarios.street_terms import SensorNoise, StreetOptions
 from scenarios.street_truth import Watcher
 from signals.arbiter import decide
 from signals.controllers.hedged import Hedged
-from signals.controllers.rolling_horizon import ApproachRows, RollingHorizon
+from signals.controllers.rolling_horizon import RollingHorizon
+from signals.controllers.unsure_turns import LEAST_OPEN_FRAC
 from signals.executor import Head
 from signals.fallback import LEAST_SEEN_FRAC, Chain, Level
 from signals.fixed import fixed_plan
 from signals.formats import to_order
-from signals.lamps import LampRecord
 from twin.fusion import Fusion
 from twin.inbox import Inbox
 from twin.lamp_tracker import LampTracker
@@ -177,19 +175,6 @@ class Twin:
         return orders
 
 
-class PatientHorizon(RollingHorizon):
-    """Takes the fusion's own waiting times: a driver whom a green without a gap holds up waits as well."""
-
-    def _rows_from_state(
-        self, state: NetworkState, lamps: Sequence[LampRecord | None], valid_from_s: float
-    ) -> ApproachRows:
-        rows, table = super()._rows_from_state(state, lamps, valid_from_s), state.vehicles
-        if table.wait_s is None:
-            return rows
-        used = (self.stop_lines.signal[table.lane] >= 0) & (table.certainty > 0.05)
-        return replace(rows, wait_s=np.where(rows.stopped, np.maximum(rows.wait_s, table.wait_s[used]), 0.0))
-
-
 class SensedControl:
     """What the referee calls before every simulated second. `report()` says what it cost and what it saw."""
 
@@ -232,7 +217,8 @@ def control_by_sensors(
     prior: int = 1,
     cycle_s: int = 1,
     plan: str = "",
-    worlds: int = 3,
+    worlds: int = 1,
+    open_frac: float = LEAST_OPEN_FRAC,
     least: float = LEAST_SEEN_FRAC,
 ) -> SensedControl:
     """The live controller behind simulated sensors, for a referee's context.
@@ -251,7 +237,8 @@ def control_by_sensors(
     )
     network = read_sumo(Path(ctx.scenario.net), (Path(plan),) if plan else ())
     known = scenario_prior(ctx.scenario, network) if prior else None
-    single = PatientHorizon(network, shares=known.movement_share if known else None)
+    shares = known.movement_share if known else None
+    single = RollingHorizon(network, shares=shares, least_open_frac=float(open_frac))
     hedged = Hedged(network, single, worlds=int(worlds)) if int(worlds) > 1 else single
     controller = Chain(network, hedged, least_seen_frac=float(least))
     sight = Sight(coverage, float(wrong), float(fail), int(ctx.seed if seed is None else seed))

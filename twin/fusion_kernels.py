@@ -34,6 +34,7 @@ HELD_DROP_S = 9.0  # ... and for so long does not exist
 FILL_AFTER_S = 3.0  # standing for so long is standing in a queue
 FILL_SPACING_M = 6.9  # front to front of queued cars 4.7 m long, 2.2 m apart
 STARTED_AFTER_S = 3.0  # who still stands at the line after so much protected green is bound elsewhere
+SURE_FRAC = 0.9  # of the movements left: that one is taken for certain
 AT_LINE_M = 9.0  # ... with the front so close to it
 SURPLUS_M = 3.5  # so much overlap with a vehicle just seen means one too many
 
@@ -633,25 +634,38 @@ def doubt_movements(streets, pool, lanes, now_s):  # type: ignore[no-untyped-def
             continue
         if not (seen and pool.speed_mps[v] < 0.5) and lanes.stop_busy_s[lane] < STARTED_AFTER_S - 1.0:
             continue
-        if lanes.open_s[m] < STARTED_AFTER_S or _tail_stands(streets, pool, lanes, streets.to_lane[m]):
+        gone = False  # some movement would have taken it away by now
+        for j in range(begin, end):
+            other = streets.movement[j]
+            if lanes.open_s[other] >= STARTED_AFTER_S:
+                gone = True
+                if _tail_stands(streets, pool, lanes, streets.to_lane[other]):
+                    gone = False
+                    break
+        if not gone or pool.sure[v]:
             continue
-        total = 0.0
+        total, most = 0.0, 0.0
         for j in range(begin, end):
             other = streets.movement[j]
             if lanes.open_s[other] < STARTED_AFTER_S:
                 total += lanes.share[other] + 1e-9
+                most = max(most, lanes.share[other] + 1e-9)
         if total == 0.0:
             continue
-        lanes.draw[lane] = (lanes.draw[lane] + GOLDEN) % 1.0
-        mark = lanes.draw[lane] * total
-        for j in range(begin, end):
-            other = streets.movement[j]
-            if lanes.open_s[other] < STARTED_AFTER_S:
-                pool.movement[v] = other
-                pool.sure[v] = True
-                mark -= lanes.share[other] + 1e-9
-                if mark <= 0.0:
-                    break
+        if lanes.open_s[m] >= STARTED_AFTER_S:
+            lanes.draw[lane] = (lanes.draw[lane] + GOLDEN) % 1.0
+            mark = lanes.draw[lane] * total
+            for j in range(begin, end):
+                other = streets.movement[j]
+                if lanes.open_s[other] < STARTED_AFTER_S:
+                    m = other
+                    mark -= lanes.share[other] + 1e-9
+                    if mark <= 0.0:
+                        break
+            pool.movement[v] = m
+            pool.sure[v] = True
+        elif most > SURE_FRAC * total:
+            pool.sure[v] = True
 
 
 @njit(cache=True)

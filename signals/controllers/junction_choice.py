@@ -75,7 +75,7 @@ class JunctionModel:
     signal: Signal
     lanes: NDArray[np.int32]  # (L,) dense lane indices of the approach lanes
     outs: NDArray[np.int32]  # (O,) dense lane indices of the receiving lanes
-    movement: Int64s  # (K,) dense movement of each stream, -1 for a crossing
+    movement: Int64s  # (K,) dense movement of each stream, -1 for a crossing and for twins, see `unsure_turns`
     link_of: Int64s  # (K,) signal link of each stream: a link may show its lamp to several lanes
     stage_states: tuple[str, ...]
     link_stages: NDArray[np.uint8]  # (S, signal links) CLOSED, PROTECTED or PERMISSIVE
@@ -239,11 +239,12 @@ def choose(
     green = np.array([c in GREEN for c in record.state])
     link_from = np.where(green, np.maximum(record.green_from_s - now_s, -1e6), -1e6)
     link_until = np.where(green, kernels.NEVER, np.maximum(record.green_until_s - now_s, -1e6))
+    stands = (model.layout.stages[stage] != kernels.CLOSED) | ~green[model.link_of]
     moment = kernels.Moment(
         stage=stage,
         age_s=float(min(-float(link_from[green].max()), 1e6)) if green.any() else 1e6,
         link_from_s=link_from[model.link_of],
-        link_until_s=link_until[model.link_of],
+        link_until_s=np.where(stands, link_until[model.link_of], -1e6),
         lane_first=view.lane_first,
         arrival_s=view.arrival_s,
         link=view.link,

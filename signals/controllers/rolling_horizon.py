@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,7 @@ from signals.controllers.junction_choice import (
     choose,
     travel_time_s,
 )
+from signals.controllers.unsure_turns import LEAST_OPEN_FRAC, with_twins
 from signals.lamps import LampRecord
 from signals.plan import LampStep, Proposal, SignalPlan
 from signals.priority import Walkers
@@ -54,6 +56,7 @@ class ApproachRows:
     onward_signal: Ints  # (R,) signal after this one on its way, -1 unknown: by the shares of the lane it comes to
     onward_link: Ints  # (R,) link it will use there
     onward_m: Floats  # (R,) from this stop line to that one
+    sure: Bools | None = None  # (R,) False: link and movement are guesses; None: known of all
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,7 @@ class _RelayedRows:
     crosses_at_s: Floats  # (R,) the first stop line; from then on detectors see it on its way to the next
     arrives_at_s: Floats  # (R,) at the next stop line
     weight: Floats  # (R,)
+    sure: Bools  # (R,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,15 +94,22 @@ class RollingHorizon:
         *,
         shares: Floats | None = None,
         walkers: Walkers | None = None,
+        least_open_frac: float = LEAST_OPEN_FRAC,
     ) -> None:
-        """`shares` (M,): expected share of each movement in its lane; even where None. `walkers` None: nobody."""
+        """`shares` (M,): expected share of each movement in its lane; even where None. `walkers` None: nobody.
+
+        `least_open_frac`: see `unsure_turns`; 0: guesses of turns are trusted.
+        """
         self.network = network
         self.tuning = tuning or Tuning()
-        self.models: list[JunctionModel] = [build_model(network, i) for i in range(len(network.signals))]
+        plain = [build_model(network, i) for i in range(len(network.signals))]
+        doubled = [with_twins(model, network, shares, least_open_frac) for model in plain]
+        self.models: list[JunctionModel] = [model for model, _ in doubled]
+        self._twin_of = [twin_of for _, twin_of in doubled]
         self.stop_lines: StopLineMap = build_stop_lines(network, shares)
         self._walkers = walkers
         self._stream_of = np.zeros(len(network.movements.turn), np.int64)
-        for model in self.models:
+        for model in plain:
             driven = model.movement >= 0
             self._stream_of[model.movement[driven]] = np.flatnonzero(driven)
         self._relayed: _RelayedRows | None = None
@@ -137,7 +148,10 @@ class RollingHorizon:
             if record is None or not len(model.lanes):
                 continue
             span = order[first[index] : first[index + 1]]
-            view = self._view(model, rows, self._stream_of[movement[span]], span, room, press)
+            stream = self._stream_of[movement[span]]
+            if rows.sure is not None:
+                stream = np.where(rows.sure[span], stream, self._twin_of[index][stream])
+            view = self._view(model, rows, stream, span, room, press)
             if self._walkers is not None:
                 waiting, rate = self._walkers.expect(index, record, valid_from_s)
                 walking = model.movement < 0
@@ -355,8 +369,13 @@ class RollingHorizon:
         red_s = self._red_for_s(lamps, valid_from_s)
         ahead_s = max(0.0, valid_from_s - state.now_s)
         wait = np.where(stopped, red_s[lines.link_offset[signal] + link], 0.0)
+        if table.wait_s is not None:  # whom a green without a gap holds up waits as well
+            wait = np.where(stopped, np.maximum(wait, table.wait_s), 0.0)
         arrival = travel_time_s(np.maximum(distance, 0.0), table.speed_mps, limit) - ahead_s
         unknown = np.full(len(signal), -1, np.int32)
+        sure = (lines.lane[table.lane] == table.lane) & (table.movement >= 0)
+        if table.movement_sure is not None:
+            sure &= table.movement_sure
         return ApproachRows(
             signal,
             link,
@@ -369,6 +388,7 @@ class RollingHorizon:
             unknown,
             unknown,
             np.zeros(len(signal)),
+            sure,
         )
 
     def _red_for_s(self, lamps: Sequence[LampRecord | None], now_s: float) -> Floats:
@@ -414,6 +434,7 @@ class RollingHorizon:
             crosses_at_s=crossing + valid_from_s,
             arrives_at_s=valid_from_s + crossing + inside_s + distance / limit,
             weight=rows.weight[row],
+            sure=known,
         )
 
     def _with_relayed(self, rows: ApproachRows, valid_from_s: float) -> ApproachRows:
@@ -434,24 +455,20 @@ class RollingHorizon:
             onward_signal=np.full(int(use.sum()), -1, np.int32),
             onward_link=np.full(int(use.sum()), -1, np.int32),
             onward_m=np.zeros(int(use.sum())),
+            sure=kept.sure[use],
         )
         return _join(rows, expected)
 
 
 def _join(a: ApproachRows, b: ApproachRows) -> ApproachRows:
+    if a.sure is None:
+        a = replace(a, sure=np.ones(len(a.link), np.bool_))
     return ApproachRows(*(np.concatenate([getattr(a, f.name), getattr(b, f.name)]) for f in fields(ApproachRows)))
 
 
 def _pick(table: VehicleTable, use: Bools) -> VehicleTable:
-    return VehicleTable(
-        table.id[use],
-        table.lane[use],
-        table.position_m[use],
-        table.speed_mps[use],
-        table.kind[use],
-        table.movement[use],
-        table.equipped[use],
-        table.destination_edge[use],
-        table.certainty[use],
-        table.age_s[use],
-    )
+    picked: dict[str, Any] = {}
+    for f in fields(VehicleTable):
+        column = getattr(table, f.name)
+        picked[f.name] = None if column is None else column[use]
+    return VehicleTable(**picked)
