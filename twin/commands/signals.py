@@ -32,7 +32,7 @@ from twin.commands import retime
 from twin.commands.answers import SAYS_NO, answering
 from twin.commands.explain import explain
 
-app = typer.Typer(help="Check, convert, show, retime and control traffic signals.", no_args_is_help=True)
+app = typer.Typer(help="Check, convert, show, explain and retime traffic signals.", no_args_is_help=True)
 
 SHIPPED = "shipped"
 Plan = Annotated[
