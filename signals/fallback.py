@@ -68,7 +68,7 @@ class Chain:
         self._thin = ThinApproaches(network)
         self._levels = [Level.FIXED] * len(network.signals)
         self._since_s: list[float | None] = [None] * len(network.signals)  # another level was found from then on
-        self._begun = False
+        self._begun = [False] * len(network.signals)  # sensors have followed everything there before
         self.standings: tuple[Standing, ...] = ()
 
     def propose(
@@ -80,7 +80,6 @@ class Chain:
         valid_from_s: float,
     ) -> Sequence[Proposal]:
         self.standings = tuple(self._settle(i, s, state.now_s) for i, s in enumerate(self.rate(state)))
-        self._begun = True
         thin = np.zeros(len(self._network.edges.ids), np.bool_)
         for standing in self.standings:
             if standing.level == Level.QUEUES:
@@ -138,7 +137,8 @@ class Chain:
 
         A junction begins live only where sensors follow everything: the first flows are guesses.
         """
-        if not self._begun and found.level == Level.VEHICLES:
+        if not self._begun[signal] and found.level == Level.VEHICLES:
+            self._begun[signal] = True
             self._levels[signal] = found.level
         held = self._levels[signal]
         if held == Level.FIXED and found.level == Level.QUEUES and found.seen_frac < self._least + MARGIN_FRAC:
