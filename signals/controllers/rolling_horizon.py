@@ -38,7 +38,7 @@ WAVE_MPS = 5.0  # a gap travels up a standing queue at about 18 km/h
 RED_OUTFLOW_VPS = 0.02
 PRESS_M = 60.0
 PRESS_MAX = 20.0
-STARVING_S = 35.0  # a link this close to its longest red is served next, whatever it costs
+STARVING_S = 25.0  # before what a change may take, a link near its longest red is served next at any cost
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +261,7 @@ class RollingHorizon:
             return None
         age_s = np.where(red, now_s - record.since_s, -np.inf)
         worst = int(np.argmax(age_s))
-        if age_s[worst] < rules.max_red_s - STARVING_S:
+        if age_s[worst] < rules.max_red_s - rules.shortest_wait_s - STARVING_S:
             return None
         serving: Bools = model.link_stages[:, worst] != kernels.CLOSED
         return serving if serving.any() else None
