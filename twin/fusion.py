@@ -35,6 +35,7 @@ DRIVING_KINDS = (0, 1, 2, 5, 6)  # VEHICLE_KINDS that use motor lanes
 TENTATIVE = 4093
 CRAWL_MPS = 1.0  # slower is standing
 UNIT_LIVE_S = 3.0
+HELD_BELIEF = 0.5  # a second, in a vehicle due at an upstream loop that nothing passes
 
 _OPENNESS = np.zeros(128, np.int32)  # by lamp letter, see Lanes.open
 for _letter, _openness in {"G": 3, "g": 2, "y": 1, "Y": 1, "s": 2, "o": 2, "O": 3}.items():
@@ -500,6 +501,7 @@ def _table(pool: Pool, length_m: Floats, now_s: float) -> VehicleTable:
     rows = rows[np.lexsort((-pool.position_m[rows], pool.lane[rows]))]
     probe, track = pool.probe[rows], pool.track[rows]
     name = np.where(probe != 0, probe, np.where(track != 0, track, -pool.serial[rows]))
+    due = np.where(pool.counted[rows], 1.0, HELD_BELIEF ** pool.held_s[rows])
     return VehicleTable(
         name,
         pool.lane[rows].copy(),
@@ -509,7 +511,7 @@ def _table(pool: Pool, length_m: Floats, now_s: float) -> VehicleTable:
         pool.movement[rows].copy(),
         probe != 0,
         pool.destination[rows].copy(),
-        np.clip(pool.certainty[rows], 0.0, 1.0),
+        np.clip(pool.certainty[rows], 0.0, 1.0) * due,
         np.maximum(now_s - pool.seen_s[rows], 0.0),
         pool.sure[rows].copy(),
         pool.stood_s[rows].copy(),
