@@ -34,8 +34,8 @@ class SignalRules:
     """Arrays on the K links of one signal.
 
     `clear_s[i, j]`: seconds from the end of green of i until j may start, 0 where i and j never meet.
-    `both_major[i, j]`, `major_minor[i, j]`, `both_open[i, j]`: compatible foes that may show G and G, G on i with g on
-    j, or g and g. The last is not certain: a phase may show one of them yellow whenever the other is green.
+    `both_major[i, j]`, `major_minor[i, j]`, `both_open[i, j]`: compatible foes that may show G and G, G on i with g
+    on j, or g and g. The last is not certain: a phase may show one of them yellow whenever the other is green.
     `off_beside[i, j]`: a shipped phase leaves i off (o, O) while j is green or yellow.
     `pairs`: the matrices above as bits of one matrix, for the kernels.
     """

@@ -150,10 +150,8 @@ class Bystander:
             return
         for i, keep_s in self._before[k]:
             passed_s = now_s - self._closed_s[i]
-            if state[i] in OFF:
-                early = not self._unlit_beside[i, k]
-            else:
-                early = passed_s < keep_s - self.TOLERANCE_S
+            unlit = state[i] in OFF
+            early = not self._unlit_beside[i, k] if unlit else passed_s < keep_s - self.TOLERANCE_S
             if early:
                 self._note("intergreen", now_s, f"link {i} to {k} {passed_s:.0f} s")
 

@@ -16,7 +16,6 @@ from scenarios.cities import cache_folder
 from scenarios.prior import Prior, build_prior
 from signals.closures import Closures
 from signals.controllers.base import Controller
-from signals.controllers.hedged import Hedged
 from signals.controllers.max_pressure import MaxPressure
 from signals.controllers.preemption import Preemption
 from signals.controllers.rolling_horizon import RollingHorizon
@@ -96,10 +95,10 @@ def build_city(
 
 
 def _live_controller(model: CityModel) -> Controller:
-    """Rolling horizon, hedged against unknown turns, stepping back where sensors are thin, within priorities."""
+    """Rolling horizon, stepping back where sensors are thin, within priorities."""
     network, policy = model.network, model.policy
     horizon = RollingHorizon(network, shares=model.prior.movement_share, walkers=expect_walkers(policy, network))
-    return Preemption(network, Chain(network, Hedged(network, horizon)), policy)
+    return Preemption(network, Chain(network, horizon), policy)
 
 
 def _free_speed_mps(model: CityModel) -> np.ndarray[tuple[int], np.dtype[np.float64]]:

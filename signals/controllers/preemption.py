@@ -162,7 +162,7 @@ class Preemption:
             steps=steps,
             valid_from_s=now_s,
             valid_until_s=min(now_s + length_s(steps), deadline_s),
-            source=f"{self.name}, pre-empted",
+            source=f"{self.name}, preempted",
             reason=(
                 f"emergency vehicle in {claim.call.arrival_s:.0f} s to links {','.join(map(str, claim.call.links))}, "
                 f"{claim.call.ahead_veh:.0f} before it, held for {now_s - claim.began_s:.0f} s"
