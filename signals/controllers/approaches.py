@@ -50,7 +50,8 @@ class StopLineMap:
     def pick_by_link(self, signal: Ints, link: Ints) -> Ints:
         """A movement for each vehicle of which only the link is known; the lanes of a link share evenly."""
         row = self.link_offset[signal] + link
-        first, count = self.link_moves.offsets[row], np.diff(self.link_moves.offsets)[row]
+        first = self.link_moves.offsets[row]
+        count = self.link_moves.offsets[row + 1] - first
         turn = np.arange(len(row)) % np.maximum(count, 1)
         moves: Ints = self.link_moves.values[np.minimum(first + turn, len(self.link_moves.values) - 1)].astype(
             np.int32
@@ -87,7 +88,7 @@ def build_stop_lines(network: Network, shares: Floats | None = None) -> StopLine
             if distance < min(ahead[up], REACH_M):
                 signal[up], lane[up], ahead[up] = signal[here], lane[here], distance
                 frontier.append(up)
-    links, moves, cumulative = _link_shares(network, lane, shares)
+    moves, cumulative = _move_shares(network, lane, shares)
     return StopLineMap(
         signal=signal,
         lane=lane,
@@ -95,7 +96,7 @@ def build_stop_lines(network: Network, shares: Floats | None = None) -> StopLine
         link_offset=offset,
         link_lane=link_lane,
         link_out=link_out,
-        lane_links=links,
+        lane_links=np.append(movements.link, np.int32(-1))[moves],
         lane_moves=moves,
         lane_cumulative=cumulative,
         movement_link=movements.link,
@@ -117,15 +118,14 @@ def _link_moves(network: Network) -> Ragged:
     return Ragged(np.array(offsets, np.int32), np.array(rows, np.int32))
 
 
-def _link_shares(network: Network, lane: Ints, shares: Floats | None) -> tuple[Ints, Ints, Floats]:
+def _move_shares(network: Network, lane: Ints, shares: Floats | None) -> tuple[Ints, Floats]:
     movements, count = network.movements, len(network.lanes.ids)
     widest = max((len(network.lane_movements[a]) for a in range(count)), default=1)
-    links, moves = (np.full((count, max(widest, 1)), -1, np.int32) for _ in range(2))
+    moves = np.full((count, max(widest, 1)), -1, np.int32)
     cumulative = np.ones((count, max(widest, 1)))
     for a in np.flatnonzero(lane == np.arange(count)):
         rows = [int(m) for m in network.lane_movements[int(a)] if movements.signal[m] >= 0]
         part = np.array([1.0 if shares is None else max(float(shares[m]), 1e-3) for m in rows])
-        for column, m in enumerate(rows):
-            links[a, column], moves[a, column] = movements.link[m], m
+        moves[a, : len(rows)] = rows
         cumulative[a, : len(rows)] = np.cumsum(part) / part.sum()
-    return links, moves, cumulative
+    return moves, cumulative

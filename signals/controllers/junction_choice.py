@@ -106,19 +106,27 @@ class ApproachView:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What to do: hold the present stage, then change. `target == stage`: stay."""
+    """What to do: hold the present stage, then change."""
 
-    stage: int
-    target: int
-    hold_s: float
+    sequence: Int64s  # (N,) stages in the order expected, the present one first; alone: it stays
+    hold_each_s: Floats  # (N,) how long each
     cost_veh_s: float
     next_best_veh_s: float
     served_veh: float
-    crossing_s: (
-        Floats  # (V,) when each vehicle of the view is expected over the stop line, inf: not within the horizon
-    )
-    sequence: Int64s  # (N,) stages in the order expected, the present one first
-    hold_each_s: Floats  # (N,) how long each
+    crossing_s: Floats  # (V,) when each vehicle of the view is expected over the stop line, NEVER: not in the horizon
+
+    @property
+    def stage(self) -> int:
+        return int(self.sequence[0])
+
+    @property
+    def target(self) -> int:
+        """The next stage, the present one where it stays."""
+        return int(self.sequence[min(1, len(self.sequence) - 1)])
+
+    @property
+    def hold_s(self) -> float:
+        return float(self.hold_each_s[0])
 
 
 def build_model(network: Network, signal_index: int) -> JunctionModel:
@@ -273,18 +281,7 @@ def choose(
     )
     if not len(sequence):
         return None
-    stays = len(sequence) == 1
-    return Choice(
-        stage=stage,
-        target=stage if stays else int(sequence[1]),
-        hold_s=float(holds[0]),
-        cost_veh_s=cost,
-        next_best_veh_s=next_best,
-        served_veh=served,
-        crossing_s=crossing,
-        sequence=sequence,
-        hold_each_s=holds,
-    )
+    return Choice(sequence, holds, cost, next_best, served, crossing)
 
 
 def travel_time_s(distance_m: Floats, speed_mps: Floats, limit_mps: Floats, accel_mps2: float = 2.0) -> Floats:

@@ -151,7 +151,7 @@ def search(
     stage_of = np.empty((2, LONGEST), np.int64)  # row 0: stays, row 1: changes now
     hold_of = np.empty((2, LONGEST))
     length = np.zeros(2, np.int64)
-    cost_of = np.full(2, NEVER * NEVER)
+    cost_of = np.full(2, np.inf)
     trial_stage, trial_hold = np.empty(LONGEST, np.int64), np.empty(LONGEST)
     may_stay = allowed[moment.stage]
     trial_stage[0] = moment.stage
@@ -182,7 +182,7 @@ def search(
     if count == 0:
         return stage_of[best, :0], hold_of[best, :0], NEVER, NEVER, 0.0, desk.crossing_s
     cost, _, served = _roll(
-        layout, moment, drivers, desk, useful_count, stage_of[best], hold_of[best], count, True, NEVER * NEVER
+        layout, moment, drivers, desk, useful_count, stage_of[best], hold_of[best], count, True, np.inf
     )
     other = cost_of[1 - best] if length[1 - best] > 0 else NEVER
     return (

@@ -140,7 +140,8 @@ class RollingHorizon:
         guess = self.stop_lines.pick_by_link(rows.signal, rows.link)
         movement = np.where(rows.movement >= 0, rows.movement, guess)
         order, first = self._by_lane(rows, movement)
-        press = self._press(rows, movement, room)
+        urgency = rows.weight * self._patience(rows.wait_s)
+        press = self._press(rows, movement, urgency, room)
         proposals: list[Proposal] = []
         expected: list[tuple[NDArray[np.int64], Floats]] = []  # rows, crossing
         for index, model in enumerate(self.models):
@@ -151,13 +152,10 @@ class RollingHorizon:
             stream = self._stream_of[movement[span]]
             if rows.sure is not None:
                 stream = np.where(rows.sure[span], stream, self._twin_of[index][stream])
-            view = self._view(model, rows, stream, span, room, press)
+            walkers = np.zeros(model.signal.link_count), np.zeros(model.signal.link_count)
             if self._walkers is not None:
-                waiting, rate = self._walkers.expect(index, record, valid_from_s)
-                walking = model.movement < 0
-                view = replace(
-                    view, walkers=waiting[model.link_of] * walking, walker_rate=rate[model.link_of] * walking
-                )
+                walkers = self._walkers.expect(index, record, valid_from_s)
+            view = self._view(model, rows, urgency[span], stream, span, room, press, walkers)
             proposal, choice = self._propose_one(index, model, record, view, valid_from_s)
             if proposal is not None:
                 proposals.append(proposal)
@@ -277,10 +275,12 @@ class RollingHorizon:
         self,
         model: JunctionModel,
         rows: ApproachRows,
+        urgency: Floats,
         stream: NDArray[np.int64],
         span: NDArray[np.int64],
         room: LaneRoom,
         press: Floats,
+        walkers: tuple[Floats, Floats],
     ) -> ApproachView:
         lane = model.layout.link_lane[stream]
         lane_first = np.searchsorted(lane, np.arange(len(model.lanes) + 1)).astype(np.int64)
@@ -291,7 +291,7 @@ class RollingHorizon:
             lane_first=lane_first,
             arrival_s=arrival,
             link=stream,
-            weight=rows.weight[span] * self._patience(rows.wait_s[span]),
+            weight=urgency,
             stopped=rows.stopped[span],
             lane_fill=np.minimum(
                 1.5,
@@ -307,19 +307,18 @@ class RollingHorizon:
             inside=np.zeros(len(model.link_of))
             if room.inside is None
             else np.where(model.movement >= 0, room.inside[model.movement], 0.0),
-            walkers=np.zeros(len(model.link_of)),
-            walker_rate=np.zeros(len(model.link_of)),
+            walkers=walkers[0][model.link_of],
+            walker_rate=walkers[1][model.link_of],
         )
 
-    def _press(self, rows: ApproachRows, movement: Ints, room: LaneRoom) -> Floats:
+    def _press(self, rows: ApproachRows, movement: Ints, urgency: Floats, room: LaneRoom) -> Floats:
         """Per lane: the weight of those who stand at the stop line before it and want to come in, per vehicle in it.
 
         A junction does not see the queue that its own full approach holds up further upstream; this tells it.
         """
         stands = rows.stopped & (rows.distance_m < PRESS_M)
         lane = self.network.movements.to_lane[movement[stands]]
-        weight = rows.weight[stands] * self._patience(rows.wait_s[stands])
-        press = np.bincount(lane, weights=weight, minlength=len(room.vehicles))
+        press = np.bincount(lane, weights=urgency[stands], minlength=len(room.vehicles))
         return np.minimum(press / np.maximum(room.vehicles, 1.0), PRESS_MAX)
 
     def _refill(self, model: JunctionModel, moving: Floats) -> Floats:
