@@ -95,10 +95,11 @@ def build_city(
 
 
 def _live_controller(model: CityModel) -> Controller:
-    """Rolling horizon, stepping back where sensors are thin, within priorities."""
+    """Rolling horizon within priorities; where some approach has no loops, stepping back where sensors are thin."""
     network, policy = model.network, model.policy
     horizon = RollingHorizon(network, shares=model.prior.movement_share, walkers=expect_walkers(policy, network))
-    return Preemption(network, Chain(network, horizon), policy)
+    followed = model.folder.coverage.loops >= 1.0
+    return Preemption(network, horizon if followed else Chain(network, horizon), policy)
 
 
 def _free_speed_mps(model: CityModel) -> np.ndarray[tuple[int], np.dtype[np.float64]]:

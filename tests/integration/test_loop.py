@@ -12,8 +12,6 @@ import pytest
 
 from networks.messages import Frame
 from scenarios.virtual_city import StreetOptions, VirtualCity
-from signals.controllers.max_pressure import MaxPressure
-from signals.controllers.rolling_horizon import RollingHorizon
 from signals.fixed import fixed_plan
 from twin import loop
 from twin.app import CityModel, build_city
@@ -55,8 +53,6 @@ def city(model: CityModel, tmp_path: Path) -> Iterator[City]:
     """A loop that forecasts and advises in every cycle, with a store and without a mirror."""
     pace = Pace(cycle_s=5.0, forecast_every_s=5.0, guide_every_s=5.0, deadline_s=60.0)
     built = build_city(model, pace=pace, store=tmp_path / "history", mirrored=False, pseudonyms=Pseudonyms(b"x"))
-    # plans on every signal from the first cycle on, where the live controller first waits for its sensors
-    built.controllers = (RollingHorizon(model.network), MaxPressure(model.network))
     yield built
     built.close()
 
@@ -208,22 +204,21 @@ def test_when_the_first_controller_fails_the_next_one_answers(city, log, monkeyp
     for report in play(city, log, lambda *_: None):
         (failure,) = report.failures
         assert (failure.stage, failure.error) == ("control", "RuntimeError: a fault for the test")
-        # not on every signal: the recorded street obeyed plans that this loop did not send, and some lamps puzzle it
         assert {a.plan.source for a in report.decision.approved} == {city.controllers[1].name}
+        assert len(report.decision.approved) == len(city.network.signals)
 
 
 def test_without_any_controller_every_signal_returns_to_its_own_programme(model, patient, tmp_path):
-    """Some time after the first plans all controllers fail; in the end each lamp is in step with its programme."""
-    strikes_at = 26  # cycles; the first two minutes begin on the fixed plans
+    """After half a minute of plans all controllers fail; in the end each lamp is in step with its programme."""
 
     def strike(city: City, report: CycleReport, street: VirtualCity) -> None:
-        if report.cycle == strikes_at:
+        if report.cycle == FAILS_FROM:
             for controller in city.controllers:
                 controller.propose = fail
 
-    day = StreetOptions(seed=3, duration_s=5.0 * strikes_at + 170.0, coverage=model.folder.coverage)
+    day = StreetOptions(seed=3, duration_s=200.0, coverage=model.folder.coverage)
     result = run_live(model, day, patient, store=tmp_path, mirrored=False, watch=strike)
-    failing = int(day.duration_s / patient.cycle_s) - strikes_at - 1
+    failing = int(day.duration_s / patient.cycle_s) - FAILS_FROM - 1
     assert result.failures == {"control": 2 * failing}, "each controller's failure is on record"
     assert result.summary.safety_violations == 0
     zero_s = model.folder.epoch_s - model.folder.begin_s
@@ -231,7 +226,7 @@ def test_without_any_controller_every_signal_returns_to_its_own_programme(model,
     with open_store(tmp_path) as archive:
         lamps = archive.query("select * from lamps order by measured_at_s").to_pylist()
     assert {row["signal"] for row in lamps if row["plan_version"] >= 0} == set(range(len(fixed)))
-    last = [row for row in lamps if row["measured_at_s"] >= zero_s + day.duration_s - 50.0]
+    last = [row for row in lamps if row["measured_at_s"] >= zero_s + 150.0]
     assert {row["plan_version"] for row in last} == {-1}
     assert all(row["state"] == fixed[row["signal"]].state_at(row["measured_at_s"]) for row in last)
 
