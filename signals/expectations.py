@@ -18,12 +18,10 @@ import numpy as np
 
 from networks.graph import BUS, PASSENGER, TRUCK, Bools, Floats, Ints, Network
 from networks.sensors import approach_edges
-from networks.state import NetworkState
 
 HORIZON_S = 60.0
 SEEN_FRAC = 0.9  # of the horizon that has to be observed
 LONGEST_GAP_S = 15.0  # between two observations; over a longer one nothing was seen
-NOMINAL_FRAC = 0.95  # of the outcomes should lie within `interval_veh` of what was expected
 _Z = 1.96
 
 
@@ -96,16 +94,10 @@ def approaches_of(network: Network) -> Approaches:
     return Approaches(len(network.signals), edge, edge_signal, lane, lane_signal)
 
 
-def observe(state: NetworkState, approaches: Approaches) -> Observation:
-    """The part of a fused state that expectations are held against."""
-    flow, queue = state.edge_flow_vps, state.lane_queue_veh
-    return observation_of(state.now_s, flow.value, flow.valid, queue.value, queue.valid, approaches)
-
-
 def observation_of(
     at_s: float, flow_vps: Floats, flow_valid: Bools, queue_veh: Floats, queue_valid: Bools, approaches: Approaches
 ) -> Observation:
-    """The same from arrays over edges (E) and lanes (L)."""
+    """The part of a fused state that expectations are held against: arrays over edges (E) and lanes (L)."""
     served_vps, waiting_veh = np.zeros(approaches.signals), np.zeros(approaches.signals)
     blind = np.zeros(approaches.signals, np.bool_)
     edge, lane = approaches.edge_index, approaches.lane_index

@@ -134,7 +134,6 @@ def _judge(
                 rises[k] = new == MAJOR
                 continue
             rule, value, limit = -1, 0.0, 0.0
-            since = now_s
             if old_green:
                 green_until_s[k] = now_s
                 green_s = now_s - green_from_s[k]
@@ -168,7 +167,7 @@ def _judge(
                 if found < room:
                     _note(findings, found, rule, k, -1, now_s, value, limit)
                 found += 1
-            since_s[k] = since
+            since_s[k] = now_s
             if new_green:
                 opens[k] = True
                 green_from_s[k] = now_s

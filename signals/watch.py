@@ -52,9 +52,6 @@ class LampWatch:
                 self.violations.append(violation)
         self._records[signal_index] = record.then(state, now_s)
 
-    def record(self, signal_index: int) -> LampRecord | None:
-        return self._records[signal_index]
-
 
 class Bystander:
     """The lamps of one signal, judged as the referee of the benchmarks does, and on two points more.

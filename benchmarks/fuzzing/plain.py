@@ -79,7 +79,7 @@ class PlainChecker:
             version >= 0 and math.isfinite(now_s) and now_s < plan.valid_until_s and plan.valid_from_s >= now_s - 2
         )
         broken = self.broken_rules(plan, lamps, max_green_s=max_green_s)
-        return in_time and version >= 0 and not broken, broken
+        return in_time and not broken, broken
 
     def broken_rules(
         self, plan: SignalPlan, lamps: LampRecord | None, *, max_green_s: float = math.inf

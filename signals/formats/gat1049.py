@@ -27,15 +27,13 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
-import numpy as np
-
 from networks.errors import InputError
 from networks.graph import Network, Programme, ProgrammePhase, Signal
 from signals.formats.book import NamedProgramme, PlanBook, Switch, TimedSignal, Timetable, Written, signal_of
 from signals.formats.fields import index_of, number_text, readable, xml_document
 from signals.formats.legs import COMPASS, Leg, LinkUse, legs_of, served_text, uses_of
 from signals.formats.priorities import with_priorities
-from signals.formats.stage_rows import StageRow, phases_of, stage_rows, standard_change
+from signals.formats.stage_rows import StageRow, phases_of, stage_rows, standard_change_at
 from signals.lamps import GREEN
 
 _GREEN_LIT, _RED_LIT = "112", "211"
@@ -152,7 +150,7 @@ def _add_plan(
         if with_priorities(signal, opened) != row.green.state[: signal.link_count]:
             left_out.append(f"{where}: who gives way in stage {k + 1}")
         following = rows[(k + 1) % len(rows)].green.state
-        if row.change != _standard(row.green.state, following, signal, row.yellow_s, row.all_red_s):
+        if row.change != standard_change_at(row.green.state, following, signal, row.yellow_s, row.all_red_s):
             left_out.append(f"{where}: the lamps between stages {k + 1} and {(k + 1) % len(rows) + 1}")
     plan = ET.SubElement(operation, "PlanParam")
     for name, value in (("CrossID", signal.id), ("PlanNo", str(number)), ("PlanName", programme.id)):
@@ -235,7 +233,9 @@ def _programme(
         order.append(number)
         rows.append(row)
     built = [
-        StageRow(green, _standard(green.state, rows[(k + 1) % len(rows)][0].state, signal, yellow_s, all_red_s))
+        StageRow(
+            green, standard_change_at(green.state, rows[(k + 1) % len(rows)][0].state, signal, yellow_s, all_red_s)
+        )
         for k, (green, yellow_s, all_red_s) in enumerate(rows)
     ]
     coordinated = _whole(element, "CoordStageNo", where, 0)
@@ -309,13 +309,6 @@ def _plan_number(programme: str, wanted: Sequence[str]) -> int:
 
 def _stage_number(plan: int, index: int) -> int:
     return plan * 100 + index + 1
-
-
-def _standard(
-    now: str, following: str, signal: Signal, yellow_s: float, all_red_s: float
-) -> tuple[ProgrammePhase, ...]:
-    walkers = {int(link) for link in np.flatnonzero(signal.pedestrian)}
-    return standard_change(now, following, walkers, yellow_s=yellow_s, all_red_s=all_red_s)
 
 
 def _text(parent: ET.Element, name: str, text: str) -> None:

@@ -125,7 +125,7 @@ def _leg_of_exit(network: Network, signal: Signal, legs: Sequence[Leg], crossed:
     for edge in crossed:
         node = int(network.edges.from_node[edge])
         if node in signal.nodes:
-            return _nearest(legs, (_bearing_deg(network, edge, leaving=True)) % 360.0)
+            return _nearest(legs, _bearing_deg(network, edge, leaving=True))
     return -1
 
 

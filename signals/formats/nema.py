@@ -64,7 +64,7 @@ def phase_map(signal: Signal, network: Network) -> PhaseMap:
     """Number the phases of a junction of four legs, or of three of which two are one street."""
     legs = legs_of(signal, network)
     uses = uses_of(signal, network, legs)
-    throughs, why_not = _throughs(signal, network, legs, uses)
+    throughs, why_not = _throughs(network, legs)
     names: dict[int, str] = {}
     links: dict[int, tuple[int, ...]] = {}
     for phase, leg in throughs.items():
@@ -104,7 +104,7 @@ def ring_barrier(programme: Programme, phases: PhaseMap) -> RingBarrier:
     main, side = sorted(p for p in served if p in MAIN), sorted(p for p in served if p in SIDE)
     if not main or not side:
         return RingBarrier(cycle_s, why_not="only one street has phases of its own, so there is no barrier")
-    starts_s = _barriers(served, main, side, cycle_s)
+    starts_s = _barriers(served)
     if starts_s is None:
         return RingBarrier(cycle_s, why_not="the streets alternate more than once a cycle")
     rings = []
@@ -139,9 +139,7 @@ def ring_text(view: RingBarrier, phases: PhaseMap, *, width: int = 72) -> str:
     return "\n".join(lines)
 
 
-def _throughs(
-    signal: Signal, network: Network, legs: Sequence[Leg], uses: Sequence[LinkUse]
-) -> tuple[dict[int, int], str]:
+def _throughs(network: Network, legs: Sequence[Leg]) -> tuple[dict[int, int], str]:
     """Phase of each leg's through, or why the junction has none."""
     if len(legs) not in (3, 4):
         return {}, f"{len(legs)} legs; phases are numbered for three or four"
@@ -225,9 +223,7 @@ def _overlap(begin_a: float, green_a: float, begin_b: float, green_b: float, cyc
     return (begin_b - begin_a) % cycle_s < green_a or (begin_a - begin_b) % cycle_s < green_b
 
 
-def _barriers(
-    served: dict[int, tuple[float, float]], main: Sequence[int], side: Sequence[int], cycle_s: float
-) -> tuple[float, float] | None:
+def _barriers(served: dict[int, tuple[float, float]]) -> tuple[float, float] | None:
     """Begin of the main street's part and of the side street's, None where they alternate more often."""
     order = sorted(served, key=lambda p: served[p][0])
     changes = [n for n in range(len(order)) if (order[n] in MAIN) != (order[n - 1] in MAIN)]

@@ -17,14 +17,12 @@ from collections.abc import Mapping
 from itertools import groupby
 from pathlib import Path
 
-import numpy as np
-
 from networks.errors import InputError
 from networks.graph import Network, Programme, ProgrammePhase, Signal
 from signals.formats.book import NamedProgramme, PlanBook, Written, signal_of
 from signals.formats.fields import LONGEST_S, check_state, index_of, number_text, readable, seconds_of
 from signals.formats.legs import legs_of, served_text, uses_of
-from signals.formats.stage_rows import StageRow, phases_of, stage_rows, standard_change
+from signals.formats.stage_rows import StageRow, phases_of, stage_rows, standard_change_at
 
 HEADINGS = {
     "junction": "路口",
@@ -144,7 +142,7 @@ def _change(
         raise InputError(f"{where}: lamps: {len(now.state)}, but {len(following.state)} in the next stage")
     text = row.get("change", "").strip()
     if not text:
-        return _standard(now.state, following.state, signal, yellow_s, all_red_s)
+        return standard_change_at(now.state, following.state, signal, yellow_s, all_red_s)
     steps = [_step(part, f"{where}: change") for part in text.split()]
     if any(len(step.state) != len(now.state) for step in steps):
         raise InputError(f"{where}: change: a step has another number of lamps than the stage")
@@ -170,7 +168,7 @@ def _step(text: str, where: str) -> ProgrammePhase:
 
 
 def _change_text(row: StageRow, following: StageRow, signal: Signal) -> str:
-    if row.change == _standard(row.green.state, following.green.state, signal, row.yellow_s, row.all_red_s):
+    if row.change == standard_change_at(row.green.state, following.green.state, signal, row.yellow_s, row.all_red_s):
         return ""
     return " ".join(_step_text(step) for step in row.change)
 
@@ -180,13 +178,6 @@ def _step_text(step: ProgrammePhase) -> str:
     if not step.min_s == step.duration_s == step.max_s:
         numbers += [step.min_s, step.max_s]
     return ":".join((step.state, *map(number_text, numbers)))
-
-
-def _standard(
-    now: str, following: str, signal: Signal, yellow_s: float, all_red_s: float
-) -> tuple[ProgrammePhase, ...]:
-    walkers = {int(link) for link in np.flatnonzero(signal.pedestrian)}
-    return standard_change(now, following, walkers, yellow_s=yellow_s, all_red_s=all_red_s)
 
 
 def _positive(text: str, where: str) -> float:

@@ -20,9 +20,13 @@ from signals.formats.spat_times import (
     AHEAD_S,
     Intersection,
     Shown,
+    check_count,
     lamps_ahead,
     members_of,
     minute_of_year,
+    place_of,
+    reference_of,
+    status_of,
     sure_end_s,
 )
 from signals.plan import SignalPlan
@@ -52,7 +56,6 @@ _LAMPS: Mapping[str, str] = {
 }
 UNKNOWN, AN_HOUR = 36001, 36000
 CERTAIN = 200  # Confidence counts half per cents
-_FIXED, _ADAPTIVE = b"\x04\x00", b"\x02\x00"  # IntersectionStatusObject, bits 5 and 6
 MOST_PHASES = 16
 
 
@@ -60,8 +63,7 @@ def to_spat(
     intersections: Sequence[Intersection], *, now_s: float, count: int, sure_until_s: float = math.inf
 ) -> dict[str, Any]:
     """The value of `SPAT`. Raises InputError for more phases than the message holds, or bad group numbers."""
-    if not 0 < len(intersections) <= 32:
-        raise InputError(f"a SPAT message holds 1 to 32 intersections, not {len(intersections)}")
+    check_count(intersections)
     minute, milliseconds = minute_of_year(now_s)
     return {
         "msgCnt": count % 128,
@@ -79,10 +81,8 @@ def lamps_of_spat(message: Mapping[str, Any]) -> dict[tuple[int | None, int], di
     lamps: dict[tuple[int | None, int], dict[int, str]] = {}
     for n, intersection in enumerate(rows_of(message, "intersections", "SPAT")):
         where = f"intersections.{n}"
-        node = member_of(intersection, "intersectionId", where)
-        number = number_of(node, "id", f"{where}.intersectionId")
-        region = number_of(node, "region", f"{where}.intersectionId") if "region" in node else None
-        lamps[region, number] = {
+        place = place_of(intersection, "intersectionId", where)
+        lamps[place] = {
             number_of(phase, "id", f"{where}.phases"): _present(phase, f"{where}.phases")
             for phase in rows_of(intersection, "phases", where)
         }
@@ -113,11 +113,9 @@ def _intersection(
     plan, members = intersection.plan, members_of(intersection)
     if not 0 < len(members) <= MOST_PHASES:
         raise InputError(f"{len(members)} phases at {plan.signal_id!r}; one intersection holds 1 to {MOST_PHASES}")
-    node: dict[str, Any] = {} if intersection.region is None else {"region": intersection.region}
-    fixed = plan.repeats and math.isinf(sure_until_s)
     return {
-        "intersectionId": {**node, "id": intersection.node},
-        "status": (_FIXED if fixed else _ADAPTIVE, 16),
+        "intersectionId": reference_of(intersection),
+        "status": status_of(plan, sure_until_s),
         "moy": minute,
         "timeStamp": milliseconds,
         "phases": [

@@ -18,9 +18,13 @@ from signals.formats.spat_times import (
     AHEAD_S,
     Intersection,
     Shown,
+    check_count,
     lamps_ahead,
     members_of,
     minute_of_year,
+    place_of,
+    reference_of,
+    status_of,
     sure_end_s,
 )
 from signals.lamps import GREEN, YELLOW
@@ -43,23 +47,21 @@ _LAMPS = {state: lamp for lamp, state in STATES.items() if lamp not in "RU"} | {
 }
 UNKNOWN, BEYOND = 36001, 36000
 MOST_EVENTS = 4  # the present one and what comes next
-_FIXED, _ADAPTIVE = b"\x04\x00", b"\x02\x00"  # IntersectionStatusObject, bits 5 and 6
 
 
 def to_spat(
     intersections: Sequence[Intersection], *, now_s: float, revision: int, sure_until_s: float = math.inf
 ) -> dict[str, Any]:
     """The value of `SPAT`. Raises InputError for counts or group numbers that the message cannot hold."""
-    if not 0 < len(intersections) <= 32:
-        raise InputError(f"a SPAT message holds 1 to 32 intersections, not {len(intersections)}")
+    check_count(intersections)
     minute, milliseconds = minute_of_year(now_s)
     return {
         "timeStamp": minute,
         "intersections": [
             {
-                "id": {**({} if i.region is None else {"region": i.region}), "id": i.node},
+                "id": reference_of(i),
                 "revision": revision % 128,
-                "status": (_FIXED if i.plan.repeats and math.isinf(sure_until_s) else _ADAPTIVE, 16),
+                "status": status_of(i.plan, sure_until_s),
                 "moy": minute,
                 "timeStamp": milliseconds,
                 "states": [
@@ -83,10 +85,7 @@ def lamps_of_spat(message: Mapping[str, Any]) -> dict[tuple[int | None, int], di
     lamps: dict[tuple[int | None, int], dict[int, str]] = {}
     for n, intersection in enumerate(rows_of(message, "intersections", "SPAT")):
         where = f"intersections.{n}"
-        node = member_of(intersection, "id", where)
-        number = number_of(node, "id", f"{where}.id")
-        region = number_of(node, "region", f"{where}.id") if "region" in node else None
-        groups = lamps[region, number] = {}
+        groups = lamps[place_of(intersection, "id", where)] = {}
         for movement in rows_of(intersection, "states", where):
             events = rows_of(movement, "state-time-speed", f"{where}.states")
             state = member_of(events[0], "eventState", f"{where}.states.state-time-speed")

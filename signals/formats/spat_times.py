@@ -1,18 +1,25 @@
-"""When the lamps of a signal group change, as far as a plan says: what SPAT messages of any standard are made of."""
+"""What SPAT messages of either standard are made of.
+
+When the lamps of a signal group change, as far as a plan says; and how intersections are counted, named and described.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from networks.errors import InputError
 from networks.graph import Signal
+from signals.formats.fields import member_of, number_of
 from signals.plan import SignalPlan
 
 AHEAD_S = 3600.0  # SPAT counts tenths of a second up to an hour
 _CLOSED_FIRST = "rRuUyYsoOgG"  # of several lamps in a group the one that stands first here is told
+MOST_INTERSECTIONS = 32  # of one message, in either standard
+_FIXED, _ADAPTIVE = b"\x04\x00", b"\x02\x00"  # IntersectionStatusObject of either, bits 5 and 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +50,31 @@ def shipped_groups(signal: Signal) -> tuple[int, ...]:
     numbers: dict[tuple[str, ...], int] = {}
     columns = [tuple(state[k] for state in phases) for k in range(signal.link_count)]
     return tuple(numbers.setdefault(column, len(numbers) + 1) for column in columns)
+
+
+def check_count(intersections: Sequence[Intersection]) -> None:
+    """Raises InputError where one message cannot hold them."""
+    if not 0 < len(intersections) <= MOST_INTERSECTIONS:
+        raise InputError(f"a SPAT message holds 1 to {MOST_INTERSECTIONS} intersections, not {len(intersections)}")
+
+
+def reference_of(intersection: Intersection) -> dict[str, int]:
+    """The name of an intersection as both standards spell it; the region only where it has one."""
+    region = {} if intersection.region is None else {"region": intersection.region}
+    return {**region, "id": intersection.node}
+
+
+def place_of(intersection: Mapping[str, Any], name: str, where: str) -> tuple[int | None, int]:
+    """(region, node) of an intersection in a decoded message, from its member `name`. Raises InputError."""
+    reference = member_of(intersection, name, where)
+    where = f"{where}.{name}"
+    node = number_of(reference, "id", where)
+    return number_of(reference, "region", where) if "region" in reference else None, node
+
+
+def status_of(plan: SignalPlan, sure_until_s: float) -> tuple[bytes, int]:
+    """Bits that say whether the plan runs as it is, or may be replaced."""
+    return (_FIXED if plan.repeats and math.isinf(sure_until_s) else _ADAPTIVE), 16
 
 
 def members_of(intersection: Intersection) -> dict[int, list[int]]:

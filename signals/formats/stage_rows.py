@@ -12,7 +12,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from networks.graph import Programme, ProgrammePhase
+import numpy as np
+
+from networks.graph import Programme, ProgrammePhase, Signal
 from signals.lamps import ARROW, GREEN, YELLOW
 
 CLEARANCE_MOST_S = 5.0  # a pause after yellow that opens nothing, and is no longer, belongs to the change
@@ -68,6 +70,14 @@ def standard_change(
         yellow[link] = "r" if link in at_once else "y"
     steps = (("".join(yellow), yellow_s), ("".join(red), all_red_s))
     return tuple(ProgrammePhase(state, s, s, s) for state, s in steps if s > 0.0)
+
+
+def standard_change_at(
+    now: str, following: str, signal: Signal, yellow_s: float, all_red_s: float
+) -> tuple[ProgrammePhase, ...]:
+    """The standard change at a signal, whose links of walkers it knows."""
+    walkers = {int(link) for link in np.flatnonzero(signal.pedestrian)}
+    return standard_change(now, following, walkers, yellow_s=yellow_s, all_red_s=all_red_s)
 
 
 def _is_stage(phases: Sequence[ProgrammePhase], n: int) -> bool:
