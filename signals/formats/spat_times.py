@@ -1,6 +1,6 @@
 """What SPAT messages of either standard are made of.
 
-When the lamps of a signal group change, as far as a plan says; and how intersections are counted, named and described.
+When the lamps of a signal group change, as far as a plan says; and how a message counts and names intersections.
 """
 
 from __future__ import annotations
