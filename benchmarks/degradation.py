@@ -35,6 +35,7 @@ from referee_runs import (
     parse_seeds,
     print_rows,
     run_all,
+    violations_in,
 )
 
 from networks.city import Coverage
@@ -47,8 +48,8 @@ def sensed(sight: Sight, plan: Path | None) -> tuple[str, str]:
     loops, equipped, wrong = sight
     roadside = min(loops, Coverage().roadside)
     params = f"loops={loops:g},roadside={roadside:g},equipped={equipped:g},wrong={wrong:g}"
-    label = f"{'plan ' + plan.name if plan else 'shipped'} {params}"
-    return label, f"plugin:{PLUGIN}:adaptive_sensors:{params}" + (f",plan={plan}" if plan else "")
+    fallback = f",plan={plan}" if plan else ""
+    return f"{base_label(plan)} {params}", f"plugin:{PLUGIN}:adaptive_sensors:{params}{fallback}"
 
 
 def jobs_of(scenario: Scenario, sights: Sequence[Sight], seeds: Sequence[int], plan: Path | None) -> list[Job]:
@@ -90,8 +91,8 @@ def summarise(scenario: Scenario, sights: Sequence[Sight], plan: Path | None, le
                 "delay_s": delay_s,
                 "plan_delay_s": plan_s,
                 "ratio": delay_s / plan_s,
-                "violations": sum(r["v_yel"] + r["v_min"] + r["v_con"] for r in rows),
-                "plan_violations": sum(r["v_yel"] + r["v_min"] + r["v_con"] for r in beside),
+                "violations": violations_in(rows),
+                "plan_violations": violations_in(beside),
                 "levels": {name: count / total for name, count in levels.items()},
             }
         )

@@ -20,6 +20,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ from referee_runs import (
     parse_seeds,
     print_rows,
     run_all,
+    violations_in,
 )
 
 from networks.readers.sumo import read_sumo
@@ -104,7 +106,7 @@ def summarise(scenario: Scenario, column: str, ledger: Ledger) -> dict[str, Any]
         column = f"rival: {name}"
     if not rows:
         return None
-    junction_s = max(1, _junctions(scenario)) * (scenario.end_s - scenario.begin_s)
+    junction_s = max(1, _junctions(scenario.network)) * (scenario.end_s - scenario.begin_s)
     ms = [(r.get("extra") or {}).get("twin_ms_per_junction_s", 1e3 * r["ctl_s"] / junction_s) for r in rows]
     return {
         "scenario": scenario.name,
@@ -115,19 +117,14 @@ def summarise(scenario: Scenario, column: str, ledger: Ledger) -> dict[str, Any]
         "jammed_seeds": sum(r["running"] + r["undeparted"] > 0.15 * r["n"] for r in rows),
         "walker_delay_s": mean_of(rows, "walker_delay_s"),
         "max_red_s": max((r.get("max_red_s") or 0.0 for r in rows), default=0.0),
-        "violations": sum(r["v_yel"] + r["v_min"] + r["v_con"] for r in rows),
+        "violations": violations_in(rows),
         "ms_per_junction_s": sum(ms) / len(ms),
     }
 
 
-def _junctions(scenario: Scenario) -> int:
-    count = _known_junctions.get(scenario.network)
-    if count is None:
-        count = _known_junctions[scenario.network] = len(read_sumo(scenario.network).signals)
-    return count
-
-
-_known_junctions: dict[Path, int] = {}
+@cache
+def _junctions(network: Path) -> int:
+    return len(read_sumo(network).signals)
 
 
 def _shown(cells: Sequence[dict[str, Any]]) -> Iterator[list[str]]:

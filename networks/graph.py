@@ -19,6 +19,7 @@ Bools = NDArray[np.bool_]
 
 # Bits of LaneTable.allowed: who may drive or walk there.
 PASSENGER, BUS, TRUCK, BICYCLE, PEDESTRIAN, EMERGENCY, TRAM = 1, 2, 4, 8, 16, 32, 64
+MOTOR = PASSENGER | BUS | TRUCK  # whom signals and loops for vehicles are meant for
 
 # MovementTable.turn codes.
 STRAIGHT, LEFT, RIGHT, U_TURN = 0, 1, 2, 3

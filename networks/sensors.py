@@ -11,14 +11,12 @@ import hashlib
 import numpy as np
 
 from networks.city import Coverage, Detector
-from networks.graph import BUS, PASSENGER, TRUCK, Floats, Network
+from networks.graph import MOTOR, Floats, Network
 
 STOP_LOOP_M = 2.0  # before the stop line
 UPSTREAM_LOOP_M = 100.0  # before the stop line
 ENTRY_MARGIN_M = 5.0  # an upstream loop of a short lane lies this far into it
 SHORTEST_LANE_M = 25.0  # a shorter lane gets no upstream loop
-
-_MOTOR = PASSENGER | BUS | TRUCK
 
 
 def stable_share(text: str) -> float:
@@ -48,7 +46,7 @@ def default_detectors(network: Network, coverage: Coverage) -> tuple[Detector, .
     detectors = []
     for edge in covered:
         for lane in range(network.edges.first_lane[edge], network.edges.first_lane[edge + 1]):
-            if not network.lanes.allowed[lane] & _MOTOR:
+            if not network.lanes.allowed[lane] & MOTOR:
                 continue
             name, length_m = network.lanes.ids[lane], float(network.lanes.length_m[lane])
             detectors.append(Detector(f"{name}_stop", lane, max(length_m / 2, length_m - STOP_LOOP_M), "stop"))

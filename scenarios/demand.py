@@ -61,7 +61,6 @@ class DemandBook:
 
     types: dict[str, ET.Element] = field(default_factory=dict)
     mixes: dict[str, list[tuple[str, float]]] = field(default_factory=dict)  # vTypeDistribution -> (type, weight)
-    origins: dict[str, str] = field(default_factory=dict)  # route id -> first edge
     routes: dict[str, str] = field(default_factory=dict)  # route id -> its edges
     heads: list[ET.Element] = field(default_factory=list)  # top-level definitions of the route files, in order
 
@@ -170,7 +169,6 @@ def _note(element: ET.Element, book: DemandBook) -> None:
         book.mixes[element.attrib["id"]] = members
     elif element.tag == "route" and element.get("id"):
         book.routes[element.attrib["id"]] = element.get("edges", "")
-        book.origins[element.attrib["id"]] = element.get("edges", "").partition(" ")[0]
 
 
 def expand_flow(element: ET.Element, seed: int) -> Iterator[ET.Element]:
@@ -266,7 +264,7 @@ def _origin(vehicle: ET.Element, book: DemandBook) -> str:
     for key in ("from", "fromTaz", "fromJunction"):
         if key in vehicle.attrib:
             return vehicle.attrib[key]
-    return book.origins.get(route, route)
+    return book.routes[route].partition(" ")[0] if route in book.routes else route
 
 
 def _volume(origin: str, seed: int, spread: float) -> float:
@@ -303,15 +301,16 @@ def _driver(book: DemandBook, base: str, name: str, seed: int) -> ET.Element:
     return kind
 
 
+def read_speed_factor(text: str, dev: float) -> tuple[float, ...]:
+    """Mean, spread, lowest and highest of a type's `speedFactor`; `dev`: the spread where the text has none."""
+    given = re.fullmatch(r"normc?\(([^)]*)\)", text.replace(" ", ""))
+    parts = [float(part) for part in (given.group(1).split(",") if given else [text])]
+    return (*parts, *(1.0, dev, 0.2, 2.0)[len(parts) :])
+
+
 def _speed_factor(attributes: dict[str, str], scale: float) -> str:
     text = attributes.get("speedFactor", "1.0")
-    given = re.fullmatch(r"normc?\(([^)]*)\)", text.replace(" ", ""))
-    mean, dev, low, high = 1.0, float(attributes.get("speedDev", 0.1)), 0.2, 2.0
-    if given:
-        parts = [float(v) for v in given.group(1).split(",")]
-        mean, dev, low, high = [*parts, *(mean, dev, low, high)[len(parts) :]]
-    else:
-        mean = float(text)
+    mean, dev, low, high = read_speed_factor(text, float(attributes.get("speedDev", 0.1)))
     return f"normc({mean * scale:.4f},{dev:.4f},{low:.4f},{high:.4f})"
 
 

@@ -83,7 +83,6 @@ class Retimed:
     timings: dict[int, StageTiming]
     shipped: Measured
     chosen: Measured
-    others: tuple[Measured, ...]
     check_seeds: tuple[int, ...]
     wall_s: float
     rounds_model: int
@@ -364,7 +363,6 @@ class _Retiming:
             candidates[chosen][1],
             told[0],
             told[chosen],
-            tuple(m for n, m in enumerate(told) if n not in (0, chosen)),
             tuple(seeds),
             self.hours.used_s(),
             rounds_model,

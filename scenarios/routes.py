@@ -16,7 +16,7 @@ import numpy as np
 
 from networks.graph import BICYCLE, BUS, EMERGENCY, PASSENGER, TRAM, TRUCK, Floats, Network, Ragged
 from networks.readers.sumo_xml import read_seconds
-from scenarios.demand import DemandBook, expand_flow, kind_of_class, naming, read_elements
+from scenarios.demand import DemandBook, expand_flow, kind_of_class, naming, read_elements, read_speed_factor
 from scenarios.shortest import Leg, find_ways
 from signals.meso_demand import Demand
 
@@ -154,13 +154,7 @@ def _driver(book: DemandBook, name: str) -> _Driver:
     kind = kind_of_class(book.vehicle_class(name))
     length_m, gap_m, accel_mps2, top_mps, dev = _DEFAULTS.get(kind, _DEFAULTS["car"])
     get = book.types[name].attrib if name in book.types else {}
-    factor, low, high = 1.0, 0.2, 2.0
-    given = get.get("speedFactor", "")
-    if given.startswith("norm"):
-        parts = [float(part) for part in given[given.index("(") + 1 : given.rindex(")")].split(",")]
-        factor, dev, low, high = [*parts, *(factor, dev, low, high)[len(parts) :]]
-    elif given:
-        factor = float(given)
+    factor, dev, _, _ = read_speed_factor(get.get("speedFactor") or "1.0", dev)
     if "speedDev" in get:
         dev = float(get["speedDev"])
     return _Driver(

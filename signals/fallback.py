@@ -8,7 +8,7 @@ from enum import IntEnum
 
 import numpy as np
 
-from networks.graph import BUS, PASSENGER, TRUCK, Bools, Network
+from networks.graph import MOTOR, Bools, Network
 from networks.sensors import approach_edges
 from networks.state import Forecast, NetworkState
 from signals.controllers.base import Controller
@@ -21,8 +21,6 @@ SEEN_VARIANCE = (2.0, 1.0)  # of a lane's vehicles: at most a + b * vehicles whe
 LEAST_SEEN_FRAC = 0.5  # of a junction's flow; below, live control does not pay beside a fixed plan
 MARGIN_FRAC = 0.1  # so much more is asked for before a junction goes up again
 DOWN_AFTER_S, UP_AFTER_S = 20.0, 60.0  # a junction goes down, or up again, after so long
-
-_MOTOR = PASSENGER | BUS | TRUCK
 
 
 class Level(IntEnum):
@@ -58,7 +56,7 @@ class Chain:
     def __init__(self, network: Network, controller: Controller, *, least_seen_frac: float = LEAST_SEEN_FRAC) -> None:
         self.name = controller.name
         self._network, self._controller, self._least = network, controller, least_seen_frac
-        motor = (network.lanes.allowed & _MOTOR) != 0
+        motor = (network.lanes.allowed & MOTOR) != 0
         first = network.edges.first_lane
         self._approaches: list[list[int]] = [[] for _ in network.signals]
         for edge, signal in approach_edges(network).items():

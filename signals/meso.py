@@ -43,7 +43,7 @@ __all__ = [
 
 
 JAM_FRAC = 0.15
-CHOICE_SAMPLE_S = 10  # between looks at the streets by drivers who choose their way
+CHOICE_SAMPLE_S = 10  # between looks at the streets, for their queues and by drivers who choose their way
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +67,6 @@ class MesoResult:
     edge_insertion_s: Floats  # (E,) of that, waiting to enter
     edge_left_veh: Floats  # (E,) throughput
     edge_max_queue_veh: Floats  # (E,)
-    edge_mean_queue_veh: Floats  # (E,)
-    signal_delay_s: Floats  # (S,) total on the edges that end at the signal
 
 
 @dataclass(frozen=True)
@@ -82,10 +80,10 @@ class MesoModel:
     streets: Streets
     traffic: Traffic
 
-    def run(self, timing: Timing, *, seed: int = 0, sample_s: int = CHOICE_SAMPLE_S) -> MesoResult:
-        """One candidate in full detail; queues are sampled every `sample_s` seconds."""
+    def run(self, timing: Timing, *, seed: int = 0) -> MesoResult:
+        """One candidate in full detail."""
         state = new_state(self.network, self.streets, len(self.demand))
-        self._drive(timing, self._factors(seed), sample_s, state)
+        self._drive(timing, self._factors(seed), CHOICE_SAMPLE_S, state)
         return self._result(state)
 
     def score(self, timings: Sequence[Timing], seeds: Sequence[int] = (0,), *, workers: int | None = None) -> Floats:
@@ -134,10 +132,6 @@ class MesoModel:
         weight, count = max(float(self.demand.weight.sum()), 1e-9), len(self.demand)
         got = state.result
         left = int(got[R_RUNNING] + got[R_NEVER])
-        signal_delay_s = np.zeros(len(self.network.signals))
-        for s, signal in enumerate(self.network.signals):
-            ends = np.isin(self.network.edges.to_node, signal.nodes)
-            signal_delay_s[s] = state.edge_delay_s[ends].sum()
         return MesoResult(
             vehicles=count,
             arrived=int(got[R_ARRIVED]),
@@ -153,8 +147,6 @@ class MesoModel:
             edge_insertion_s=state.edge_insertion_s.copy(),
             edge_left_veh=state.edge_left.copy(),
             edge_max_queue_veh=state.edge_max.copy(),
-            edge_mean_queue_veh=state.edge_delay_s / (self.end_s - self.begin_s),
-            signal_delay_s=signal_delay_s,
         )
 
 

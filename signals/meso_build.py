@@ -21,7 +21,7 @@ LOOK_AHEAD_S = 1.0  # between a vehicle that gives way and the next that has it,
 
 def build_streets(network: Network, demand: Demand, saturation_vph: Floats | None) -> Streets:
     """Lanes, boxes and sources as one row space, movements, foes and signal links."""
-    lanes, moves, _edges = network.lanes, network.movements, network.edges
+    lanes, moves = network.lanes, network.movements
     count = len(lanes.ids)
     boxed = _boxed(network)
     origins = np.unique(demand.route.values[demand.route.offsets[:-1]]) if len(demand) else np.zeros(0, np.int32)

@@ -28,7 +28,7 @@ U8: TypeAlias = NDArray[np.uint8]
 _OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "_nrt": False}
 flat: Any = njit(**_OPTIONS)
 
-CLOSED, PERMISSIVE, PROTECTED, YELLOW, FREE = 0, 1, 2, 3, 4
+CLOSED, PERMISSIVE, PROTECTED, YELLOW, FREE = 0, 1, 2, 3, 4  # lamp codes of one link
 WHEEL = 512  # buckets, a power of two
 NEVER = 1e18
 

@@ -10,9 +10,7 @@ from numpy.typing import NDArray
 
 from networks.errors import ShapeError
 from networks.graph import Floats, Ints, Network, Programme
-
-# Lamp codes of one link.
-CLOSED, PERMISSIVE, PROTECTED, YELLOW, FREE = 0, 1, 2, 3, 4
+from signals.meso_kernels import CLOSED, FREE, PERMISSIVE, PROTECTED, YELLOW
 
 _CODES = {"g": PERMISSIVE, "G": PROTECTED, "y": YELLOW, "Y": YELLOW, "o": FREE, "O": FREE, "s": FREE}
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from networks.graph import Network
-from signals.retime_flows import SignalMap, TurnFlows, count_turns, map_signals
+from signals.retime_flows import SignalMap, count_turns, map_signals
 from signals.retime_moves import Mover
 from signals.retime_plans import PlanMaker, StageTiming, shipped_timing
 from signals.retime_pool import StageSource, stage_pool
@@ -32,7 +32,6 @@ class Task:
 
     maker: PlanMaker
     timer: JunctionTimer
-    flows: TurnFlows
     signals: SignalMap
     groups: tuple[tuple[int, ...], ...]  # signals to be coordinated with one another
     shipped: Mapping[int, StageTiming]  # of every signal that can be retimed
@@ -51,7 +50,6 @@ def prepare(network: Network, routes: Sequence[Sequence[int]], span_s: float, so
     return Task(
         maker,
         JunctionTimer(maker, [load_of(flows, n) for n in range(len(network.signals))], pools),
-        flows,
         signals,
         signals.groups(COORDINATED_FRAC * len(routes)),
         shipped,

@@ -100,17 +100,23 @@ class SignalMap:
         return tuple(tuple(m) for m in members.values())
 
 
+def signal_turns(network: Network) -> dict[tuple[int, int], tuple[int, int]]:
+    """(Edge, next edge) -> the signal and the first of its links that the turn drives over."""
+    movements, edge = network.movements, network.lanes.edge
+    turns: dict[tuple[int, int], tuple[int, int]] = {}
+    for m in np.flatnonzero(movements.signal >= 0).tolist():
+        pair = int(edge[movements.from_lane[m]]), int(edge[movements.to_lane[m]])
+        turns.setdefault(pair, (int(movements.signal[m]), int(movements.link[m])))
+    return turns
+
+
 def map_signals(network: Network, routes: Sequence[Sequence[int]]) -> SignalMap:
     """Neighbourhoods from where vehicles really drive."""
-    movements, lanes, edges = network.movements, network.lanes, network.edges
-    signal_of: dict[tuple[int, int], tuple[int, int]] = {}
+    movements, edges = network.movements, network.edges
+    signal_of = signal_turns(network)
     approaches: list[set[int]] = [set() for _ in network.signals]
-    for m in range(len(movements.turn)):
-        source = int(lanes.edge[movements.from_lane[m]])
-        if movements.signal[m] >= 0:
-            place = int(movements.signal[m]), int(movements.link[m])
-            signal_of.setdefault((source, int(lanes.edge[movements.to_lane[m]])), place)
-            approaches[place[0]].add(source)
+    for m in np.flatnonzero(movements.signal >= 0).tolist():
+        approaches[int(movements.signal[m])].add(int(network.lanes.edge[movements.from_lane[m]]))
     free_s = edges.length_m / np.maximum(edges.speed_limit_mps, 1.0)
     seen: dict[tuple[int, int], dict[tuple[int, int], list[float]]] = defaultdict(lambda: defaultdict(list))
     upstream: list[set[int]] = [set() for _ in network.signals]

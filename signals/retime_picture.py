@@ -15,7 +15,7 @@ from itertools import pairwise
 import numpy as np
 
 from networks.graph import Bools, Network
-from signals.retime_flows import SignalMap
+from signals.retime_flows import SignalMap, signal_turns
 from signals.retime_plans import PlanMaker, StageTiming
 
 SHOWN_S = 240
@@ -35,18 +35,12 @@ class Stop:
 
 def corridor_of(network: Network, edges: Sequence[int]) -> tuple[Stop, ...]:
     """The signals along consecutive edges, from the stop line of the first one on."""
-    movements, lanes = network.movements, network.lanes
+    turns = signal_turns(network)
     stops: list[Stop] = []
     at_m = at_s = 0.0
     for here, after in pairwise(edges):
-        for m in range(len(movements.turn)):
-            if (
-                movements.signal[m] >= 0
-                and lanes.edge[movements.from_lane[m]] == here
-                and lanes.edge[movements.to_lane[m]] == after
-            ):
-                stops.append(Stop(int(movements.signal[m]), int(movements.link[m]), at_m, at_s))
-                break
+        if (here, after) in turns:
+            stops.append(Stop(*turns[here, after], at_m, at_s))
         at_m += float(network.edges.length_m[after])
         at_s += float(network.edges.length_m[after] / max(network.edges.speed_limit_mps[after], 1.0))
     return tuple(Stop(s.signal, s.link, s.at_m - stops[0].at_m, s.at_s - stops[0].at_s) for s in stops)
@@ -54,17 +48,12 @@ def corridor_of(network: Network, edges: Sequence[int]) -> tuple[Stop, ...]:
 
 def busiest_corridor(network: Network, signals: SignalMap, routes: Sequence[Sequence[int]]) -> tuple[int, ...]:
     """The piece of a route, between its first and last signal, that most signal-to-signal trips share."""
-    movements, lanes = network.movements, network.lanes
-    ends = set(lanes.edge[movements.from_lane[movements.signal >= 0]].tolist())
     weight = {(s.origin, s.target): s.vehicles for s in signals.stretches}
-    signal_of = {
-        (int(lanes.edge[movements.from_lane[m]]), int(lanes.edge[movements.to_lane[m]])): int(movements.signal[m])
-        for m in np.flatnonzero(movements.signal >= 0)
-    }
+    turns = signal_turns(network)
     best: tuple[float, tuple[int, ...]] = (0.0, ())
     for route in {tuple(r) for r in routes}:
-        passed = [(n, signal_of[p]) for n, p in enumerate(pairwise(route)) if p in signal_of]
-        if len(passed) < 2 or not ends & set(route):
+        passed = [(n, turns[p][0]) for n, p in enumerate(pairwise(route)) if p in turns]
+        if len(passed) < 2:
             continue
         worth = sum(weight.get((a, b), 0.0) for (_, a), (_, b) in pairwise(passed))
         best = max(best, (worth, route[passed[0][0] : passed[-1][0] + 2]))

@@ -43,7 +43,6 @@ _STAGE_FRAC = 0.06  # of a cycle that is lost by having one stage more: 4 to 5 s
 class JunctionLoad:
     """The traffic of one signal: one row a link that vehicles of the demand use."""
 
-    signal: int
     links: Ints  # (R,)
     flow_vps: Floats  # (R,)
     saturation_vps: Floats  # (R,)
@@ -60,7 +59,7 @@ def load_of(flows: TurnFlows, signal: int) -> JunctionLoad:
     first = np.array([table[k][0] for k in links], np.int32)
     names, lane = np.unique(movements.from_lane[first], return_inverse=True)
     saturation = np.array([SATURATION_VPH[int(t)] / 3600.0 for t in movements.turn[first]])
-    return JunctionLoad(signal, links, link_vps[links], saturation, lane.astype(np.int32), len(names))
+    return JunctionLoad(links, link_vps[links], saturation, lane.astype(np.int32), len(names))
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +82,8 @@ class JunctionTimer:
         self._proposed: dict[tuple[int, int], list[StageTiming]] = {}
         self._sequences: dict[int, tuple[tuple[str, ...], ...]] = {}
 
-    def delay_s(self, signal: int, states: tuple[str, ...], greens_s: Sequence[float], scale: float = 1.0) -> float:
-        """Delay over all vehicles of the junction, vehicle seconds a second; `scale` multiplies the flows."""
+    def delay_s(self, signal: int, states: tuple[str, ...], greens_s: Sequence[float]) -> float:
+        """Delay over all vehicles of the junction, vehicle seconds a second."""
         load, shown = self.loads[signal], self._show(signal, states)
         greens = np.asarray(greens_s, np.float64)
         cycle_s = float(greens.sum()) + shown.lost_s
@@ -92,21 +91,18 @@ class JunctionTimer:
         part_s = greens @ shown.yielding
         open_s = np.clip(full_s + part_s - STOP_LOSS_S, 1.0, cycle_s - 0.5)
         worth_s = np.clip(full_s + YIELDING_FRAC * part_s - STOP_LOSS_S, 0.5, cycle_s)
-        flow = load.flow_vps * scale
         capacity_vps = load.saturation_vps * worth_s / cycle_s
-        degree = np.bincount(load.lane, flow / capacity_vps, load.lanes)[load.lane]
+        degree = np.bincount(load.lane, load.flow_vps / capacity_vps, load.lanes)[load.lane]
         share = open_s / cycle_s
         uniform_s = 0.5 * cycle_s * (1.0 - share) ** 2 / np.maximum(1.0 - share * np.minimum(degree, 1.0), 0.05)
         root = np.sqrt((degree - 1.0) ** 2 + 4.0 * degree / (capacity_vps * 3600.0 * PERIOD_H))
         random_s = 900.0 * PERIOD_H * ((degree - 1.0) + root)
-        return float((flow * (uniform_s + random_s)).sum())
+        return float((load.flow_vps * (uniform_s + random_s)).sum())
 
-    def best_greens(
-        self, signal: int, states: tuple[str, ...], cycle_s: int, first: Sequence[float] | None = None
-    ) -> tuple[int, ...] | None:
+    def best_greens(self, signal: int, states: tuple[str, ...], cycle_s: int) -> tuple[int, ...] | None:
         """Whole seconds of green in this cycle by moving seconds from stage to stage; None when none fit."""
         shown = self._show(signal, states)
-        weights = self._critical(signal, shown.protected, shown.yielding) if first is None else first
+        weights = self._critical(signal, shown.protected, shown.yielding)
         found = share_seconds(cycle_s - shown.lost_s, weights, LEAST_GREEN_S)
         if found is None:
             return None
@@ -155,10 +151,10 @@ class JunctionTimer:
             self._sequences[signal] = self._list_sequences(signal)
         return self._sequences[signal]
 
-    def webster_cycle_s(self, signal: int, states: tuple[str, ...], scale: float = 1.0) -> int:
+    def webster_cycle_s(self, signal: int, states: tuple[str, ...]) -> int:
         """Webster's cycle of the critical lanes of these stages, within the limits of the search."""
         shown = self._show(signal, states)
-        ratios = [r * scale for r in self._critical(signal, shown.protected, shown.yielding)]
+        ratios = self._critical(signal, shown.protected, shown.yielding)
         if sum(ratios) >= 0.95:
             return LONGEST_CYCLE_S
         cycle_s = webster_cycle_s(ratios, shown.lost_s + STOP_LOSS_S * len(states))

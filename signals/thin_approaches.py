@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from networks.graph import BUS, PASSENGER, TRUCK, VEHICLE_SPACE_M, Bools, Floats, Ints, Network
+from networks.graph import MOTOR, VEHICLE_SPACE_M, Bools, Floats, Ints, Network
 from networks.state import Estimate, NetworkState, VehicleTable
 from signals.lamps import GREEN, LampRecord
 
@@ -17,8 +17,6 @@ SATURATION_VPS = 0.5  # 1800 veh/h and lane
 LONGEST_STEP_S = 10.0  # after a longer pause the queues start anew
 MOST_COMING = 12  # vehicles on their way that are told of one lane
 SERIAL_BASE = 1 << 40  # pseudonyms below minus this: nobody else's
-
-_MOTOR = PASSENGER | BUS | TRUCK
 
 
 class ThinApproaches:
@@ -32,7 +30,7 @@ class ThinApproaches:
     def __init__(self, network: Network) -> None:
         self._network = network
         lanes, moves = network.lanes, network.movements
-        self._motor = (lanes.allowed & _MOTOR) != 0
+        self._motor = (lanes.allowed & MOTOR) != 0
         per_edge = np.bincount(lanes.edge, self._motor, len(network.edges.ids))
         self._part = np.where(self._motor, 1.0 / np.maximum(per_edge[lanes.edge], 1.0), 0.0)
         self._storage = np.maximum(lanes.length_m / VEHICLE_SPACE_M, 1.0)

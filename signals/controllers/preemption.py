@@ -54,7 +54,7 @@ class Preemption:
     vehicles at a junction the first to claim it goes first. Then those who were kept waiting weigh more for
     `recovery_s`. The controller's own proposal stands in where one of these is refused.
 
-    Bind it outside of everything else (`Preemption(Chain(Hedged(RollingHorizon)))`): weights pass through, and an
+    Bind it outside of everything else (`Preemption(Chain(RollingHorizon))`): weights pass through, and an
     emergency vehicle gets through on sensors that are too thin for the rest.
     """
 

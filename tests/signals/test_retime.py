@@ -37,7 +37,7 @@ def timer_of(signal: Signal, flow_vps: Sequence[float], saturation_vps: float = 
     """A timer whose links have one lane and the given flow each."""
     count = len(flow_vps)
     rows = np.arange(count, dtype=np.int32)
-    load = JunctionLoad(0, rows, np.array(flow_vps), np.full(count, saturation_vps), rows, count)
+    load = JunctionLoad(rows, np.array(flow_vps), np.full(count, saturation_vps), rows, count)
     return JunctionTimer(PlanMaker(network_of(signal)), [load], [tuple(s.state for s in signal.stages)])
 
 
