@@ -28,7 +28,6 @@ from scenarios.street_sensors import Scan, Sensors
 from scenarios.street_terms import SensorNoise, StreetOptions
 from scenarios.street_truth import Watcher
 from signals.arbiter import decide
-from signals.controllers.hedged import Hedged
 from signals.controllers.rolling_horizon import RollingHorizon
 from signals.controllers.unsure_turns import LEAST_OPEN_FRAC
 from signals.executor import Head
@@ -217,7 +216,6 @@ def control_by_sensors(
     prior: int = 1,
     cycle_s: int = 1,
     plan: str = "",
-    worlds: int = 1,
     open_frac: float = LEAST_OPEN_FRAC,
     least: float = LEAST_SEEN_FRAC,
 ) -> SensedControl:
@@ -226,8 +224,8 @@ def control_by_sensors(
     loops, roadside, equipped: coverage, the product's default where None. wrong: share of the counted vehicles that
     are missed or counted twice. fail: share of loops that stay silent. prior 0: go without turning shares and mean
     flows of the demand. plan: SUMO additional file with the programmes that signals fall back to, instead of the
-    shipped. worlds: draws of the turns that the controller is asked about. least: share of a junction's flow that
-    sensors must follow for live control.
+    shipped. open_frac: see `signals.controllers.unsure_turns`. least: share of a junction's flow that sensors must
+    follow for live control.
     """
     default = Coverage()
     coverage = Coverage(
@@ -238,9 +236,8 @@ def control_by_sensors(
     network = read_sumo(Path(ctx.scenario.net), (Path(plan),) if plan else ())
     known = scenario_prior(ctx.scenario, network) if prior else None
     shares = known.movement_share if known else None
-    single = RollingHorizon(network, shares=shares, least_open_frac=float(open_frac))
-    hedged = Hedged(network, single, worlds=int(worlds)) if int(worlds) > 1 else single
-    controller = Chain(network, hedged, least_seen_frac=float(least))
+    horizon = RollingHorizon(network, shares=shares, least_open_frac=float(open_frac))
+    controller = Chain(network, horizon, least_seen_frac=float(least))
     sight = Sight(coverage, float(wrong), float(fail), int(ctx.seed if seed is None else seed))
     street = SensedStreet(ctx.ls, network, sight, MIDNIGHT_S + float(ctx.begin))
     twin = Twin(network, coverage, known, controller)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -51,15 +52,16 @@ class Tally:
         self.examples = self.examples[:20]
 
 
-class Thinker:
+class Thinker(ABC):
     """A controller as the switching sees it: proposals for the signals that are due."""
 
     name = ""
 
+    @abstractmethod
     def propose(self, lamps: Sequence[LampRecord | None], now_s: float, valid_from_s: float) -> list[Proposal]:
-        raise NotImplementedError
+        """Plans for the signals whose lamps are given."""
 
-    def restart(self) -> None:
+    def restart(self) -> None:  # noqa: B027 – most remember nothing
         """Everything that it remembered is lost."""
 
 
