@@ -62,13 +62,14 @@ def write_actuated(city: CityFolder, path: Path) -> tuple[str, ...]:
 
 def _phase(phase: ET.Element) -> str:
     state, duration_s = phase.attrib["state"], float(phase.attrib["duration"])
+    jump = f' next="{phase.attrib["next"]}"' if "next" in phase.attrib else ""
     if "y" in state.lower() or not set(state) & set("Gg"):
-        return f'<phase duration="{duration_s:g}" state="{state}"/>\n'
+        return f'<phase duration="{duration_s:g}" state="{state}"{jump}/>\n'
     least_s, most_s = float(phase.get("minDur", 0.0)), float(phase.get("maxDur", 0.0))
     least_s = max(MIN_GREEN_S, least_s)
     most_s = most_s if most_s > 0 else MAX_GREEN_S
     first_s = max(least_s, min(duration_s, most_s))
-    return f'<phase duration="{first_s:g}" minDur="{least_s:g}" maxDur="{most_s:g}" state="{state}"/>\n'
+    return f'<phase duration="{first_s:g}" minDur="{least_s:g}" maxDur="{most_s:g}" state="{state}"{jump}/>\n'
 
 
 def _run(city: CityFolder, control: Control, options: StreetOptions) -> TripSummary:

@@ -15,6 +15,7 @@ from networks import graph
 from networks.errors import NetworkError
 from networks.graph import Programme, ProgrammePhase
 from networks.readers.formats import open_maybe_gzip
+from networks.readers.phase_jumps import shown_cycle
 
 _CLASS_BITS = {
     "passenger": graph.PASSENGER,
@@ -207,20 +208,24 @@ def _raw_edge(element: ET.Element) -> RawEdge:
 
 
 def _programme(element: ET.Element) -> Programme:
-    phases = tuple(
+    """The cycle that is really shown: phases that jumps (`next`) pass over are left out."""
+    elements = element.findall("phase")
+    phases = [
         ProgrammePhase(
             p.attrib["state"],
             _number(p.attrib["duration"], 0.0),
             _number(p.attrib.get("minDur", p.attrib["duration"]), 0.0),
             _number(p.attrib.get("maxDur", p.attrib["duration"]), 0.0),
         )
-        for p in element.findall("phase")
-    )
+        for p in elements
+    ]
+    offset_s = _number(element.attrib.get("offset", "0"))
+    order, offset_s = shown_cycle([p.duration_s for p in phases], [p.get("next") for p in elements], offset_s)
     return Programme(
         element.attrib.get("programID", "0"),
         element.attrib.get("type", "static"),
-        _number(element.attrib.get("offset", "0")),
-        phases,
+        offset_s,
+        tuple(phases[n] for n in order),
     )
 
 

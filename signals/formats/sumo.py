@@ -2,8 +2,8 @@
 
 SUMO holds cyclic programmes only, so a rolling plan can be written as JSON but not as tlLogic. SUMO's clock counts
 from its own second 0; `epoch_of_zero_s` is the epoch of that second. Parameters of actuated programmes (`param`
-children, detectors), names of phases and phases that no jump (`next`) leads to are not kept. Formats: SUMO
-documentation, "Simulation/Traffic Lights".
+children, detectors), names of phases, phases that no jump (`next`) leads to, and all but the first of several
+followers of a phase are not kept. Formats: SUMO documentation, "Simulation/Traffic Lights".
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 
 from networks.errors import InputError
 from networks.graph import Programme, ProgrammePhase
+from networks.readers.phase_jumps import shown_cycle
 from networks.readers.sumo_xml import read_seconds
 from signals.formats.book import NamedProgramme, PlanBook, Switch, TimedSignal, Timetable, Written
 from signals.formats.fields import (
@@ -160,28 +161,17 @@ def _programme(logic: ET.Element, where: str) -> NamedProgramme:
     programme = _get(logic, "programID", where)
     where = f"{where} programme {programme!r}"
     elements = logic.findall("phase")
-    order = _order(elements, where)
-    phases = tuple(_phase(elements[n], f"{where} phase {n}") for n in order)
-    for n, phase in zip(order, phases, strict=True):
+    phases = [_phase(element, f"{where} phase {n}") for n, element in enumerate(elements)]
+    for n, phase in enumerate(phases):
         if len(phase.state) != len(phases[0].state):
             raise InputError(f"{where} phase {n}: state has {len(phase.state)} lamps, phase 0 {len(phases[0].state)}")
     offset_s = _time(logic, "offset", where, "0")
-    return NamedProgramme(logic.attrib["id"], Programme(programme, logic.get("type", "static"), offset_s, phases))
-
-
-def _order(elements: Sequence[ET.Element], where: str) -> list[int]:
-    """Phases as SUMO runs them from the first one: in order, but for jumps (`next`), until that comes again."""
-    order: list[int] = []
-    n = 0
-    while elements and n not in order:
-        order.append(n)
-        jump = elements[n].get("next", "").strip() or str((n + 1) % len(elements))
-        if not (jump.isdecimal() and jump.isascii() and int(jump) < len(elements)):
-            raise InputError(f"{where} phase {n}: next: {jump!r} is no single phase of the programme")
-        n = int(jump)
-    if n:
-        raise InputError(f"{where} phase {order[-1]}: next: the programme never comes back to its first phase")
-    return order
+    try:
+        order, offset_s = shown_cycle([p.duration_s for p in phases], [e.get("next") for e in elements], offset_s)
+    except ValueError as defect:
+        raise InputError(f"{where} {defect}") from defect
+    shown = tuple(phases[n] for n in order)
+    return NamedProgramme(logic.attrib["id"], Programme(programme, logic.get("type", "static"), offset_s, shown))
 
 
 def _phase(element: ET.Element, where: str) -> ProgrammePhase:
