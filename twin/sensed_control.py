@@ -1,6 +1,6 @@
-"""A referee's running simulation seen through simulated sensors, and controlled the product's own way.
+"""A running simulation seen through simulated sensors, and controlled as the live loop does.
 
-Devices → frames → inbox → fusion → controller → proof → orders → signal heads, all in the referee's process. The
+Devices → frames → inbox → fusion → controller → proof → orders → signal heads, all in one process. The
 twin's half (`Twin`) is handed frames and gives back orders; the street's half (`SensedStreet`) alone touches SUMO.
 At second t the devices report what they see; the cycle runs half a second later on what has arrived by then, and its
 plans take over at t + 1.
@@ -18,7 +18,6 @@ from typing import Any
 from networks.city import DEFAULT_EPOCH, CityFolder, Coverage
 from networks.graph import Network
 from networks.messages import Frame, PlanOrder
-from networks.readers.sumo import read_sumo
 from networks.sensors import default_detectors, instrumented_signals
 from networks.state import NetworkState
 from scenarios.cities import cache_folder
@@ -63,18 +62,29 @@ class Sight:
         return StreetOptions(seed=self.seed, duration_s=0.0, coverage=self.coverage, noise=noise)
 
 
-def scenario_prior(scenario: Any, network: Network) -> Prior:
-    """Turning shares and mean flows of the scenario's own demand: one mesoscopic run, cached."""
+def scenario_prior(
+    network: Network,
+    net: Path,
+    routes: tuple[Path, ...],
+    additional: tuple[Path, ...],
+    *,
+    begin_s: float,
+    end_s: float,
+) -> Prior:
+    """Turning shares and mean flows of a scenario's own demand: one mesoscopic run, cached.
+
+    Raises CityError when SUMO cannot load the files, ProcessError when its process dies.
+    """
     city = CityFolder(
-        name=scenario.name,
-        folder=Path(scenario.net).parent,
-        network=Path(scenario.net),
-        routes=tuple(map(Path, scenario.routes)),
-        additional=tuple(map(Path, scenario.additional)),
+        name=net.name.split(".")[0],
+        folder=net.parent,
+        network=net,
+        routes=routes,
+        additional=additional,
         programmes=(),
-        begin_s=float(scenario.begin),
-        end_s=float(scenario.end),
-        epoch_s=MIDNIGHT_S + float(scenario.begin),
+        begin_s=begin_s,
+        end_s=end_s,
+        epoch_s=MIDNIGHT_S + begin_s,
         coverage=Coverage(),
     )
     return build_prior(city, network, cache=cache_folder() / "priors")
@@ -175,7 +185,7 @@ class Twin:
 
 
 class SensedControl:
-    """What the referee calls before every simulated second. `report()` says what it cost and what it saw."""
+    """To be called before every simulated second. `report()` says what it cost and what it saw."""
 
     def __init__(self, street: SensedStreet, twin: Twin, *, cycle_s: int, junctions: int) -> None:
         self._street, self._twin = street, twin
@@ -205,40 +215,25 @@ class SensedControl:
 
 
 def control_by_sensors(
-    ctx: Any,
+    libsumo: Any,
+    network: Network,
+    sight: Sight,
+    prior: Prior | None,
     *,
-    loops: float | None = None,
-    roadside: float | None = None,
-    equipped: float | None = None,
-    wrong: float = 0.0,
-    fail: float = 0.0,
-    seed: int | None = None,
-    prior: int = 1,
+    begin_s: float,
     cycle_s: int = 1,
-    plan: str = "",
-    open_frac: float = LEAST_OPEN_FRAC,
-    least: float = LEAST_SEEN_FRAC,
+    least_open_frac: float = LEAST_OPEN_FRAC,
+    least_seen_frac: float = LEAST_SEEN_FRAC,
 ) -> SensedControl:
-    """The live controller behind simulated sensors, for a referee's context.
+    """The live controller behind simulated sensors, for a simulation that stands at its second `begin_s`.
 
-    loops, roadside, equipped: coverage, the product's default where None. wrong: share of the counted vehicles that
-    are missed or counted twice. fail: share of loops that stay silent. prior 0: go without turning shares and mean
-    flows of the demand. plan: SUMO additional file with the programmes that signals fall back to, instead of the
-    shipped. open_frac: see `signals.controllers.unsure_turns`. least: share of a junction's flow that sensors must
-    follow for live control.
+    Signals fall back to the active programmes of `network`. `prior` None: go without turning shares and mean flows
+    of the demand. `least_open_frac`: see `signals.controllers.unsure_turns`. `least_seen_frac`: share of a junction's
+    flow that sensors must follow for live control.
     """
-    default = Coverage()
-    coverage = Coverage(
-        default.loops if loops is None else float(loops),
-        default.roadside if roadside is None else float(roadside),
-        default.equipped if equipped is None else float(equipped),
-    )
-    network = read_sumo(Path(ctx.scenario.net), (Path(plan),) if plan else ())
-    known = scenario_prior(ctx.scenario, network) if prior else None
-    shares = known.movement_share if known else None
-    horizon = RollingHorizon(network, shares=shares, least_open_frac=float(open_frac))
-    controller = Chain(network, horizon, least_seen_frac=float(least))
-    sight = Sight(coverage, float(wrong), float(fail), int(ctx.seed if seed is None else seed))
-    street = SensedStreet(ctx.ls, network, sight, MIDNIGHT_S + float(ctx.begin))
-    twin = Twin(network, coverage, known, controller)
-    return SensedControl(street, twin, cycle_s=int(cycle_s), junctions=len(network.signals))
+    shares = prior.movement_share if prior else None
+    horizon = RollingHorizon(network, shares=shares, least_open_frac=least_open_frac)
+    controller = Chain(network, horizon, least_seen_frac=least_seen_frac)
+    street = SensedStreet(libsumo, network, sight, MIDNIGHT_S + begin_s)
+    twin = Twin(network, sight.coverage, prior, controller)
+    return SensedControl(street, twin, cycle_s=cycle_s, junctions=len(network.signals))
