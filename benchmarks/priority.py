@@ -19,14 +19,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import multiprocessing
 import sys
 import tempfile
 import time
 import xml.etree.ElementTree as ET
 from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,21 +34,21 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from referee_runs import CITIES, REFEREE, Scenario, find_scenario, mean_of, parse_seeds, print_rows, red_spells
+from referee_runs import CITIES, REFEREE, Scenario, find_scenario, mean_of, parse_seeds, print_rows
 
-from networks.batches import VEHICLE_KINDS
 from networks.graph import EMERGENCY, Network
 from networks.readers.sumo import read_sumo
 from networks.route_book import RouteBook
-from networks.state import Estimate, NetworkState, VehicleTable
-from scenarios.demand import kind_of_class, read_schedule
+from scenarios.demand import read_schedule
+from scenarios.full_detection import FullDetection
+from scenarios.lamp_measures import walker_delay_s
 from scenarios.measures import read_tripinfo, summarise
 from scenarios.simulation import RunSpec, Simulation
 from signals.arbiter import decide
+from signals.controllers.approaches import build_stop_lines
 from signals.controllers.base import Controller
 from signals.controllers.preemption import Preemption
 from signals.controllers.rolling_horizon import RollingHorizon
-from signals.lamps import LampRecord
 from signals.plan import SignalPlan
 from signals.priority import expect_walkers, read_policy
 
@@ -102,125 +100,6 @@ def write_emergencies(network: Network, scenario: Scenario, count: int, path: Pa
     path.write_text(f"<routes>\n{kind}{''.join(rows)}</routes>\n", encoding="utf-8")
 
 
-class Street:
-    """Full detection of a running simulation as a `NetworkState`, and its lamps."""
-
-    def __init__(self, libsumo: Any, network: Network) -> None:
-        self.ls, self.network = libsumo, network
-        self.records: list[LampRecord | None] = [None] * len(network.signals)
-        self._kind: dict[str, int] = {}
-        self._number: dict[str, int] = {}
-        self._target: dict[str, int] = {}
-        self._timetable: dict[str, list[float]] = {}  # `until` of each stop
-        self._late_s: dict[str, tuple[int, float]] = {}  # stops passed, lateness at the last of them
-        moves = network.movements
-        self._movement = {
-            (int(moves.signal[m]), int(moves.link[m]), int(moves.from_lane[m])): m for m in range(len(moves.turn))
-        }
-        self.shown: list[list[str]] = [[] for _ in network.signals]
-
-    def look(self, now_s: float) -> list[LampRecord | None]:
-        for index, signal in enumerate(self.network.signals):
-            record = self.records[index]
-            if record is None:
-                self.ls.trafficlight.setRedYellowGreenState(signal.id, signal.stages[0].state)
-                self.records[index] = LampRecord.start(signal.stages[0].state, now_s)
-            else:
-                self.records[index] = record.then(record.state, now_s)
-        return self.records
-
-    def show(self, plans: dict[int, SignalPlan], now_s: float) -> None:
-        for index, signal in enumerate(self.network.signals):
-            record = self.records[index]
-            assert record is not None
-            state = plans[index].state_at(now_s) if index in plans else record.state
-            if state != record.state:
-                self.records[index] = record.then(state, now_s)
-                self.ls.trafficlight.setRedYellowGreenState(signal.id, state)
-            self.shown[index].append(state)
-
-    def state(self, now_s: float) -> NetworkState:
-        vehicle, network = self.ls.vehicle, self.network
-        columns: list[tuple[float, ...]] = []
-        for name in vehicle.getIDList():
-            lane = network.lane_index.get(vehicle.getLaneID(name), -1)
-            if lane < 0 or vehicle.isStopped(name):
-                continue  # inside a junction, or at a bus stop
-            if name not in self._kind:
-                self._greet(name)
-            ahead, movement = vehicle.getNextTLS(name), -1
-            if ahead:
-                signal = network.signal_index.get(ahead[0][0], -1)
-                movement = self._movement.get((signal, ahead[0][1], lane), -1)
-            columns.append(
-                (
-                    self._number[name],
-                    lane,
-                    vehicle.getLanePosition(name),
-                    vehicle.getSpeed(name),
-                    self._kind[name],
-                    movement,
-                    self._target[name],
-                    self._lateness_s(name, now_s),
-                )
-            )
-        table = np.array(columns, np.float64).reshape(-1, 8)
-        ints = table[:, [0, 1, 4, 5, 6]].astype(np.int32)
-        count, lanes, edges = len(table), len(network.lanes.ids), len(network.edges.ids)
-        vehicles = VehicleTable(
-            id=ints[:, 0].astype(np.int64),
-            lane=ints[:, 1],
-            position_m=table[:, 2],
-            speed_mps=table[:, 3],
-            kind=ints[:, 2],
-            movement=ints[:, 3],
-            equipped=np.ones(count, np.bool_),
-            destination_edge=ints[:, 4],
-            certainty=np.ones(count),
-            age_s=np.zeros(count),
-            late_s=table[:, 7],
-        )
-        on_lane = np.bincount(ints[:, 1], minlength=lanes).astype(np.float64)
-        queue = np.bincount(ints[:, 1], table[:, 3] < 2.0, minlength=lanes).astype(np.float64)
-        sure, none, unknown = np.ones(lanes, np.bool_), np.zeros(lanes), Estimate.unknown(edges)
-        return NetworkState(
-            now_s,
-            unknown,
-            unknown,
-            unknown,
-            Estimate(queue, none, none, sure),
-            Estimate(on_lane, none, none, sure),
-            Estimate.unknown(len(network.movements.turn)),
-            vehicles,
-            (None,) * len(network.signals),
-            1.0,
-            (),
-        )
-
-    def _greet(self, name: str) -> None:
-        vehicle = self.ls.vehicle
-        self._kind[name] = VEHICLE_KINDS.index(kind_of_class(vehicle.getVehicleClass(name)))
-        self._number[name] = len(self._number) + 1
-        route = vehicle.getRoute(name)
-        self._target[name] = self.network.edge_index.get(route[-1], -1)
-        if self._kind[name] == VEHICLE_KINDS.index("bus"):
-            self._timetable[name] = [stop.until for stop in vehicle.getStops(name, 0)]
-
-    def _lateness_s(self, name: str, now_s: float) -> float:
-        """How late it left its last stop, or is at the next one by now; NaN without a timetable."""
-        told = self._timetable.get(name)
-        if not told:
-            return math.nan
-        passed = len(told) - len(self.ls.vehicle.getStops(name, 0))
-        before, late_s = self._late_s.get(name, (0, math.nan))
-        if passed != before:
-            late_s = now_s - told[passed - 1] if told[passed - 1] >= 0.0 else math.nan
-            self._late_s[name] = passed, late_s
-        if passed < len(told) and 0.0 <= told[passed] < now_s:
-            return max(now_s - told[passed], 0.0 if math.isnan(late_s) else late_s)
-        return late_s
-
-
 def run_one(scenario: Scenario, variant: str, seed: int, emergencies: int, policy: Path | None) -> dict[str, Any]:
     """One run in this process."""
     network = read_sumo(scenario.network)
@@ -240,9 +119,10 @@ def run_one(scenario: Scenario, variant: str, seed: int, emergencies: int, polic
         )
         controller = make_controller(network, variant, policy)
         plans: dict[int, SignalPlan] = {}
+        shown: list[list[str]] = [[] for _ in network.signals]
         refused, spent_s = 0, []
         with Simulation(spec) as simulation:
-            street = Street(simulation.sumo, network)
+            street = FullDetection(simulation.sumo, network, build_stop_lines(network))
             while simulation.now_s < scenario.end_s:
                 now_s = simulation.now_s
                 lamps = street.look(now_s)
@@ -253,7 +133,11 @@ def run_one(scenario: Scenario, variant: str, seed: int, emergencies: int, polic
                 decision = decide(proposals, network.signals, lamps, now_s=now_s, first_version=0)
                 refused += len(decision.refused)
                 plans |= {approved.plan.signal: approved.plan for approved in decision.approved}
-                street.show(plans, now_s)
+                for index, plan in plans.items():
+                    street.show(index, plan.state_at(now_s))
+                for states, record in zip(shown, street.records, strict=True):
+                    if record is not None:
+                        states.append(record.state)
                 simulation.step()
         schedule = read_schedule(routes, scenario.additional)
         told = summarise(read_tripinfo(trips), schedule, begin_s=scenario.begin_s, end_s=scenario.end_s)
@@ -272,22 +156,12 @@ def run_one(scenario: Scenario, variant: str, seed: int, emergencies: int, polic
         "emergency_delay_s": told.class_delay_s.get("emergency"),
         "emergency_travel_s": float(np.mean(travel_s)) if travel_s else None,
         "others_delay_s": told.class_delay_s.get("car", others[0] if others else None),
-        "walker_delay_s": walker_delay_s(network, street.shown),
+        "walker_delay_s": walker_delay_s(network.signals, shown),
         "unfinished": told.running + told.never_inserted,
         "refused": refused,
         "ms_mean": 1e3 * float(np.mean(spent_s[5:])),
         "ms_99": 1e3 * float(np.percentile(spent_s[5:], 99)),
     }
-
-
-def walker_delay_s(network: Network, shown: Sequence[Sequence[str]]) -> float | None:
-    """Mean over the crossings of what somebody waits who comes at any second; None without crossings."""
-    delays = []
-    for signal, states in zip(network.signals, shown, strict=True):
-        for link in np.flatnonzero(signal.pedestrian):
-            reds = red_spells(np.array([state[link] in "Gg" for state in states], np.bool_)).astype(np.float64)
-            delays.append(float((reds**2).sum()) / (2.0 * len(states)))
-    return float(np.mean(delays)) if delays else None
 
 
 def _in_own_process(job: tuple[Any, ...]) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from networks.errors import CityError
 from networks.graph import Network
 from networks.readers.sumo import read_sumo
 from scenarios.cities import find_city
+from scenarios.lamp_measures import red_spells, walker_delay_s
 
 REFEREE = Path(__file__).resolve().parents[2] / "shared" / "bench" / "signals_bench.py"
 CITIES = REFEREE.parents[1] / "data" / "networks"
@@ -158,34 +159,27 @@ def run_one(job: Job, referee: Path, *, record: bool) -> dict[str, Any]:
 def judge_lamps(network: Network, lamps: Path) -> dict[str, float | None]:
     """Expected delay of walkers (None without crossings) and the longest red, from the lamps of every second.
 
-    A crossing that is red for r_1, r_2, ... of T seconds delays somebody who comes at a random moment by
-    sum(r_i^2) / 2T on average. The longest red counts links that were green at least once.
+    The longest red counts links that were green at least once.
     """
     states: defaultdict[str, list[str]] = defaultdict(list)
     for _, element in ET.iterparse(lamps):
         if element.tag == "tlsState":
             states[element.get("id", "")].append(element.get("state", ""))
             element.clear()
-    delays_s: list[float] = []
     longest_s = 0
-    for signal in network.signals:
-        rows = states.get(signal.id)
-        if not rows or len(rows[0]) < signal.link_count:
+    shown = [states.get(s.id, []) for s in network.signals]
+    shown = [
+        rows if rows and len(rows[0]) >= s.link_count else [] for s, rows in zip(network.signals, shown, strict=True)
+    ]
+    for signal, rows in zip(network.signals, shown, strict=True):
+        if not rows:
             continue
         green = np.array([[c in "Ggs" for c in row[: signal.link_count]] for row in rows], np.bool_)
         for link in range(signal.link_count):
             reds = red_spells(green[:, link])
             if green[:, link].any() and len(reds):
                 longest_s = max(longest_s, int(reds.max()))
-            if signal.pedestrian[link]:
-                delays_s.append(float((reds.astype(np.float64) ** 2).sum()) / (2.0 * len(rows)))
-    return {"walker_delay_s": float(np.mean(delays_s)) if delays_s else None, "max_red_s": float(longest_s)}
-
-
-def red_spells(green: np.ndarray) -> np.ndarray:
-    """Lengths of the stretches (T,) of seconds without green."""
-    edge = np.flatnonzero(np.diff(np.concatenate([[True], green, [True]]).astype(np.int8)))
-    return edge[1::2] - edge[::2]
+    return {"walker_delay_s": walker_delay_s(network.signals, shown), "max_red_s": float(longest_s)}
 
 
 def parse_seeds(text: str) -> list[int]:

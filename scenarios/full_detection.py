@@ -1,54 +1,87 @@
 """Adaptive control of a running simulation in which every vehicle is seen.
 
-Every change of lamps is proven by `signals.safety.approve` before it is shown.
+Every change of lamps is proven by `signals.safety.approve` before it is shown. Without priorities the controller is
+told rows of vehicles on their way to stop lines, with all that SUMO knows of them; with a policy a `NetworkState`, as
+in the live loop, because priorities need to know who is who.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from networks.graph import Network
+from networks.state import Estimate, NetworkState, VehicleTable
+from scenarios.travellers import Travellers
+from signals.arbiter import decide
 from signals.controllers.approaches import StopLineMap
 from signals.controllers.junction_choice import Tuning, travel_time_s
+from signals.controllers.preemption import Preemption
 from signals.controllers.rolling_horizon import ApproachRows, LaneRoom, RollingHorizon
 from signals.lamps import LampRecord
-from signals.plan import SignalPlan
-from signals.safety import approve
+from signals.plan import Proposal, SignalPlan
+from signals.priority import Policy, expect_walkers
 from signals.transitions import is_stage
 
 SIGHT_M = 250.0
 
 
 class DetectedControl:
-    """Rolling-horizon control with full detection. To be called before each simulated second."""
+    """Live control with full detection. To be called before each simulated second.
 
-    def __init__(self, libsumo: Any, network: Network, tuning: Tuning | None = None) -> None:
+    A signal that no vehicle lane leads to, or that has no stage, is left to its own programme. A plan that is refused
+    changes nothing: the lamps stand.
+    """
+
+    def __init__(
+        self, libsumo: Any, network: Network, tuning: Tuning | None = None, *, policy: Policy | None = None
+    ) -> None:
+        """`policy` None: every vehicle counts alike and nobody walks. Raises InputError, see `expect_walkers`."""
         self._network = network
-        self._controller = RollingHorizon(network, tuning)
-        self._street = FullDetection(libsumo, network, self._controller.stop_lines)
+        walkers = None if policy is None else expect_walkers(policy, network)
+        self._horizon = RollingHorizon(network, tuning, walkers=walkers)
+        self._priority = None if policy is None else Preemption(network, self._horizon, policy)
+        driven = [bool(len(m.lanes) and m.signal.stages) for m in self._horizon.models]
+        self._street = FullDetection(libsumo, network, self._horizon.stop_lines, driven)
         self._plans: dict[int, SignalPlan] = {}
+        self._refused = 0
 
     def __call__(self, now_s: float) -> None:
         street = self._street
         records = street.look(now_s)
-        for proposal in self._controller.plan(street.rows(), street.room(), records, valid_from_s=now_s):
-            plan = proposal.plan
-            record = records[plan.signal]
-            if record is None or plan.steps[0].state == record.state or not is_stage(record.state):
-                continue
-            approved = approve(plan, self._network.signals[plan.signal], record, now_s=now_s, version=int(now_s))
-            self._plans[plan.signal] = approved.plan
+        proposals: Sequence[Proposal]
+        if self._priority is None:
+            proposals = self._horizon.plan(street.rows(), street.room(), records, valid_from_s=now_s)
+        else:
+            proposals = self._priority.propose(street.state(now_s), None, records, valid_from_s=now_s)
+        decision = decide(proposals, self._network.signals, records, now_s=now_s, first_version=int(now_s))
+        self._refused += len(decision.refused)
+        for approved in decision.approved:
+            plan, record = approved.plan, records[approved.plan.signal]
+            if record is not None and plan.steps[0].state != record.state and is_stage(record.state):
+                self._plans[plan.signal] = plan
         for index, plan in self._plans.items():
             street.show(index, plan.state_at(now_s))
+
+    def in_charge(self, signal: int) -> bool:
+        """The lamps of this signal are ours, not its own programme's."""
+        return self._street.records[signal] is not None
+
+    def report(self) -> dict[str, Any]:
+        return {"refused": self._refused}
 
 
 class FullDetection:
     """Everything a detector in every lane and vehicle would tell, read from the running simulation."""
 
-    def __init__(self, libsumo: Any, network: Network, stop_lines: StopLineMap) -> None:
+    def __init__(
+        self, libsumo: Any, network: Network, stop_lines: StopLineMap, driven: Sequence[bool] | None = None
+    ) -> None:
+        """`driven`: signals to take over; None: all."""
         self.ls, self.network, self.stop_lines = libsumo, network, stop_lines
+        self._driven = [True] * len(network.signals) if driven is None else driven
         self.records: list[LampRecord | None] = [None] * len(network.signals)
         movements = network.movements
         at_signals = np.concatenate([x[movements.signal >= 0] for x in (movements.from_lane, movements.to_lane)])
@@ -58,10 +91,13 @@ class FullDetection:
             for m in np.flatnonzero((movements.signal >= 0) & (movements.inner_m > 0.0)).tolist()
         ]
         self._watched_lanes = [int(lane) for lane in np.unique(at_signals[at_signals >= 0])]
+        self._travellers = Travellers(libsumo, network)
 
     def look(self, now_s: float) -> list[LampRecord | None]:
         for index, signal in enumerate(self.network.signals):
             record = self.records[index]
+            if not self._driven[index]:
+                continue
             if record is None:
                 state = signal.stages[0].state
                 self.ls.trafficlight.setRedYellowGreenState(signal.id, state)
@@ -143,3 +179,50 @@ class FullDetection:
         for m, name in self._boxes:
             inside[m] = lane.getLastStepHaltingNumber(name)
         return LaneRoom(vehicles, moving, inside)
+
+    def state(self, now_s: float) -> NetworkState:
+        """The same as a state: every vehicle on a lane, with its kind, destination and lateness."""
+        vehicle, network = self.ls.vehicle, self.network
+        columns: list[tuple[float, ...]] = []
+        for name in vehicle.getIDList():
+            lane = self._lane_index.get(vehicle.getLaneID(name), -1)
+            if lane < 0 or vehicle.isStopped(name):
+                continue  # inside a junction, or at a bus stop
+            ahead, movement = vehicle.getNextTLS(name), -1
+            if ahead and ahead[0][0] in network.signal_index:
+                movement = self._movement(name, network.signal_index[ahead[0][0]], ahead[0][1])
+            who = self._travellers.look(name, now_s)
+            place = (vehicle.getLanePosition(name), vehicle.getSpeed(name))
+            columns.append((who.number, lane, who.kind, movement, who.destination_edge, *place, who.late_s))
+        table = np.array(columns, np.float64).reshape(-1, 8)
+        ints = table[:, :5].astype(np.int32)
+        count, lanes, edges = len(table), len(network.lanes.ids), len(network.edges.ids)
+        vehicles = VehicleTable(
+            id=ints[:, 0].astype(np.int64),
+            lane=ints[:, 1],
+            position_m=table[:, 5],
+            speed_mps=table[:, 6],
+            kind=ints[:, 2],
+            movement=ints[:, 3],
+            equipped=np.ones(count, np.bool_),
+            destination_edge=ints[:, 4],
+            certainty=np.ones(count),
+            age_s=np.zeros(count),
+            late_s=table[:, 7],
+        )
+        on_lane = np.bincount(ints[:, 1], minlength=lanes).astype(np.float64)
+        queue = np.bincount(ints[:, 1], table[:, 6] < 2.0, minlength=lanes).astype(np.float64)
+        sure, none, unknown = np.ones(lanes, np.bool_), np.zeros(lanes), Estimate.unknown(edges)
+        return NetworkState(
+            now_s,
+            unknown,
+            unknown,
+            unknown,
+            Estimate(queue, none, none, sure),
+            Estimate(on_lane, none, none, sure),
+            Estimate.unknown(len(network.movements.turn)),
+            vehicles,
+            (None,) * len(network.signals),
+            1.0,
+            (),
+        )

@@ -9,17 +9,15 @@ search and goes on to the choice; a second one leaves.
 from __future__ import annotations
 
 import time
-import xml.etree.ElementTree as ET
-import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from networks.errors import InputError, NetworkError
+from networks.errors import InputError
 from networks.graph import Network
-from networks.readers.formats import open_maybe_gzip
+from networks.readers.formats import holds_programmes
 from networks.readers.sumo import read_sumo
 from scenarios.retime_check import PROGRAMME, Bench, Street, active_programmes
 from scenarios.routes import read_demand
@@ -132,7 +130,7 @@ def retime_scenario(
     hours = _Hours(clock, order.seconds)
     progress = Progress()
     told(progress)
-    network = read_sumo(order.network, _with_programmes(order.additional))
+    network = read_sumo(order.network, [path for path in order.additional if holds_programmes(path)])
     unknown = [edge for edge in order.corridor if edge not in network.edge_index]
     if unknown:
         raise InputError(f"--corridor: {order.network} has no edge {unknown[0]!r}")
@@ -164,21 +162,6 @@ def inactive_signals(order: Order, plan: Path) -> tuple[str, ...]:
     meant = {named.signal_id for named in book_from_sumo(plan).programmes}
     active = run_in_process(active_programmes, _street(order, ()), plan)
     return tuple(sorted(name for name in meant if active.get(name) != PROGRAMME))
-
-
-def _with_programmes(paths: Sequence[Path]) -> tuple[Path, ...]:
-    """The additional files that hold signal programmes. Raises NetworkError naming one that cannot be read."""
-    try:
-        return tuple(path for path in paths if any(e.tag == "tlLogic" for e in _elements(path)))
-    except (ET.ParseError, EOFError, OSError, zlib.error) as defect:
-        names = ", ".join(map(str, paths))
-        raise NetworkError(f"{names}: not readable as SUMO XML: {defect}") from defect
-
-
-def _elements(path: Path) -> Iterator[ET.Element]:
-    with open_maybe_gzip(path) as stream:
-        for _, element in ET.iterparse(stream):
-            yield element
 
 
 @dataclass(slots=True)

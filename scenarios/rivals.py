@@ -85,7 +85,7 @@ def _run(city: CityFolder, control: Control, options: StreetOptions) -> TripSumm
         end_s = city.begin_s + options.duration_s
         teleports = collisions = 0
         with Simulation(spec) as run:
-            _check_active(run, signals)
+            check_actuated(run, signals)
             while run.now_s < end_s:
                 run.step()
                 teleports += run.sumo.simulation.getStartingTeleportNumber()
@@ -101,7 +101,8 @@ def _run(city: CityFolder, control: Control, options: StreetOptions) -> TripSumm
         )
 
 
-def _check_active(run: Simulation, signals: Sequence[str]) -> None:
+def check_actuated(run: Simulation, signals: Sequence[str]) -> None:
+    """Raises CityError when SUMO runs another programme than that of `write_actuated` at one of the signals."""
     present = set(run.sumo.trafficlight.getIDList())
     idle = [s for s in signals if s in present and run.sumo.trafficlight.getProgram(s) != _ACTUATED]
     if idle:

@@ -11,31 +11,34 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from networks.city import DEFAULT_EPOCH, CityFolder, Coverage
+from networks.city import DEFAULT_EPOCH, Coverage
 from networks.graph import Network
 from networks.messages import Frame, PlanOrder
 from networks.sensors import default_detectors, instrumented_signals
 from networks.state import NetworkState
 from scenarios.cities import cache_folder
 from scenarios.prior import Prior, build_prior
+from scenarios.side_by_side import Scene
 from scenarios.street_loops import PositionLoops
 from scenarios.street_sensors import Scan, Sensors
 from scenarios.street_terms import SensorNoise, StreetOptions
 from scenarios.street_truth import Watcher
 from signals.arbiter import decide
+from signals.controllers.preemption import Preemption
 from signals.controllers.rolling_horizon import RollingHorizon
 from signals.controllers.unsure_turns import LEAST_OPEN_FRAC
 from signals.executor import Head
 from signals.fallback import LEAST_SEEN_FRAC, Chain, Level
 from signals.fixed import fixed_plan
 from signals.formats import to_order
+from signals.priority import Policy, expect_walkers
 from twin.fusion import Fusion
 from twin.inbox import Inbox
 from twin.lamp_tracker import LampTracker
+from twin.privacy import Pseudonyms
 
 MIDNIGHT_S = DEFAULT_EPOCH.timestamp() - 8 * 3600.0  # the epoch of simulated second 0
 HEARD_AFTER_S = 0.5  # a cycle waits so long for the reports of its second; the slowest device takes 0.4 s
@@ -62,32 +65,12 @@ class Sight:
         return StreetOptions(seed=self.seed, duration_s=0.0, coverage=self.coverage, noise=noise)
 
 
-def scenario_prior(
-    network: Network,
-    net: Path,
-    routes: tuple[Path, ...],
-    additional: tuple[Path, ...],
-    *,
-    begin_s: float,
-    end_s: float,
-) -> Prior:
+def scene_prior(scene: Scene, network: Network) -> Prior:
     """Turning shares and mean flows of a scenario's own demand: one mesoscopic run, cached.
 
     Raises CityError when SUMO cannot load the files, ProcessError when its process dies.
     """
-    city = CityFolder(
-        name=net.name.split(".")[0],
-        folder=net.parent,
-        network=net,
-        routes=routes,
-        additional=additional,
-        programmes=(),
-        begin_s=begin_s,
-        end_s=end_s,
-        epoch_s=MIDNIGHT_S + begin_s,
-        coverage=Coverage(),
-    )
-    return build_prior(city, network, cache=cache_folder() / "priors")
+    return build_prior(scene.city(epoch_of_zero_s=MIDNIGHT_S), network, cache=cache_folder() / "priors")
 
 
 class SensedStreet:
@@ -136,11 +119,20 @@ class SensedStreet:
 class Twin:
     """Inbox, fusion, controller and proof. Knows the street by its frames alone."""
 
-    def __init__(self, network: Network, coverage: Coverage, prior: Prior | None, controller: Chain) -> None:
-        self._network, self._controller = network, controller
+    def __init__(
+        self,
+        network: Network,
+        coverage: Coverage,
+        prior: Prior | None,
+        chain: Chain,
+        policy: Policy | None,
+        pseudonyms: Pseudonyms,
+    ) -> None:
+        self._network, self._chain = network, chain
+        self._controller = chain if policy is None else Preemption(network, chain, policy)
         self.levels = dict.fromkeys(Level, 0)  # junction cycles
         detectors = default_detectors(network, coverage)
-        self.inbox = Inbox(network, detectors)
+        self.inbox = Inbox(network, detectors, pseudonyms=pseudonyms)
         self.fusion = Fusion(network, detectors, instrumented_signals(network, coverage), prior)
         fixed = [fixed_plan(s, index=i, epoch_of_zero_s=MIDNIGHT_S) for i, s in enumerate(network.signals)]
         self.lamps = LampTracker(network, fixed)
@@ -167,7 +159,7 @@ class Twin:
         asked = time.perf_counter()
         proposals = self._controller.propose(self.state, None, foreseen, valid_from_s=valid_from_s)
         answered = time.perf_counter()
-        for standing in self._controller.standings:
+        for standing in self._chain.standings:
             self.levels[standing.level] += 1
         decision = decide(
             proposals, self._network.signals, foreseen, now_s=second_s + HEARD_AFTER_S, first_version=self._versions
@@ -201,6 +193,10 @@ class SensedControl:
                 self._turned_down += not self._street.receive(order, now_s + HEARD_AFTER_S)
         self._seconds += 1
 
+    def in_charge(self, signal: int) -> bool:
+        """The lamps of this signal are not those of its own programme."""
+        return self._street.heads[signal].mode != "own"
+
     def report(self) -> dict[str, Any]:
         seconds = max(self._seconds, 1)
         spent_s = self._twin.spent_s
@@ -221,6 +217,7 @@ def control_by_sensors(
     prior: Prior | None,
     *,
     begin_s: float,
+    policy: Policy | None = None,
     cycle_s: int = 1,
     least_open_frac: float = LEAST_OPEN_FRAC,
     least_seen_frac: float = LEAST_SEEN_FRAC,
@@ -228,12 +225,28 @@ def control_by_sensors(
     """The live controller behind simulated sensors, for a simulation that stands at its second `begin_s`.
 
     Signals fall back to the active programmes of `network`. `prior` None: go without turning shares and mean flows
-    of the demand. `least_open_frac`: see `signals.controllers.unsure_turns`. `least_seen_frac`: share of a junction's
-    flow that sensors must follow for live control.
+    of the demand. `policy` None: every vehicle counts alike and nobody walks. `least_open_frac`: see
+    `signals.controllers.unsure_turns`. `least_seen_frac`: share of a junction's flow that sensors must follow for
+    live control.
     """
     shares = prior.movement_share if prior else None
-    horizon = RollingHorizon(network, shares=shares, least_open_frac=least_open_frac)
-    controller = Chain(network, horizon, least_seen_frac=least_seen_frac)
+    walkers = None if policy is None else expect_walkers(policy, network)
+    horizon = RollingHorizon(network, shares=shares, walkers=walkers, least_open_frac=least_open_frac)
+    chain = Chain(network, horizon, least_seen_frac=least_seen_frac)
     street = SensedStreet(libsumo, network, sight, MIDNIGHT_S + begin_s)
-    twin = Twin(network, sight.coverage, prior, controller)
+    pseudonyms = Pseudonyms(f"simulation {sight.seed}".encode())  # of nobody real: a run can be repeated exactly
+    twin = Twin(network, sight.coverage, prior, chain, policy, pseudonyms)
     return SensedControl(street, twin, cycle_s=cycle_s, junctions=len(network.signals))
+
+
+@dataclass(frozen=True, slots=True)
+class Sensed:
+    """Makes the live control behind simulated sensors, for `scenarios.side_by_side`."""
+
+    coverage: Coverage
+    prior: Prior | None
+    policy: Policy | None = None
+
+    def __call__(self, libsumo: Any, network: Network, begin_s: float, seed: int) -> SensedControl:
+        sight = Sight(self.coverage, seed=seed)
+        return control_by_sensors(libsumo, network, sight, self.prior, begin_s=begin_s, policy=self.policy)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import xml.etree.ElementTree as ET
 import zlib
 from pathlib import Path
 from typing import IO
@@ -46,6 +47,15 @@ def open_maybe_gzip(path: Path) -> IO[bytes]:
         stream.close()
         return gzip.open(path, "rb")  # type: ignore[return-value]
     return stream
+
+
+def holds_programmes(path: Path) -> bool:
+    """Whether a SUMO file holds signal programmes. Raises NetworkError when it cannot be read."""
+    try:
+        with open_maybe_gzip(path) as stream:
+            return any(element.tag == "tlLogic" for _, element in ET.iterparse(stream))
+    except (ET.ParseError, EOFError, OSError, zlib.error) as defect:
+        raise NetworkError(f"{path}: not readable as SUMO XML: {defect}") from defect
 
 
 def _root_of(path: Path) -> str:

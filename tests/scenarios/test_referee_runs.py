@@ -5,17 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from benchmarks.referee_runs import Ledger, find_scenario, parse_seeds, red_spells
+from benchmarks.referee_runs import Ledger, find_scenario, parse_seeds
 from networks.errors import CityError
-
-
-def test_red_spells_are_the_stretches_without_green():
-    assert red_spells(np.array([False, False, True, False, True, True, False])).tolist() == [2, 1, 1]
-    assert red_spells(np.ones(5, np.bool_)).tolist() == []
-    assert red_spells(np.zeros(4, np.bool_)).tolist() == [4]
 
 
 def test_a_series_goes_on_where_it_stopped(tmp_path: Path):

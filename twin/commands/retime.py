@@ -20,6 +20,7 @@ from scenarios.retime_check import PROGRAMME, plan_text
 from signals.formats import to_json
 from signals.retime_picture import band_frac, busiest_corridor, corridor_of, picture
 from twin.commands.answers import SAYS_NO, answering
+from twin.commands.files import existing_files
 
 
 class Stages(StrEnum):
@@ -70,9 +71,9 @@ def retime(
         if not end > begin:
             raise InputError(f"--end {end:g} must be later than --begin {begin:g}")
         order = Order(
-            network=_existing("--net", str(net))[0],
-            routes=_existing("--routes", routes),
-            additional=_existing("--additional", additional),
+            network=existing_files("--net", str(net))[0],
+            routes=existing_files("--routes", routes),
+            additional=existing_files("--additional", additional),
             begin_s=begin,
             end_s=end,
             seconds=seconds,
@@ -96,14 +97,6 @@ def retime(
             _show(answer, files)
     if not answer.timings:
         raise typer.Exit(SAYS_NO)
-
-
-def _existing(option: str, text: str) -> tuple[Path, ...]:
-    paths = tuple(Path(part.strip()).expanduser() for part in text.split(",") if part.strip())
-    missing = [path for path in paths if not path.is_file()]
-    if missing:
-        raise InputError(f"{option}: {missing[0]}: no such file")
-    return tuple(path.resolve() for path in paths)
 
 
 def _run(order: Order) -> Retimed:

@@ -1,4 +1,4 @@
-"""`citytwin signals check | convert | show`, and where the verbs of other files join (explain ...)."""
+"""`citytwin signals check | convert | show`, and where the verbs of other files join (control, explain, retime)."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from signals.formats.nema import phase_map, ring_barrier, ring_text
 from signals.formats.proofs import Proof, prove_book
 from signals.formats.stage_rows import stage_rows
 from signals.safety import Violation, find_violations
-from twin.commands import retime
+from twin.commands import control, retime
 from twin.commands.answers import SAYS_NO, answering
 from twin.commands.explain import explain
 
-app = typer.Typer(help="Check, convert, show, explain and retime traffic signals.", no_args_is_help=True)
+app = typer.Typer(help="Check, control, convert, show, explain and retime traffic signals.", no_args_is_help=True)
 
 SHIPPED = "shipped"
 Plan = Annotated[
@@ -287,6 +287,7 @@ def _print_programme(console: Console, named: NamedProgramme, network: Network) 
     console.print(LEGEND, highlight=False)
 
 
-# Verbs with files of their own join here, as do retime (twin/commands/retime.py) and control (.../control.py).
+# Verbs with files of their own join here.
 app.command(epilog="Example: citytwin signals explain runs/monday --net zone --signal J12")(explain)
 app.command(epilog=retime.EPILOG)(retime.retime)
+app.command(epilog=control.EPILOG)(control.control)
