@@ -380,7 +380,7 @@ def _print(console: Console, request: _Request, document: dict[str, Any]) -> Non
     title = f"{scene.name}: seconds {scene.begin_s:g} to {scene.end_s:g}, seeds {', '.join(map(str, request.seeds))}"
     table = Table(title=escape(f"{title}, {sight}"), box=SIMPLE_HEAD, padding=(0, 0, 0, 1))
     table.add_column("control", no_wrap=True)
-    for head in ("delay s", "sd", "vehicles", "never in", "stops", "max red", "walkers", "unsafe"):
+    for head in ("delay s", "sd", "veh", "never in", "stops", "red", "walkers", "unsafe"):
         table.add_column(head, justify="right")
     for row in document["rows"]:
         walkers_s = row["walker_delay_s"]
@@ -401,7 +401,7 @@ def _print(console: Console, request: _Request, document: dict[str, Any]) -> Non
         for example in row["examples"]:
             console.print(escape(f"{_NAMES[row['control']]}: {example}"), highlight=False)
     console.print(
-        "Delay: mean over all scheduled vehicles, those still driving or never inserted included. Walkers: what\n"
+        "Delay: mean over all scheduled vehicles, those still driving or never inserted included. Walkers: what "
         "somebody waits on average who comes to a crossing at any moment. Longest red and walkers in seconds.",
         highlight=False,
     )
