@@ -137,10 +137,7 @@ class Result:
     wall_s: float
 
 
-class Told(Protocol):
-    """Hears how far a run is, in simulated seconds."""
-
-    def __call__(self, job: Job, now_s: float) -> None: ...
+Told = Callable[[Job, float], None]  # how far a run is, in simulated seconds
 
 
 def read_scene(scene: Scene, plan: Path | None = None) -> Network:
@@ -191,11 +188,15 @@ def run_jobs(scene: Scene, jobs: Sequence[Job], *, workers: int, told: Told) -> 
 
 def _serve(connection: Connection, scene: Scene, job: Job, folder: Path) -> None:
     """Body of a run's process: says now and then how far it is, then the result."""
-    guard(connection, lambda: connection.send(("done", measure_run(scene, job, folder, connection))))
+
+    def say(what: float | Result) -> None:
+        connection.send(("done", what))
+
+    guard(connection, lambda: say(measure_run(scene, job, folder, say)))
 
 
-def measure_run(scene: Scene, job: Job, folder: Path, connection: Connection) -> Result:
-    """One run in this process. `folder`: for temporary files; seconds done go to `connection`."""
+def measure_run(scene: Scene, job: Job, folder: Path, say: Callable[[float], None]) -> Result:
+    """One run in this process. `folder`: for temporary files; `say` hears the simulated second now and then."""
     begun_s = time.monotonic()
     side = job.side
     network = read_scene(scene, side.plan)
@@ -230,7 +231,7 @@ def measure_run(scene: Scene, job: Job, folder: Path, connection: Connection) ->
             collisions += run.sumo.simulation.getCollidingVehiclesNumber()
             if time.monotonic() - said_s >= SAY_EVERY_S:
                 said_s = time.monotonic()
-                connection.send(("done", run.now_s))
+                say(run.now_s)
         watch.finish(run.now_s)
         if control is not None:
             report = control.report()
