@@ -7,7 +7,6 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,39 +19,17 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
 
-from networks.city import Coverage
-from networks.errors import InputError
-from networks.graph import Network
 from scenarios.run_ledger import RunLedger, run_keys
-from scenarios.side_by_side import FullyDetected, Job, Result, Scene, Side, read_scene, run_jobs
-from signals.formats.sumo import book_from_sumo
-from signals.priority import Policy, expect_walkers, read_policy
+from scenarios.side_by_side import FullyDetected, Job, Result, Scene, Side, run_jobs
 from twin.commands.answers import SAYS_NO, answering
-from twin.commands.files import existing_files
+from twin.commands.control_request import ACTUATED, ADAPTIVE, PLAN, SHIPPED, Request, read_request
 from twin.config import read_settings
 from twin.sensed_control import Sensed, scene_prior
 
-ADAPTIVE, SHIPPED, ACTUATED, PLAN = "adaptive", "shipped", "actuated", "plan"
-BESIDE = (SHIPPED, ACTUATED, PLAN)
 EPILOG = (
     "Example: citytwin signals control --net town.net.xml --routes town.rou.xml --begin 25200 --end 28800 "
     "--seeds 1-3 --sensors --coverage loops=0.6,equipped=0.1 --out runs/town"
 )
-_MOST_SEEDS = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class _Request:
-    """What was asked for, checked."""
-
-    scene: Scene
-    network: Network
-    seeds: tuple[int, ...]
-    coverage: Coverage | None  # None: full detection
-    policy: Policy | None
-    policy_file: Path | None
-    plan: Path | None
-    beside: tuple[str, ...]
 
 
 def control(
@@ -99,7 +76,9 @@ def control(
     with answering():
         begun_s = time.monotonic()
         console = Console(stderr=True)
-        request = _read(net, routes, begin, end, additional, seeds, seed, sensors, coverage, policy, plan, beside)
+        request = read_request(
+            net, routes, begin, end, additional, seeds, seed, sensors, coverage, policy, plan, beside
+        )
         folder = out or read_settings().runs / f"control-{request.scene.name}-{datetime.now():%Y%m%d-%H%M%S}"
         folder.mkdir(parents=True, exist_ok=True)
         results, missing = _run(request, folder, workers, console)
@@ -113,107 +92,7 @@ def control(
             raise typer.Exit(SAYS_NO)
 
 
-def _read(
-    net: Path,
-    routes: str,
-    begin_s: float,
-    end_s: float,
-    additional: str,
-    seeds: str,
-    seed: int | None,
-    sensors: bool,
-    coverage: str,
-    policy: Path | None,
-    plan: Path | None,
-    beside: str,
-) -> _Request:
-    if not end_s > begin_s:
-        raise InputError(f"--end {end_s:g} must be later than --begin {begin_s:g}")
-    if coverage and not sensors:
-        raise InputError(f"--coverage {coverage}: only with --sensors")
-    if seeds and seed is not None:
-        raise InputError("--seed and --seeds: give one of them")
-    scene = Scene(
-        network=existing_files("--net", str(net))[0],
-        routes=existing_files("--routes", routes),
-        additional=existing_files("--additional", additional),
-        begin_s=begin_s,
-        end_s=end_s,
-    )
-    if not scene.routes:
-        raise InputError("--routes: no demand given")
-    fallback = existing_files("--plan", str(plan))[0] if plan is not None else None
-    network = read_scene(scene, fallback)
-    if not network.signals:
-        raise InputError(f"{scene.network}: holds no signal to control")
-    if fallback is not None:
-        _check_plan(fallback, network)
-    terms = read_policy(policy) if policy is not None else None
-    if terms is not None:
-        try:
-            expect_walkers(terms, network)
-        except InputError as defect:
-            raise InputError(f"{policy}: {defect}") from defect
-    return _Request(
-        scene=scene,
-        network=network,
-        seeds=(seed,) if seed is not None else _seeds(seeds or "1-3"),
-        coverage=_coverage(coverage) if sensors else None,
-        policy=terms,
-        policy_file=policy,
-        plan=fallback,
-        beside=_sides(beside, fallback),
-    )
-
-
-def _check_plan(plan: Path, network: Network) -> None:
-    named = book_from_sumo(plan).programmes
-    if not named:
-        raise InputError(f"--plan: {plan}: holds no programme (tlLogic)")
-    for one in named:
-        if one.signal_id not in network.signal_index:
-            raise InputError(f"--plan: {plan}: tlLogic {one.signal_id!r}: the network has no such signal")
-
-
-def _seeds(text: str) -> tuple[int, ...]:
-    """ "3", "1,4" or "1-3"."""
-    chosen: list[int] = []
-    for part in text.split(","):
-        first, dash, last = part.strip().partition("-")
-        if not (first.isdecimal() and (last.isdecimal() if dash else not last)):
-            raise InputError(f"--seeds {text}: {part.strip()!r} is neither a number nor a range such as 1-3")
-        chosen += range(int(first), min(int(last or first), int(first) + _MOST_SEEDS) + 1)
-    if not chosen or len(chosen) > _MOST_SEEDS or len(set(chosen)) < len(chosen):
-        raise InputError(f"--seeds {text}: from 1 to {_MOST_SEEDS} different seeds, please")
-    return tuple(chosen)
-
-
-def _coverage(text: str) -> Coverage:
-    shares = {"loops": Coverage().loops, "roadside": Coverage().roadside, "equipped": Coverage().equipped}
-    for part in filter(None, (p.strip() for p in text.split(","))):
-        name, _, value = part.partition("=")
-        if name not in shares:
-            raise InputError(f"--coverage: {name!r} is none of {', '.join(shares)}")
-        try:
-            shares[name] = float(value)
-        except ValueError:
-            raise InputError(f"--coverage: {name}: {value!r} is no number") from None
-        if not 0.0 <= shares[name] <= 1.0:
-            raise InputError(f"--coverage: {name}={value} has to be from 0 to 1")
-    return Coverage(**shares)
-
-
-def _sides(text: str, plan: Path | None) -> tuple[str, ...]:
-    named = [part.strip() for part in text.split(",") if part.strip()]
-    for name in named:
-        if name not in BESIDE:
-            raise InputError(f"--beside: {name!r} is none of {', '.join(BESIDE)}")
-    if PLAN in named and plan is None:
-        raise InputError("--beside plan: needs --plan FILE")
-    return tuple(dict.fromkeys([SHIPPED, *named]))
-
-
-def _run(request: _Request, folder: Path, workers: int, console: Console) -> tuple[dict[str, dict[int, Result]], int]:
+def _run(request: Request, folder: Path, workers: int, console: Console) -> tuple[dict[str, dict[int, Result]], int]:
     """Results by side and seed, kept ones included, and how many runs an interruption has left undone."""
     ledger = RunLedger(folder / "runs.jsonl")
     jobs = [Job(side, seed) for seed in request.seeds for side in (_adaptive(request), *_fixed(request))]
@@ -241,7 +120,7 @@ def _run(request: _Request, folder: Path, workers: int, console: Console) -> tup
     return results, len(jobs) - sum(map(len, results.values()))
 
 
-def _adaptive(request: _Request) -> Side:
+def _adaptive(request: Request) -> Side:
     """The live control; behind sensors still without its prior, which takes a run to make."""
     coverage, policy = request.coverage, request.policy
     make = FullyDetected(policy) if coverage is None else Sensed(coverage, None, policy)
@@ -249,7 +128,7 @@ def _adaptive(request: _Request) -> Side:
     return Side(ADAPTIVE, make, plan=request.plan, settings=settings)
 
 
-def _fixed(request: _Request) -> list[Side]:
+def _fixed(request: Request) -> list[Side]:
     known = {
         SHIPPED: Side(SHIPPED),
         ACTUATED: Side(ACTUATED, actuated=True),
@@ -258,7 +137,7 @@ def _fixed(request: _Request) -> list[Side]:
     return [known[name] for name in request.beside]
 
 
-def _with_prior(request: _Request, jobs: Sequence[Job], note: Callable[[str], None]) -> list[Job]:
+def _with_prior(request: Request, jobs: Sequence[Job], note: Callable[[str], None]) -> list[Job]:
     """The jobs, those behind sensors with what the scenario's own demand lets them expect."""
     if request.coverage is None or not any(job.side.name == ADAPTIVE for job in jobs):
         return list(jobs)
@@ -311,7 +190,7 @@ class _Show:
 
 
 def _document(
-    request: _Request, results: dict[str, dict[int, Result]], missing: int, folder: Path, wall_s: float
+    request: Request, results: dict[str, dict[int, Result]], missing: int, folder: Path, wall_s: float
 ) -> dict[str, Any]:
     scene = request.scene
     rows = [_row(name, [kept[seed] for seed in sorted(kept)]) for name, kept in results.items() if kept]
@@ -372,7 +251,7 @@ def _row(name: str, runs: Sequence[Result]) -> dict[str, Any]:
 _NAMES = {SHIPPED: "shipped", ACTUATED: "SUMO actuated", PLAN: "plan file", ADAPTIVE: "citytwin adaptive"}
 
 
-def _print(console: Console, request: _Request, document: dict[str, Any]) -> None:
+def _print(console: Console, request: Request, document: dict[str, Any]) -> None:
     scene = request.scene
     sight = "full detection"
     if document["sensors"] is not None:
