@@ -17,7 +17,7 @@ from networks.state import Estimate, NetworkState, VehicleTable
 from scenarios.travellers import Travellers
 from signals.arbiter import decide
 from signals.controllers.approaches import StopLineMap
-from signals.controllers.junction_choice import Tuning, travel_time_s
+from signals.controllers.junction_choice import Tuning, driven_speed_mps, travel_time_s
 from signals.controllers.preemption import Preemption
 from signals.controllers.rolling_horizon import ApproachRows, LaneRoom, RollingHorizon
 from signals.lamps import LampRecord
@@ -133,20 +133,26 @@ class FullDetection:
             if len(ahead) > 1 and ahead[1][0] in ids:
                 onward = (ids[ahead[1][0]], ahead[1][1], ahead[1][2] - distance)
             speed, waits = vehicle.getSpeed(name), vehicle.getWaitingTime(name)
-            columns.append((index, link, distance, speed, waits, limit, *onward, self._movement(name, index, link)))
-        table = np.array(columns, np.float64).reshape(-1, 10)
+            here, here_m, limit_here = self._lane_index.get(vehicle.getLaneID(name), -1), 0.0, limit
+            if here >= 0:
+                limit_here = float(limits[here])
+                here_m = float(self.network.lanes.length_m[here]) - vehicle.getLanePosition(name)
+            driven = (limit, limit_here, here_m)
+            columns.append((index, link, distance, speed, waits, *onward, self._movement(name, index, link), *driven))
+        table = np.array(columns, np.float64).reshape(-1, 12)
+        speed = driven_speed_mps(table[:, 2], table[:, 11], (table[:, 10], table[:, 9]), table[:, 3])
         return ApproachRows(
             signal=table[:, 0].astype(np.int32),
             link=table[:, 1].astype(np.int32),
-            movement=table[:, 9].astype(np.int32),
+            movement=table[:, 8].astype(np.int32),
             distance_m=table[:, 2],
-            arrival_s=travel_time_s(table[:, 2], table[:, 3], np.maximum(table[:, 5], 3.0)),
+            arrival_s=travel_time_s(table[:, 2], table[:, 3], speed),
             wait_s=table[:, 4],
             weight=np.ones(len(table)),
             stopped=table[:, 3] < 0.5,
-            onward_signal=table[:, 6].astype(np.int32),
-            onward_link=table[:, 7].astype(np.int32),
-            onward_m=table[:, 8],
+            onward_signal=table[:, 5].astype(np.int32),
+            onward_link=table[:, 6].astype(np.int32),
+            onward_m=table[:, 7],
         )
 
     def _movement(self, name: str, signal: int, link: int) -> int:

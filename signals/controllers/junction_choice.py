@@ -29,41 +29,41 @@ class Tuning:
     """Behaviour of drivers and weights of the search; one set for all cities.
 
     headway and start-up lost time are those of SUMO's default driver (saturation flow 1 850 veh/h a lane) and agree
-    with HCM 6th ed. (1 900 pc/h/ln, 2 s); the critical gap is HCM's for permissive lefts (4.5 s).
+    with HCM 6th ed. (1 900 pc/h/ln, 2 s); the critical gap is HCM's for permissive lefts (4.5 s) and half a second
+    for those who have to set off. Nobody is counted on to use the yellow: one who then stops costs a whole red.
     """
 
-    horizon_s: int = 40
+    horizon_s: int = 60
     headway_s: float = 2.0
     startup_s: float = 1.0
     stop_penalty_s: float = 4.0
     terminal_s: float = 12.0
-    window_s: float = 20.0
-    gap_s: float = 4.5
-    usable_yellow_s: float = 1.0
+    gap_s: float = 5.0
+    foe_clear_s: float = 2.0
+    usable_yellow_s: float = 0.0
     overflow_weight: float = 3.0
     box_weight: float = 2.0
     press_weight: float = 1.0
     max_green_s: float = 60.0
     spill_weight: float = 1.0
     jam_weight: float = 0.8
-    wait_scale_s: float = 45.0
+    wait_scale_s: float = 100.0
     wait_weight_max: float = 10.0
     targets_max: int = 10
     holds_s: tuple[float, ...] = HOLDS_S
 
-    def drivers(self, yellow_s: float) -> kernels.Drivers:
+    def drivers(self) -> kernels.Drivers:
         return kernels.Drivers(
             headway_s=self.headway_s,
             startup_s=self.startup_s,
             stop_penalty_s=self.stop_penalty_s,
             terminal_s=self.terminal_s,
-            window_s=self.window_s,
             gap_s=self.gap_s,
+            foe_clear_s=self.foe_clear_s,
             usable_yellow_s=self.usable_yellow_s,
             overflow_weight=self.overflow_weight,
             box_weight=self.box_weight,
             max_green_s=self.max_green_s,
-            yellow_s=yellow_s,
             horizon_s=self.horizon_s,
         )
 
@@ -242,7 +242,6 @@ def choose(
     stage = model.stage_of.get(record.state)
     if stage is None:
         return None
-    rules = rules_of(model.signal)
     count = len(model.stage_states)
     green = np.array([c in GREEN for c in record.state])
     link_from = np.where(green, np.maximum(record.green_from_s - now_s, -1e6), -1e6)
@@ -272,7 +271,7 @@ def choose(
     sequence, holds, cost, next_best, served, crossing = kernels.search(
         model.layout,
         moment,
-        tuning.drivers(rules.yellow_s),
+        tuning.drivers(),
         np.ones(count, np.bool_) if allowed is None else allowed,
         np.array(tuning.holds_s),
         before_stage,
@@ -291,3 +290,19 @@ def travel_time_s(distance_m: Floats, speed_mps: Floats, limit_mps: Floats, acce
     on_ramp = (np.sqrt(speed**2 + 2 * accel_mps2 * np.maximum(distance_m, 0.0)) - speed) / accel_mps2
     cruise = (limit_mps - speed) / accel_mps2 + (distance_m - ramp_m) / np.maximum(limit_mps, 0.1)
     return np.where(distance_m < ramp_m, on_ramp, cruise)
+
+
+def driven_speed_mps(
+    distance_m: Floats, here_m: Floats, limits_mps: tuple[Floats, Floats], speed_mps: Floats
+) -> Floats:
+    """Speed at which vehicles will drive to a stop line `distance_m` away when nothing holds them up.
+
+    here_m      to the end of the lane they are on, up to where the first of the limits holds; from there the second
+    speed_mps   of now: a driver near the limit keeps to an own speed, a fifth above or below it at most
+    """
+    here, line = (np.maximum(limit, 3.0) for limit in limits_mps)
+    first_m = np.clip(here_m, 0.0, distance_m)
+    whole_m = np.maximum(distance_m, 0.1)
+    limit = whole_m / np.maximum(first_m / here + (whole_m - first_m) / line, 1e-6)
+    own: Floats = np.clip(speed_mps, 0.8 * limit, 1.2 * limit)
+    return np.where(speed_mps > 0.75 * limit, own, limit)

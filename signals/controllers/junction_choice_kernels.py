@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 CLOSED, PROTECTED, PERMISSIVE = 0, 1, 2
 NEVER = 1e9
 LONGEST = 12  # elements of a sequence that are kept; the base policy goes on from there
+SPANS, SPAN_S = 6, 3.5  # over which the base policy compares stages: 3.5, 7, ... 21 s
+LEAST_SPAN_S = 5.0  # of a stage that is changed to: its minimum green
+KEEP_FAVOUR = 1.05
 
 _F = NDArray[np.float64]
 _I = NDArray[np.int64]
@@ -70,13 +73,12 @@ class Drivers(NamedTuple):
     startup_s: float
     stop_penalty_s: float
     terminal_s: float
-    window_s: float
     gap_s: float
+    foe_clear_s: float
     usable_yellow_s: float
     overflow_weight: float
     box_weight: float
     max_green_s: float
-    yellow_s: float
     horizon_s: int
 
 
@@ -99,6 +101,7 @@ class Desk(NamedTuple):
     crossing_s: _F  # (V,) of the latest roll-out
     stage_now: _I  # (LONGEST,) sequence as realised by the latest roll-out
     hold_now: _F  # (LONGEST,)
+    spans: _F  # (SPANS,) weight that a stage serves in each span
 
 
 @njit(cache=True, nogil=True)
@@ -122,6 +125,7 @@ def make_desk(layout: Layout, moment: Moment) -> Desk:
         np.empty(len(moment.arrival_s)),
         np.empty(LONGEST, np.int64),
         np.empty(LONGEST),
+        np.empty(SPANS),
     )
 
 
@@ -290,8 +294,8 @@ def _roll(
 ) -> tuple[float, int, float]:  # fmt: skip
     """Cost of a sequence, number of elements realised into `desk.stage_now` and `desk.hold_now`, weight served.
 
-    Stops as soon as the cost passes `bound`. Behind the sequence a base policy goes on: serve most vehicles over the
-    next window, the change paid for; with `exhaustive` a stage that discharges a queue is not ended.
+    Stops as soon as the cost passes `bound`. Behind the sequence a base policy goes on: serve most per second, the
+    change paid for; with `exhaustive` a stage that discharges a queue is not ended.
     """
     links, lanes = layout.stages.shape[1], len(moment.lane_first) - 1
     for lane in range(lanes):
@@ -457,20 +461,30 @@ def _change(current: int, to: int, t: float, layout: Layout, desk: Desk, drivers
 
 @njit(cache=True, nogil=True)
 def _has_gap(k: int, t: float, layout: Layout, moment: Moment, drivers: Drivers, desk: Desk) -> bool:
-    """May link k go at t, seen from the streams that it gives way to?"""
+    """May link k go at t, seen from the streams that it gives way to?
+
+    Not while the last of them is still inside, nor before one that comes within the critical gap, whether first in
+    its lane or behind others that will be gone by then.
+    """
     for y in range(layout.yields_first[k], layout.yields_first[k + 1]):
         j = layout.yields_to[y]
         if t < desk.begin_s[j] or t >= desk.end_s[j] + drivers.usable_yellow_s:
             continue
-        if desk.last_cross_s[j] >= t - 1.0:
+        if desk.last_cross_s[j] >= t - drivers.foe_clear_s:
             return False
         lane = layout.link_lane[j]
         if lane < 0:
             continue
-        w = desk.head[lane]
-        comes = w < moment.lane_first[lane + 1] and moment.link[w] == j
-        if comes and max(moment.arrival_s[w], desk.ready_s[lane]) < t + drivers.gap_s:
-            return False
+        free_s = desk.ready_s[lane]
+        for w in range(desk.head[lane], moment.lane_first[lane + 1]):
+            free_s = max(free_s, moment.arrival_s[w])
+            if free_s >= t + drivers.gap_s:
+                break
+            if moment.link[w] == j:
+                return False
+            if desk.mode[moment.link[w]] != PROTECTED:
+                break  # holds up those behind
+            free_s += drivers.headway_s
     return True
 
 
@@ -485,34 +499,37 @@ def _base_choice(
     desk: Desk,
     useful_count: int,
 ) -> int:
-    """Base policy: the stage that serves most vehicles over the next window, the change paid for."""
+    """Base policy: the stage that serves most weight per second, over the best of several spans, the change paid for.
+
+    As Smith's rule orders jobs by weight over time (Smith 1956): a stage is a batch whose time includes the change.
+    """
     best, best_score = current, -1.0
     for u in range(useful_count):
         s = desk.useful[u]
-        usable_s = drivers.window_s
-        if s != current:
-            usable_s -= drivers.yellow_s + 2.0
-        elif age_s > drivers.max_green_s:
-            continue
-        reach_s = t + (3.0 if s == current else 4.0)
-        score = 0.01 if s == current else 0.0
+        lost_s, least_s, favour = layout.change_s[current, s], LEAST_SPAN_S, 1.0
+        if s == current:
+            if age_s > drivers.max_green_s:
+                continue
+            lost_s, least_s, favour = 0.0, 0.0, KEEP_FAVOUR
+        desk.spans[:] = 0.0
         for lane in range(len(desk.head)):
-            v = desk.head[lane]
-            if v >= moment.lane_first[lane + 1] or moment.arrival_s[v] > reach_s:
-                continue
-            mode = layout.stages[s, moment.link[v]]
-            if mode == CLOSED:
-                continue
-            room = usable_s / drivers.headway_s
-            if mode == PERMISSIVE:
-                room *= 0.5
-            n = 0.0
-            while v < moment.lane_first[lane + 1] and moment.arrival_s[v] <= reach_s and n < room:
-                if layout.stages[s, moment.link[v]] == CLOSED:
+            free_s = t + lost_s
+            for v in range(desk.head[lane], moment.lane_first[lane + 1]):
+                mode = layout.stages[s, moment.link[v]]
+                if mode == CLOSED:
                     break
-                n += 1.0
-                score += moment.weight[v]
-                v += 1
+                free_s = max(free_s, moment.arrival_s[v])
+                n = int((free_s - t - lost_s) / SPAN_S)
+                if n >= SPANS:
+                    break
+                desk.spans[n] += moment.weight[v]
+                free_s += drivers.headway_s if mode == PROTECTED else 2.0 * drivers.headway_s
+        served, score = 0.0, 0.0
+        for n in range(SPANS):
+            served += desk.spans[n]
+            score = max(score, favour * served / (lost_s + max(SPAN_S * (n + 1.0), least_s)))
+        if s == current:
+            score += 1e-3
         if score > best_score:
             best, best_score = s, score
     return best

@@ -24,6 +24,7 @@ from signals.controllers.junction_choice import (
     Tuning,
     build_model,
     choose,
+    driven_speed_mps,
     travel_time_s,
 )
 from signals.controllers.unsure_turns import LEAST_OPEN_FRAC, with_twins
@@ -360,17 +361,19 @@ class RollingHorizon:
         weight = table.certainty[use] if table.weight is None else (table.certainty * table.weight)[use]
         table = _pick(table, use)
         distance = self.network.lanes.length_m[table.lane] - table.position_m + lines.ahead_m[table.lane]
-        limit = np.maximum(self.network.lanes.speed_limit_mps[lines.lane[table.lane]], 3.0)
+        limits = self.network.lanes.speed_limit_mps
+        here_m = self.network.lanes.length_m[table.lane] - table.position_m
+        limits_mps = limits[table.lane], limits[lines.lane[table.lane]]
+        speed_mps = driven_speed_mps(distance, here_m, limits_mps, table.speed_mps)
         signal = lines.signal[table.lane]
         movement = lines.pick_movements(table)
         link = lines.movement_link[movement]
         stopped = table.speed_mps < 1.0
         red_s = self._red_for_s(lamps, valid_from_s)
         ahead_s = max(0.0, valid_from_s - state.now_s)
-        wait = np.where(stopped, red_s[lines.link_offset[signal] + link], 0.0)
-        if table.wait_s is not None:  # whom a green without a gap holds up waits as well
-            wait = np.where(stopped, np.maximum(wait, table.wait_s), 0.0)
-        arrival = travel_time_s(np.maximum(distance, 0.0), table.speed_mps, limit) - ahead_s
+        own_wait_s = red_s[lines.link_offset[signal] + link] if table.wait_s is None else table.wait_s
+        wait = np.where(stopped, own_wait_s, 0.0)
+        arrival = travel_time_s(np.maximum(distance, 0.0), table.speed_mps, speed_mps) - ahead_s
         unknown = np.full(len(signal), -1, np.int32)
         sure = (lines.lane[table.lane] == table.lane) & (table.movement >= 0)
         if table.movement_sure is not None:
