@@ -276,6 +276,7 @@ def new_state(network: Network, streets: Streets, vehicles: int) -> State:
         edge_now=np.zeros(edges, np.int32),
         edge_count=np.zeros(edges, np.int32),
         edge_moving=np.ones(edges),
+        edge_s=np.zeros(edges),
         edge_max=np.zeros(edges),
         result=np.zeros(8),
     )
