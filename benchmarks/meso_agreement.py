@@ -5,9 +5,9 @@
     python benchmarks/meso_agreement.py --net N --routes R[,R] --additional A --begin 0 --end 1800 --name here
 
 A plan keeps every signal's shipped phases, yellows and clearances, and draws green times, cycle and offset: some lie
-close to the shipped one, some far away. SUMO runs at 1 s steps, teleports off, one process a run. Each run is one line
-of NAME.jsonl in --runs, so that a benchmark cut short goes on where it stopped; with --stop-after S no run starts after
-so many seconds, and the plans that are complete by then are compared.
+close to the shipped one, some far away. SUMO runs at 1 s steps, teleports off, one process a run. Each run is one
+line of NAME.jsonl in --runs, so that a benchmark cut short goes on where it stopped; with --stop-after S no run
+starts after so many seconds, and the plans that are complete by then are compared.
 
 Where SUMO gridlocks on some seeds, one seed says little: with --seeds N > 1 the delay of a plan is the mean of N runs
 on either side. `spearman_sumo_itself` is then the mean agreement of single seeds of SUMO, `reliability` that of such
@@ -73,7 +73,7 @@ class Run:
 
     mean_delay_s: float
     wall_s: float
-    edges: Mapping[str, tuple[float, float, float]]  # approaches to signals: time loss, vehicles that left, time waited
+    edges: Mapping[str, tuple[float, float, float]]  # approaches: time loss, vehicles that left, waiting time
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
 
 import numpy as np
 
@@ -43,7 +45,7 @@ __all__ = [
 
 
 JAM_FRAC = 0.15
-CHOICE_SAMPLE_S = 10  # between looks at the streets, for their queues and by drivers who choose their way
+CHOICE_SAMPLE_S = 20  # between looks at the streets, for their queues and by drivers who choose their way
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +81,13 @@ class MesoModel:
     end_s: float
     streets: Streets
     traffic: Traffic
+    _idle: SimpleQueue[State] = field(default_factory=SimpleQueue, compare=False)  # working memory between runs
 
     def run(self, timing: Timing, *, seed: int = 0) -> MesoResult:
         """One candidate in full detail."""
-        state = new_state(self.network, self.streets, len(self.demand))
-        self._drive(timing, self._factors(seed), CHOICE_SAMPLE_S, state)
-        return self._result(state)
+        with self._memory() as state:
+            self._drive(timing, self._factors(seed), CHOICE_SAMPLE_S, state)
+            return self._result(state)
 
     def score(self, timings: Sequence[Timing], seeds: Sequence[int] = (0,), *, workers: int | None = None) -> Floats:
         """Mean delay (candidates, seeds) in s. Equal seeds draw equal drivers for every candidate."""
@@ -94,10 +97,10 @@ class MesoModel:
         weight = max(float(self.demand.weight.sum()), 1e-9)
 
         def work() -> None:
-            state = new_state(self.network, self.streets, len(self.demand))
-            for c, k in jobs:
-                self._drive(timings[c], factors[k], CHOICE_SAMPLE_S if len(self.demand.other_of) else 0, state)
-                scores[c, k] = state.result[R_DELAY] / weight
+            with self._memory() as state:
+                for c, k in jobs:
+                    self._drive(timings[c], factors[k], CHOICE_SAMPLE_S if len(self.demand.other_of) else 0, state)
+                    scores[c, k] = state.result[R_DELAY] / weight
 
         threads = min(workers or os.cpu_count() or 1, scores.size)
         if threads <= 1:
@@ -107,6 +110,18 @@ class MesoModel:
             for done in [pool.submit(work) for _ in range(threads)]:
                 done.result()
         return scores
+
+    @contextmanager
+    def _memory(self) -> Iterator[State]:
+        """Working memory that no other thread uses meanwhile."""
+        try:
+            state = self._idle.get_nowait()
+        except Empty:
+            state = new_state(self.network, self.streets, self.traffic)
+        try:
+            yield state
+        finally:
+            self._idle.put(state)
 
     def _factors(self, seed: int) -> Floats:
         """Desired speed of each driver over the limit: SUMO's truncated normal, drawn by seed."""
@@ -125,7 +140,7 @@ class MesoModel:
             timing.lamps,
         )
         run_streets(
-            self.streets, self.traffic, plans, factors, self.begin_s, self.end_s - self.begin_s, sample_s, state
+            self.streets, self.traffic, plans, factors, self.begin_s, 0.0, self.end_s - self.begin_s, sample_s, state
         )
 
     def _result(self, state: State) -> MesoResult:
@@ -143,10 +158,10 @@ class MesoModel:
             vehicle_s=float(got[R_VEHICLE_S]),
             jammed=left > JAM_FRAC * count,
             stuck=int(got[R_STUCK]),
-            edge_delay_s=state.edge_delay_s.copy(),
-            edge_insertion_s=state.edge_insertion_s.copy(),
-            edge_left_veh=state.edge_left.copy(),
-            edge_max_queue_veh=state.edge_max.copy(),
+            edge_delay_s=state.edge["delay_s"].copy(),
+            edge_insertion_s=state.edge["insertion_s"].copy(),
+            edge_left_veh=state.edge["left_veh"].copy(),
+            edge_max_queue_veh=state.edge["longest_veh"].copy(),
         )
 
 

@@ -3,11 +3,30 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
-from networks.graph import Bools, Floats, Ints, Network, Ragged, group_rows
+from networks.graph import STRAIGHT, Bools, Floats, Ints, Network, Ragged, group_rows
 from signals.meso_build_kernels import fill_choices
 from signals.meso_demand import Demand
-from signals.meso_kernels import ASIDE_VEH, WHEEL, State, Streets, Traffic
+from signals.meso_kernels import (
+    ASIDE_VEH,
+    CHOICE,
+    DRIVER,
+    EDGE,
+    LANE,
+    LINK,
+    MOVE,
+    NEVER,
+    RING,
+    SIGNAL,
+    STEP,
+    VEHICLE,
+    WALKED,
+    WHEEL,
+    State,
+    Streets,
+    Traffic,
+)
 
 REACTION_S = 0.1  # beyond the desired headway, of a driver without imperfection; fitted, see docs/decisions/meso.md
 DAWDLE_S = 0.55  # more of it per unit of imperfection
@@ -19,43 +38,70 @@ MINOR_S = 1.5  # what drivers expect giving way to cost when they choose their w
 LOOK_AHEAD_S = 1.0  # between a vehicle that gives way and the next that has it, as SUMO asks
 
 
-def build_streets(network: Network, demand: Demand, saturation_vph: Floats | None) -> Streets:
+def build_streets(
+    network: Network, demand: Demand, saturation_vph: Floats | None, walkers_vph: Floats | None = None
+) -> Streets:
     """Lanes, boxes and sources as one row space, movements, foes and signal links."""
-    lanes, moves = network.lanes, network.movements
-    count = len(lanes.ids)
+    moves = network.movements
     boxed = _boxed(network)
-    origins = np.unique(demand.route.values[demand.route.offsets[:-1]]) if len(demand) else np.zeros(0, np.int32)
-    wave_s_per_m = _mean(_keep_s(demand) / demand.space_m, 1.0 / 6.0)
-    inner = moves.inner_m[boxed] if len(boxed) else np.zeros(0)
-    length = np.concatenate([lanes.length_m, inner, np.zeros(len(origins))])
-    limit = np.concatenate([lanes.speed_limit_mps, moves.speed_mps[boxed], np.ones(len(origins))])
-    room_m = _room_m(network, length)
-    lane = np.stack([np.maximum(length, 1.0), np.maximum(limit, 1.0), length * wave_s_per_m, room_m], axis=1)
-    lane[count : count + len(boxed), 2] = 0.0
-    lane_edge = np.concatenate([lanes.edge, lanes.edge[moves.from_lane[boxed]], origins]).astype(np.int32)
-    least_m = max(float(demand.space_m.min()), LEAST_SPACE_M) if len(demand) else 7.5
-    size = 2 ** np.ceil(np.log2(room_m / least_m + 3.0 + ASIDE_VEH)).astype(np.int64)
-    size[count + len(boxed) :] = 1
-    box = np.full(len(moves.turn), -1, np.int32)
-    box[boxed] = count + np.arange(len(boxed), dtype=np.int32)
     link_first = np.cumsum([0, *(s.link_count for s in network.signals)]).astype(np.int32)
     link = np.where(moves.signal >= 0, link_first[np.maximum(moves.signal, 0)] + moves.link, -1).astype(np.int32)
     by_link = group_rows(np.where(link >= 0, link, link_first[-1]).astype(np.int32), int(link_first[-1]) + 1)
     foes = moves.gives_way_to if len(moves.gives_way_to) else Ragged(np.zeros(len(link) + 1, np.int32), link[:0])
+    lane, ring = _lane_rows(network, demand, boxed)
+    move = _movement_rows(network, demand, saturation_vph)
+    move["link"] = link
+    move["box"] = -1
+    move["box"][boxed] = len(network.lanes.ids) + np.arange(len(boxed))
+    move["foe_first"], move["foe_end"] = foes.offsets[:-1], foes.offsets[1:]
+    crossing, walked, walked_first = walked_by(network, walkers_vph, link_first)
     return Streets(
         lane=lane,
-        lane_edge=lane_edge,
-        ring_first=np.concatenate([[0], np.cumsum(size)]).astype(np.int64),
-        streets=count,
+        streets=len(network.lanes.ids),
         boxes=len(boxed),
-        movement=_movement_rows(network, demand, saturation_vph),
-        movement_to=np.stack([moves.to_lane, link, box, moves.from_lane], axis=1).astype(np.int32),
-        foe_first=foes.offsets,
+        ring=ring,
+        move=move,
         foe=foes.values.astype(np.int32),
+        crossing=crossing,
+        walked=walked,
+        walked_first=walked_first,
         link_lane_first=by_link.offsets[: int(link_first[-1]) + 1],
         link_lane=moves.from_lane[by_link.values.astype(np.int64)].astype(np.int32),
         link_first=link_first,
     )
+
+
+def _lane_rows(network: Network, demand: Demand, boxed: Ints) -> tuple[NDArray[np.void], int]:
+    """LANE rows of streets, boxes and sources, and the places that their rings need."""
+    lanes, moves = network.lanes, network.movements
+    count = len(lanes.ids)
+    origins = np.unique(demand.route.values[demand.route.offsets[:-1]]) if len(demand) else np.zeros(0, np.int32)
+    wave_s_per_m = _mean(_keep_s(demand) / demand.space_m, 1.0 / 6.0)
+    inner_m = moves.inner_m[boxed] if len(boxed) else np.zeros(0)
+    length_m = np.concatenate([lanes.length_m, inner_m, np.zeros(len(origins))])
+    room_m = _room_m(network, length_m)
+    least_m = max(float(demand.space_m.min()), LEAST_SPACE_M) if len(demand) else 7.5
+    size = 2 ** np.ceil(np.log2(room_m / least_m + 3.0 + ASIDE_VEH)).astype(np.int64)
+    size[count + len(boxed) :] = 1
+    rows = in_lines(len(length_m), LANE)
+    rows["length_m"] = np.maximum(length_m, 1.0)
+    rows["limit_mps"] = np.maximum(
+        np.concatenate([lanes.speed_limit_mps, moves.speed_mps[boxed], np.ones(len(origins))]), 1.0
+    )
+    rows["hole_s"] = length_m * wave_s_per_m
+    rows["hole_s"][count : count + len(boxed)] = 0.0
+    rows["room_m"] = room_m
+    rows["ring"], rows["mask"] = np.cumsum(size) - size, size - 1
+    rows["edge"] = np.concatenate([lanes.edge, lanes.edge[moves.from_lane[boxed]], origins])
+    rows["first_try_s"] = NEVER
+    return rows, int(size.sum())
+
+
+def in_lines(count: int, dtype: np.dtype[np.void]) -> NDArray[np.void]:
+    """Zeroed rows that begin on a pair of cache lines, which processors fetch together."""
+    memory = np.zeros(count * dtype.itemsize + 128, np.uint8)
+    start = -memory.ctypes.data % 128
+    return memory[start : start + count * dtype.itemsize].view(dtype)
 
 
 def _room_m(network: Network, length_m: Floats) -> Floats:
@@ -81,21 +127,55 @@ def _boxed(network: Network) -> Ints:
     return np.flatnonzero((moves.signal >= 0) & (moves.inner_m > 0.0)).astype(np.int32)
 
 
-def _movement_rows(network: Network, demand: Demand, saturation_vph: Floats | None) -> Floats:
+def _movement_rows(network: Network, demand: Demand, saturation_vph: Floats | None) -> NDArray[np.void]:
+    """MOVE rows, all but what signals and junctions say."""
     moves = network.movements
     speed = np.maximum(moves.speed_mps, 1.0)
     from_limit = network.lanes.speed_limit_mps[moves.from_lane]
     inner_m = moves.inner_m if len(moves.inner_m) else np.zeros(len(speed))
-    rows = np.zeros((len(speed), 7))
-    rows[:, 0] = np.maximum(moves.length_m, 0.1)
-    rows[:, 1] = speed
+    rows = in_lines(len(speed), MOVE)
+    rows["last_s"] = -1e9
+    rows["length_m"] = np.maximum(moves.length_m, 0.1)
+    rows["speed_mps"] = speed
     if saturation_vph is not None:
-        rows[:, 2] = np.where(np.isnan(saturation_vph), 0.0, 3600.0 / np.maximum(saturation_vph, 1.0))
-    rows[:, 3] = _gap_s(moves.length_m, speed, demand)
-    rows[:, 4] = np.maximum(YELLOW_S_PER_MPS * (np.minimum(speed, from_limit) - YELLOW_FROM_MPS), 0.0)
-    rows[:, 5] = 1.0
-    rows[:, 6] = _gap_s(moves.length_m - inner_m, speed, demand)
+        rows["headway_s"] = np.where(np.isnan(saturation_vph), 0.0, 3600.0 / np.maximum(saturation_vph, 1.0))
+    rows["gap_s"] = _gap_s(moves.length_m, speed, demand)
+    rows["yellow_s"] = np.maximum(YELLOW_S_PER_MPS * (np.minimum(speed, from_limit) - YELLOW_FROM_MPS), 0.0)
+    rows["clear_s"] = 1.0
+    rows["box_gap_s"] = _gap_s(moves.length_m - inner_m, speed, demand)
+    rows["open_frac"] = 1.0
+    rows["to"], rows["from"] = moves.to_lane, moves.from_lane
     return rows
+
+
+def walked_by(network: Network, walkers_vph: Floats | None, link_first: Ints) -> tuple[Ints, NDArray[np.void], Ints]:
+    """Link of the crossing that each movement (M,) turns over, WALKED rows of those with walkers, (S+1,) into them.
+
+    A turn gives way to the walkers on a crossing that its path meets (the net's foe matrix); of several to the
+    busiest. It feels part of them where the road it enters has more lanes than turn into it (HCM: 0.6).
+    """
+    moves = network.movements
+    crossing = np.full(len(moves.turn), -1, np.int32)
+    if walkers_vph is None:
+        return crossing, np.zeros(0, WALKED), np.zeros(len(network.signals) + 1, np.int32)
+    rows, first = [], [0]
+    to_edge = network.lanes.edge[moves.to_lane]
+    for s, signal in enumerate(network.signals):
+        flow_vph = walkers_vph[link_first[s] : link_first[s + 1]]
+        for k, movements in enumerate(signal.link_movements):
+            met = np.flatnonzero(signal.pedestrian & signal.foes[k] & (flow_vph > 0.0))
+            for m in movements:
+                if len(met) == 0 or moves.turn[m] == STRAIGHT:
+                    continue
+                busiest = int(met[np.argmax(flow_vph[met])])
+                crossing[m] = link_first[s] + busiest
+                source = network.lanes.edge[moves.from_lane[m]]
+                beside = (to_edge == to_edge[m]) & (network.lanes.edge[moves.from_lane] == source)
+                turning = len(np.unique(moves.to_lane[beside]))
+                felt = 1.0 if network.edges.lane_count[to_edge[m]] <= turning else 0.6
+                rows.append((flow_vph[busiest], felt, m, crossing[m]))
+        first.append(len(rows))
+    return crossing, np.array(rows, WALKED), np.array(first, np.int32)
 
 
 def _gap_s(way_m: Floats, speed_mps: Floats, demand: Demand) -> Floats:
@@ -121,38 +201,43 @@ def build_traffic(network: Network, demand: Demand, streets: Streets, begin_s: f
         network.lane_movements.values.astype(np.int32), network.movements.to_lane, lanes.edge,
         first, lane, move, cost,
     )  # fmt: skip
+    steps = np.zeros(len(edges), STEP)
+    steps["choice"], steps["choices"] = first[context], first[context + 1] - first[context]
+    steps["edge"], steps["last"], steps["dwell_s"] = edges, last, dwell_s
+    steps["turn_s"] = _turn_s(network, edges, last)
+    choices = np.zeros(first[-1], CHOICE)
+    choices["lane"], choices["move"], choices["cost_s"] = lane[: first[-1]], move[: first[-1]], cost[: first[-1]]
     origin = edges[way_step[way_first[:-1]]]
-    origins = streets.lane_edge[streets.streets + streets.boxes :]
+    origins = streets.lane["edge"][streets.streets + streets.boxes :]
     by_source = group_rows(np.searchsorted(origins, origin).astype(np.int32), len(origins))
-    dawdle = 0.5 * demand.sigma * demand.accel_mps2
-    start = np.sqrt(2.0 * demand.space_m / demand.accel_mps2) * (0.845 + 0.52 * demand.sigma)
-    top = np.maximum(demand.max_speed_mps, dawdle + 1.0)
-    vehicle = np.stack(
-        [
-            demand.space_m, _keep_s(demand), start, demand.accel_mps2, top, dawdle, demand.weight,
-            demand.depart_s - begin_s,
-        ],
-        axis=1,
-    )  # fmt: skip
+    driver, driver_of = np.unique(_driver_rows(demand), return_inverse=True)
+    vehicle = in_lines(len(demand), VEHICLE)
+    vehicle["entered_s"] = -NEVER
+    vehicle["depart_s"], vehicle["weight"] = demand.depart_s - begin_s, demand.weight
+    vehicle["driver"] = driver_of
     return Traffic(
         vehicle=vehicle,
+        driver=driver,
         way_first=way_first,
         way_step=way_step,
-        step_edge=edges,
-        dwell_s=dwell_s,
-        context=context,
-        last=last,
-        turn_s=_turn_s(network, edges, last),
-        edge_free_s=network.edges.length_m / np.maximum(network.edges.speed_limit_mps, 1.0),
-        choice_first=first,
-        choice_lane=lane[: first[-1]],
-        choice_move=move[: first[-1]],
-        choice_cost=cost[: first[-1]],
+        step=steps,
+        choice=choices,
         source_first=by_source.offsets,
         source_vehicle=by_source.values.astype(np.int32),
-        source_lane=_rightmost(network, origins),
-        start_kind=(demand.rolling_start.astype(np.uint8) + 2 * demand.any_lane.astype(np.uint8)),
+        source_lane=_rightmost(network, origins.astype(np.int32)),
     )
+
+
+def _driver_rows(demand: Demand) -> NDArray[np.void]:
+    """DRIVER of each vehicle (V,)."""
+    rows = np.zeros(len(demand), DRIVER)
+    dawdle_mps = 0.5 * demand.sigma * demand.accel_mps2
+    rows["space_m"] = demand.space_m.astype(np.float32)  # as the ring keeps it
+    rows["tau_s"], rows["accel_mps2"], rows["dawdle_mps"] = _keep_s(demand), demand.accel_mps2, dawdle_mps
+    rows["start_s"] = np.sqrt(2.0 * demand.space_m / demand.accel_mps2) * (0.845 + 0.52 * demand.sigma)
+    rows["top_mps"] = np.maximum(demand.max_speed_mps, dawdle_mps + 1.0)
+    rows["rolls"], rows["any_lane"] = demand.rolling_start, demand.any_lane
+    return rows
 
 
 def _turn_s(network: Network, edges: Ints, last: Bools) -> Floats:
@@ -250,33 +335,23 @@ def _contexts(edges: Ints, allowed: Ints, last: Bools) -> tuple[Ints, Ints, Ints
     return context.astype(np.int32), stretch[where].astype(np.int32), allowed[where].astype(np.int32)
 
 
-def new_state(network: Network, streets: Streets, vehicles: int) -> State:
+def new_state(network: Network, streets: Streets, traffic: Traffic) -> State:
     """Working memory for one thread."""
-    lanes, links = len(streets.lane_edge), int(streets.link_first[-1])
-    signals, edges = len(network.signals), len(network.edges.ids)
-    return State(
-        vehicle=np.zeros((vehicles, 5)),
-        vehicle_at=np.zeros((vehicles, 2), np.int32),
-        lane=np.zeros((lanes, 4)),
-        queue=np.zeros((lanes, 8), np.int32),
-        ring=np.zeros(int(streets.ring_first[-1]), np.int32),
-        ring_out_s=np.zeros(int(streets.ring_first[-1])),
+    edge = in_lines(len(network.edges.ids), EDGE)
+    edge["free_s"] = network.edges.length_m / np.maximum(network.edges.speed_limit_mps, 1.0)
+    lanes = len(streets.lane)
+    state = State(
+        vehicle=in_lines(len(traffic.vehicle), VEHICLE),
+        lane=in_lines(lanes, LANE),
+        ring=in_lines(streets.ring, RING),
         wheel_prev=np.zeros(lanes + WHEEL, np.int32),
         wheel_next=np.zeros(lanes + WHEEL, np.int32),
-        wake_s=np.zeros(lanes),
-        lamp=np.zeros(links, np.uint8),
-        lamp_since_s=np.zeros(links),
-        last_cross_s=np.zeros(len(streets.movement)),
-        signal_next_s=np.zeros(signals),
-        signal_phase=np.zeros(signals, np.int32),
-        signal_plan=np.zeros(signals, np.int32),
-        edge_delay_s=np.zeros(edges),
-        edge_insertion_s=np.zeros(edges),
-        edge_left=np.zeros(edges),
-        edge_now=np.zeros(edges, np.int32),
-        edge_count=np.zeros(edges, np.int32),
-        edge_moving=np.ones(edges),
-        edge_s=np.zeros(edges),
-        edge_max=np.zeros(edges),
+        link=in_lines(int(streets.link_first[-1]), LINK),
+        move=in_lines(len(streets.move), MOVE),
+        signal=np.zeros(len(network.signals), SIGNAL),
+        edge=edge,
         result=np.zeros(8),
+        ahead=np.zeros((512, 3), np.int32),
     )
+    state.vehicle[:], state.lane[:], state.move[:] = traffic.vehicle, streets.lane, streets.move
+    return state

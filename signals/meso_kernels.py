@@ -22,43 +22,118 @@ from numpy.typing import NDArray
 F64: TypeAlias = NDArray[np.float64]
 I32: TypeAlias = NDArray[np.int32]
 U8: TypeAlias = NDArray[np.uint8]
+Rows: TypeAlias = NDArray[np.void]
 
 # Counting references to arrays takes nine tenths of the time here (12 million vehicle-seconds a second on cologne8,
-# 100 without), because kernels reach into tuples of arrays at every event. The arrays outlive each run. A call that is
-# not inlined copies the tuples, three hundred words, on the stack: inlining every kernel halves the time again.
+# 100 without), because kernels reach into tuples of arrays at every event. The arrays outlive each run. A call that
+# is not inlined copies the tuples, three hundred words, on the stack: inlining every kernel halves the time again.
 _OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "_nrt": False, "error_model": "numpy"}
 flat: Any = njit(**_OPTIONS)
 inlined: Any = njit(forceinline=True, **_OPTIONS)
 
-CLOSED, PERMISSIVE, PROTECTED, YELLOW, FREE = 0, 1, 2, 3, 4  # lamp codes of one link
+CLOSED, PERMISSIVE, PROTECTED, YELLOW, FREE, STOP = 0, 1, 2, 3, 4, 5  # lamp codes of one link
 WHEEL = 512  # buckets, a power of two
 NEVER = 1e18
 
-# Columns of the vehicle arrays. Static, live and whole numbers.
-V_SPACE, V_TAU, V_START, V_ACCEL, V_TOP, V_DAWDLE, V_WEIGHT, V_DEPART = range(8)
-V_ARRIVES, V_IDEAL, V_FACTOR, V_ENTERED, V_SPEED = range(5)
-V_STEP, V_MOVE = range(2)
-# Columns of the lane arrays.
-L_LENGTH, L_LIMIT, L_HOLE_S, L_ROOM = range(4)
-L_SLOT, L_IN_SLOT, L_USED_M, L_FIRST_TRY = range(4)
-Q_HEAD, Q_TAIL, Q_FREED, Q_RUN, Q_BLOCKED, Q_WAITER, Q_NEXT_WAITER, Q_WAITS_FOR = range(8)
-# Columns of the movement arrays.
-M_LENGTH, M_SPEED, M_HEADWAY, M_GAP, M_YELLOW, M_CLEAR, M_BOX_GAP = range(7)
-M_TO, M_LINK, M_BOX, M_FROM = range(4)
+# What an event touches together lies together: a large city does not fit the cache, the lines fetched are the cost.
+VEHICLE = np.dtype(
+    [
+        ("arrives_s", "f8"),  # at the stop line, were nobody before it
+        ("ideal_s", "f8"),  # the same at its desired speed: what its delay counts from
+        ("entered_s", "f8"),  # before that: when it last looked for a way
+        ("depart_s", "f8"),
+        ("factor", "f8"),  # desired speed over the limit
+        ("speed_mps", "f8"),  # at the stop line
+        ("weight", "f4"),
+        ("step", "i4"),
+        ("move", "i4"),  # it takes next, -1: leaves the network
+        ("driver", "i4"),
+    ]
+)
+DRIVER = np.dtype(
+    [
+        ("space_m", "f8"), ("tau_s", "f8"), ("start_s", "f8"), ("accel_mps2", "f8"), ("top_mps", "f8"),
+        ("dawdle_mps", "f8"), ("rolls", "i4"), ("any_lane", "i4"),
+    ]
+)  # fmt: skip
+LANE = np.dtype(
+    [
+        ("slot_s", "f8"),  # the stop line is free again
+        ("in_slot_s", "f8"),  # the upstream end is free again
+        ("used_m", "f8"),
+        ("first_try_s", "f8"),  # since when the first waits for a gap or for room
+        ("length_m", "f8"),
+        ("limit_mps", "f8"),
+        ("hole_s", "f8"),  # that freed space takes upstream
+        ("room_m", "f8"),
+        ("wake_s", "f8"),  # NEVER: asleep
+        ("ring", "i4"),  # first of its places in the ring
+        ("mask", "i4"),  # number of places, a power of two, less one
+        ("edge", "i4"),
+        ("head", "i4"),  # vehicles that have left; of a source, that have entered
+        ("tail", "i4"),  # vehicles that have come
+        ("freed", "i4"),  # vehicles that have left and whose space has shown up
+        ("run", "i4"),  # vehicles of this discharge
+        ("blocked", "i4"),
+        ("waiter", "i4"),  # first of the lanes that wait for room here
+        ("next_waiter", "i4"),
+        ("waits_for", "i4"),
+        ("spare", "i4", 3),  # a row fills two cache lines
+    ]
+)
+RING = np.dtype([("out_s", "f8"), ("space_m", "f4"), ("vehicle", "i4")])
+MOVE = np.dtype(
+    [
+        ("last_s", "f8"),  # somebody crossed
+        ("length_m", "f4"), ("speed_mps", "f4"), ("headway_s", "f4"), ("gap_s", "f4"), ("yellow_s", "f4"),
+        ("clear_s", "f4"), ("box_gap_s", "f4"),
+        ("open_frac", "f4"),  # of the time that walkers leave free while they have the way
+        ("to", "i4"), ("link", "i4"), ("box", "i4"), ("from", "i4"), ("foe_first", "i4"), ("foe_end", "i4"),
+    ]
+)  # fmt: skip
+LINK = np.dtype([("since_s", "f8"), ("lamp", "i4")], align=True)
+EDGE = np.dtype(
+    [
+        ("delay_s", "f8"),
+        ("insertion_s", "f8"),  # of that, waiting to enter
+        ("left_veh", "f8"),
+        ("longest_veh", "f8"),
+        ("free_s", "f8"),
+        ("moving_frac", "f8"),  # of its vehicles, smoothed
+        ("time_s", "f8"),  # that follows from it: what drivers know when they choose their way
+        ("waiting", "i4"),
+        ("present", "i4"),
+    ]
+)
+STEP = np.dtype(
+    [("choice", "i4"), ("choices", "i4"), ("edge", "i4"), ("last", "i4"), ("dwell_s", "f8"), ("turn_s", "f8")]
+)
+CHOICE = np.dtype([("lane", "i4"), ("move", "i4"), ("cost_s", "f8")])
+WALKED = np.dtype(
+    [
+        ("walkers_vph", "f8"),
+        ("felt_frac", "f8"),  # of their time on the crossing, 1 where the turn cannot pick another lane
+        ("move", "i4"),
+        ("link", "i4"),
+    ]
+)
+SIGNAL = np.dtype([("next_s", "f8"), ("phase", "i4"), ("plan", "i4")])
 # Results.
 R_DELAY, R_INSERTION, R_VEHICLE_S, R_STOPS, R_ARRIVED, R_RUNNING, R_NEVER, R_STUCK = range(8)
 
 RECONSIDER_S = 60.0
 MEMORY_S = 90.0  # of drivers about edge speeds: the mean age of a sample in SUMO's window of 180 s
+CACHED_LANES = 4000  # rows of a city that fits the cache anyway
 FLOWS_FRAC = 0.999  # of the vehicles of an edge move: all of them, to its drivers
 LANE_CHANGE_S = 1.0
 QUEUE_S_PER_M = 0.27  # time a metre of queue ahead costs: 2 s a vehicle
 RETRY_S = 4.0  # a blocked lane looks again this often, besides being told
 STUCK_S = 300.0
+STOP_S = 1.0  # who may turn on red stands that long first, as in SUMO
 EMPTY_M = 0.1  # less than any vehicle: what rounding leaves on an empty lane
 ASIDE_VEH, ASIDE_S = 2.0, 1.0  # who starts on another lane than its own changes at once
 MOVING = 12  # vehicles after which a discharging queue has reached its pace
-# Per vehicle of a discharging queue, over V_START: its headway, and its speed at the stop line over V_SPACE / V_START.
+# Per vehicle of a discharging queue, over `start_s`: its headway; its speed at the stop line over space_m / start_s.
 SWING = np.concatenate([[0.72], np.sqrt(np.arange(2.0, MOVING + 1.0)) - np.sqrt(np.arange(1.0, MOVING))])
 PACE = 2.0 * np.sqrt(np.arange(0.0, MOVING))
 
@@ -66,15 +141,15 @@ PACE = 2.0 * np.sqrt(np.arange(0.0, MOVING))
 class Streets(NamedTuple):
     """What never changes between runs. N lanes: streets, then boxes, then sources."""
 
-    lane: F64  # (N, 4) L_LENGTH ...
-    lane_edge: I32  # (N,)
-    ring_first: NDArray[np.int64]  # (N+1,)
+    lane: Rows  # (N,) LANE as every run begins
     streets: int
     boxes: int
-    movement: F64  # (M, 7)
-    movement_to: I32  # (M, 4)
-    foe_first: I32  # (M+1,)
+    ring: int  # places of all lanes
+    move: Rows  # (M,) MOVE as every run begins
     foe: I32
+    crossing: I32  # (M,) link of the walkers to whom the movement gives way, -1: none
+    walked: Rows  # WALKED, movements that give way to walkers, signal by signal
+    walked_first: I32  # (S+1,)
     link_lane_first: I32  # (X+1,) lanes to wake when a link opens
     link_lane: I32
     link_first: I32  # (S+1,) links of signal s
@@ -83,23 +158,15 @@ class Streets(NamedTuple):
 class Traffic(NamedTuple):
     """The demand over the streets. Vehicle rows are sorted by departure."""
 
-    vehicle: F64  # (V, 8) V_SPACE ...
+    vehicle: Rows  # (V,) VEHICLE as every run begins
+    driver: Rows  # (D,) DRIVER
     way_first: I32  # (V+1,) ways that a vehicle may choose from when it sets off
     way_step: I32  # (W,) first step of a way
-    step_edge: I32  # (R,)
-    dwell_s: F64  # (R,)
-    context: I32  # (R,)
-    last: NDArray[np.bool_]  # (R,) the route ends on this edge
-    turn_s: F64  # (R,) time inside the junction behind the edge
-    edge_free_s: F64  # (E,)
-    choice_first: I32  # (C+1,)
-    choice_lane: I32
-    choice_move: I32
-    choice_cost: F64
+    step: Rows  # (R,) STEP
+    choice: Rows  # (C,) CHOICE
     source_first: I32  # (sources+1,)
     source_vehicle: I32
     source_lane: I32  # (sources,) rightmost lane of the edge that cars may use
-    start_kind: U8  # (V,) bit 0: enters at speed, bit 1: on any lane
 
 
 class Plans(NamedTuple):
@@ -117,89 +184,75 @@ class Plans(NamedTuple):
 class State(NamedTuple):
     """Working memory of one thread, made once."""
 
-    vehicle: F64  # (V, 5)
-    vehicle_at: I32  # (V, 2)
-    lane: F64  # (N, 4)
-    queue: I32  # (N, 8)
-    ring: I32  # (sum of ring sizes,)
-    ring_out_s: F64
+    vehicle: Rows  # (V,) VEHICLE
+    lane: Rows  # (N,) LANE
+    ring: Rows  # RING, all lanes
     wheel_prev: I32  # (N + WHEEL,)
     wheel_next: I32
-    wake_s: F64  # (N,) NEVER: asleep
-    lamp: U8  # (X,)
-    lamp_since_s: F64  # (X,)
-    last_cross_s: F64  # (M,)
-    signal_next_s: F64  # (S,)
-    signal_phase: I32  # (S,)
-    signal_plan: I32  # (S,)
-    edge_delay_s: F64  # (E,)
-    edge_insertion_s: F64  # (E,) the part of edge_delay_s spent waiting to enter
-    edge_left: F64  # (E,)
-    edge_now: I32  # (E,) vehicles in the queue, sampled
-    edge_count: I32  # (E,) vehicles on the edge, sampled
-    edge_moving: F64  # (E,) share of them that move, smoothed
-    edge_s: F64  # (E,) time on the edge that follows from it: what drivers know when they choose their way
-    edge_max: F64  # (E,)
+    link: Rows  # (X,) LINK
+    move: Rows  # (M,) MOVE
+    signal: Rows  # (S,) SIGNAL
+    edge: Rows  # (E,) EDGE
     result: F64  # (8,)
+    ahead: I32  # (rows at a time, 3)
 
 
 @inlined
 def _put(state: State, lane: int, at_s: float, now: int) -> None:
     """(Re)schedule a lane; a moment before `now` (whole seconds) is served now."""
-    prev, following = state.wheel_prev, state.wheel_next
-    if state.wake_s[lane] < NEVER:
+    prev, following, row = state.wheel_prev, state.wheel_next, state.lane[lane]
+    if row["wake_s"] < NEVER:
         p, n = prev[lane], following[lane]
         following[p] = n
         prev[n] = p
     k = int(min(max(at_s, float(now)), float(now + WHEEL - 1)))
-    sentinel = len(state.wake_s) + (k & (WHEEL - 1))
+    sentinel = len(state.lane) + (k & (WHEEL - 1))
     p = prev[sentinel]
     following[p] = lane
     prev[lane] = p
     following[lane] = sentinel
     prev[sentinel] = lane
-    state.wake_s[lane] = at_s
+    row["wake_s"] = at_s
 
 
 @inlined
-def _release(streets: Streets, state: State, traffic: Traffic, lane: int, t: float) -> None:
+def _release(state: State, lane: int, t: float) -> None:
     """Let the space of vehicles that left reach the upstream end of the lane."""
-    queue, size = state.queue, streets.ring_first[lane + 1] - streets.ring_first[lane] - 1
-    base, freed, head = streets.ring_first[lane], queue[lane, Q_FREED], queue[lane, Q_HEAD]
-    hole_s = streets.lane[lane, L_HOLE_S]
-    while freed != head and state.ring_out_s[base + (freed & size)] + hole_s <= t:
-        state.lane[lane, L_USED_M] -= traffic.vehicle[state.ring[base + (freed & size)], V_SPACE]
+    row = state.lane[lane]
+    freed, head = row["freed"], row["head"]
+    while freed != head:
+        place = state.ring[row["ring"] + (freed & row["mask"])]
+        if place["out_s"] + row["hole_s"] > t:
+            break
+        row["used_m"] -= place["space_m"]
         freed += 1
-    queue[lane, Q_FREED] = freed
+    row["freed"] = freed
 
 
 @inlined
-def _wait_for(streets: Streets, state: State, lane: int, blocker: int, t: float, t1: float) -> None:
+def _wait_for(state: State, lane: int, blocker: int, t: float, t1: float) -> None:
     """Put a lane to sleep until space shows up on `blocker`; it looks by itself after RETRY_S at the latest."""
-    queue = state.queue
-    if queue[lane, Q_WAITS_FOR] < 0:
-        queue[lane, Q_NEXT_WAITER] = queue[blocker, Q_WAITER]
-        queue[blocker, Q_WAITER] = lane
-        queue[lane, Q_WAITS_FOR] = blocker
+    own, other = state.lane[lane], state.lane[blocker]
+    if own["waits_for"] < 0:
+        own["next_waiter"] = other["waiter"]
+        other["waiter"] = lane
+        own["waits_for"] = blocker
     at_s = t + RETRY_S
-    freed = queue[blocker, Q_FREED]
-    if freed != queue[blocker, Q_HEAD]:
-        base = streets.ring_first[blocker]
-        size = streets.ring_first[blocker + 1] - base - 1
-        at_s = min(at_s, state.ring_out_s[base + (freed & size)] + streets.lane[blocker, L_HOLE_S])
+    if other["freed"] != other["head"]:
+        at_s = min(at_s, state.ring[other["ring"] + (other["freed"] & other["mask"])]["out_s"] + other["hole_s"])
     _put(state, lane, max(at_s, t1), np.int64(t))
 
 
 @inlined
-def _tell_waiters(streets: Streets, state: State, lane: int, at_s: float, now: int) -> None:
+def _tell_waiters(state: State, lane: int, at_s: float, now: int) -> None:
     """Space of `lane` shows up at `at_s`."""
-    queue = state.queue
-    w = queue[lane, Q_WAITER]
-    queue[lane, Q_WAITER] = -1
+    w = state.lane[lane]["waiter"]
+    state.lane[lane]["waiter"] = -1
     while w >= 0:
-        following = queue[w, Q_NEXT_WAITER]
-        queue[w, Q_WAITS_FOR] = -1
-        if at_s < state.wake_s[w]:
+        row = state.lane[w]
+        following = row["next_waiter"]
+        row["waits_for"] = -1
+        if at_s < row["wake_s"]:
             _put(state, w, at_s, now)
         w = following
 
@@ -208,59 +261,50 @@ def _tell_waiters(streets: Streets, state: State, lane: int, at_s: float, now: i
 def _clear_at(streets: Streets, state: State, m: int, t: float, gap_s: float) -> float:
     """`t` when nobody goes before movement m, else the moment to look again."""
     again = t
-    for j in range(streets.foe_first[m], streets.foe_first[m + 1]):
+    for j in range(state.move[m]["foe_first"], state.move[m]["foe_end"]):
         f = streets.foe[j]
-        link = streets.movement_to[f, M_LINK]
-        after = state.last_cross_s[f] + streets.movement[f, M_CLEAR]
+        foe = state.move[f]
+        after = foe["last_s"] + foe["clear_s"]
         if after > again:
             again = after
-        if link >= 0:
-            lamp = state.lamp[link]
+        if foe["link"] >= 0:
+            lamp = state.link[foe["link"]]["lamp"]
             if lamp in (CLOSED, YELLOW):
                 continue
-        lane = streets.movement_to[f, M_FROM]
-        head = state.queue[lane, Q_HEAD]
-        if head == state.queue[lane, Q_TAIL] or state.queue[lane, Q_BLOCKED]:
+        row = state.lane[foe["from"]]
+        head = row["head"]
+        if head == row["tail"] or row["blocked"]:
             continue
-        base = streets.ring_first[lane]
-        w = state.ring[base + (head & (streets.ring_first[lane + 1] - base - 1))]
-        if state.vehicle_at[w, V_MOVE] != f:
+        other = state.vehicle[state.ring[row["ring"] + (head & row["mask"])]["vehicle"]]
+        if other["move"] != f:
             continue
-        comes = max(state.vehicle[w, V_ARRIVES], state.lane[lane, L_SLOT])
+        comes = max(other["arrives_s"], row["slot_s"])
         if comes < t + gap_s:
-            after = max(comes, t) + streets.movement[f, M_CLEAR]
+            after = max(comes, t) + foe["clear_s"]
             if after > again:
                 again = after
     return again
 
 
 @inlined
-def _choose(
-    streets: Streets,
-    traffic: Traffic,
-    state: State,
-    v: int,
-    step: int,
-    landing: int,
-    t: float,
-    need_m: float,
-    beyond_m: float,
-) -> int:
+def _choose(traffic: Traffic, state: State, step: int, landing: int, t: float, need_m: float, beyond_m: float) -> int:
     """Index of the best choice for the edge to be entered, -1 - (lane that blocks) when there is no room.
 
     Cost of a lane: the queue on it, lane changes to reach it and, from the route ahead, those it leads to.
     """
     best, best_cost = -1, NEVER
     full, full_cost = -1, NEVER
-    c = traffic.context[step]
-    for i in range(traffic.choice_first[c], traffic.choice_first[c + 1]):
-        lane = traffic.choice_lane[i]
-        _release(streets, state, traffic, lane, t)
-        used = state.lane[lane, L_USED_M]
-        cost = traffic.choice_cost[i] + QUEUE_S_PER_M * used + max(state.lane[lane, L_IN_SLOT] - t, 0.0)
+    entered = traffic.step[step]
+    for i in range(entered["choice"], entered["choice"] + entered["choices"]):
+        choice = traffic.choice[i]
+        lane = choice["lane"]
+        _release(state, lane, t)
+        row = state.lane[lane]
+        used = row["used_m"]
+        cost = choice["cost_s"] + QUEUE_S_PER_M * used + max(row["in_slot_s"] - t, 0.0)
         if landing >= 0:
             cost += LANE_CHANGE_S * abs(lane - landing)
-        if used > EMPTY_M and used + need_m > streets.lane[lane, L_ROOM] + beyond_m:
+        if used > EMPTY_M and used + need_m > row["room_m"] + beyond_m:
             if cost < full_cost:
                 full, full_cost = lane, cost
         elif cost < best_cost:
@@ -284,7 +328,6 @@ def _drive_s(way_m: float, from_mps: float, to_mps: float, accel_mps2: float) ->
 
 @inlined
 def _enter(
-    streets: Streets,
     traffic: Traffic,
     state: State,
     v: int,
@@ -296,170 +339,170 @@ def _enter(
     own_mps: float,
 ) -> None:
     """Append a vehicle to the lane of a choice; it has `inside_m` of junction to cross first, at `own_mps` now."""
-    lane = traffic.choice_lane[choice]
-    static, live = traffic.vehicle, state.vehicle
-    desired = min(streets.lane[lane, L_LIMIT] * live[v, V_FACTOR], static[v, V_TOP])
-    length, accel, dawdle = streets.lane[lane, L_LENGTH], static[v, V_ACCEL], static[v, V_DAWDLE]
-    arrives, ideal, at_mps = t + traffic.dwell_s[step], t + traffic.dwell_s[step], own_mps
+    chosen, live = traffic.choice[choice], state.vehicle[v]
+    row, driver = state.lane[chosen["lane"]], traffic.driver[live["driver"]]
+    desired = min(row["limit_mps"] * live["factor"], driver["top_mps"])
+    length, accel, dawdle = row["length_m"], driver["accel_mps2"], driver["dawdle_mps"]
+    arrives = t + traffic.step[step]["dwell_s"]
+    ideal, at_mps = arrives, own_mps
     if inside_m > 0.0:
         inside_s, at_mps = _drive_s(inside_m, own_mps, max(inside_mps - dawdle, 1.0), accel)
         arrives += inside_s
         ideal += inside_m / inside_mps
     lane_s, at_mps = _drive_s(length, at_mps, max(desired - dawdle, 1.0), accel)
-    live[v, V_ARRIVES] = arrives + lane_s
-    live[v, V_IDEAL] = ideal + length / desired
-    live[v, V_SPEED] = at_mps
-    state.vehicle_at[v, V_STEP] = step
-    state.vehicle_at[v, V_MOVE] = traffic.choice_move[choice]
-    _append(streets, traffic, state, v, lane)
+    live["arrives_s"] = arrives + lane_s
+    live["ideal_s"] = ideal + length / desired
+    live["speed_mps"] = at_mps
+    live["step"] = step
+    live["move"] = chosen["move"]
+    _append(state, v, chosen["lane"], driver["space_m"])
 
 
 @inlined
-def _append(streets: Streets, traffic: Traffic, state: State, v: int, lane: int) -> None:
-    queue, base = state.queue, streets.ring_first[lane]
-    tail = queue[lane, Q_TAIL]
-    state.ring[base + (tail & (streets.ring_first[lane + 1] - base - 1))] = v
-    queue[lane, Q_TAIL] = tail + 1
-    state.lane[lane, L_USED_M] += traffic.vehicle[v, V_SPACE]
+def _append(state: State, v: int, lane: int, space_m: float) -> None:
+    row = state.lane[lane]
+    place = state.ring[row["ring"] + (row["tail"] & row["mask"])]
+    place["vehicle"] = v
+    place["space_m"] = space_m
+    row["tail"] += 1
+    row["used_m"] += space_m
 
 
 @inlined
 def _serve(streets: Streets, traffic: Traffic, state: State, lane: int, now: int, end_s: float) -> None:
     """Let vehicles leave `lane` during the second `now`."""
     t0, t1 = float(now), min(now + 1.0, end_s)
-    queue, live, static = state.queue, state.vehicle, traffic.vehicle
-    base = streets.ring_first[lane]
-    size = streets.ring_first[lane + 1] - base - 1
+    row = state.lane[lane]
     is_box = lane >= streets.streets
-    while queue[lane, Q_HEAD] != queue[lane, Q_TAIL]:
-        head = queue[lane, Q_HEAD]
-        v = state.ring[base + (head & size)]
-        slot = state.lane[lane, L_SLOT]
-        arrives = live[v, V_ARRIVES]
+    while row["head"] != row["tail"]:
+        v = state.ring[row["ring"] + (row["head"] & row["mask"])]["vehicle"]
+        live = state.vehicle[v]
+        driver = traffic.driver[live["driver"]]
+        slot, arrives = row["slot_s"], live["arrives_s"]
         ready = max(slot, arrives)
         if ready >= t1:
             _put(state, lane, ready, now)
             return
         t = max(ready, t0)
-        m = state.vehicle_at[v, V_MOVE]
+        m = live["move"]
         if m < 0:
-            _leave(streets, traffic, state, v, lane, t, t + 0.5 * static[v, V_TAU], now)
+            _leave(streets, state, v, lane, t, t + 0.5 * driver["tau_s"], now)
             state.result[R_ARRIVED] += 1.0
-            state.result[R_VEHICLE_S] += t - live[v, V_ENTERED]
+            state.result[R_VEHICLE_S] += t - live["entered_s"]
             continue
-        speed = min(streets.movement[m, M_SPEED], streets.lane[lane, L_LIMIT]) * live[v, V_FACTOR]
+        move = state.move[m]
+        speed = min(float(move["speed_mps"]), row["limit_mps"]) * live["factor"]
         lamp = FREE
-        link = streets.movement_to[m, M_LINK]
+        link = move["link"]
         if link >= 0 and not is_box:
-            lamp = state.lamp[link]
-            if lamp == CLOSED or (lamp == YELLOW and t > state.lamp_since_s[link] + streets.movement[m, M_YELLOW]):
-                queue[lane, Q_RUN] = 0
-                queue[lane, Q_BLOCKED] = 0
+            lamp, since = state.link[link]["lamp"], state.link[link]["since_s"]
+            if lamp == CLOSED or (lamp == YELLOW and t > since + move["yellow_s"]):
+                row["run"] = 0
+                row["blocked"] = 0
                 return  # asleep until the link opens
-            if lamp != YELLOW and arrives < state.lamp_since_s[link]:
-                first = state.lamp_since_s[link] + 0.5
-                if t < first:
-                    t = first
-                    if t >= t1:
-                        _put(state, lane, t, now)
-                        return
+            first = since + 0.5 if lamp != YELLOW and arrives < since else t
+            if lamp == STOP:
+                first = max(first, ready + STOP_S)
+            if t < first:
+                t = first
+                if t >= t1:
+                    _put(state, lane, t, now)
+                    return
         waited = t - ready
         box = -1
         if lamp != PROTECTED and lamp != YELLOW:
             if lamp == PERMISSIVE:
-                box = streets.movement_to[m, M_BOX]
-            gap_s = streets.movement[m, M_BOX_GAP if is_box else M_GAP]
+                box = move["box"]
+            gap_s = float(move["box_gap_s"] if is_box else move["gap_s"])
             if waited < 1.0 and arrives >= slot:
-                gap_s = streets.movement[m, M_LENGTH] / speed + 1.0
-            elif state.lane[lane, L_FIRST_TRY] < t - 60.0:
+                gap_s = move["length_m"] / speed + 1.0
+            elif row["first_try_s"] < t - 60.0:
                 gap_s *= 0.6
             again = _clear_at(streets, state, m, t, gap_s)
-            if box >= 0 and queue[box, Q_HEAD] != queue[box, Q_TAIL]:
+            if box >= 0 and state.lane[box]["head"] != state.lane[box]["tail"]:
                 again = max(again, t + 0.1)
             if again > t:
                 if box >= 0:
-                    _release(streets, state, traffic, box, t)
-                    used = state.lane[box, L_USED_M]
-                    if used <= EMPTY_M or used + static[v, V_SPACE] <= streets.lane[box, L_ROOM]:
+                    _release(state, box, t)
+                    used = state.lane[box]["used_m"]
+                    if used <= EMPTY_M or used + driver["space_m"] <= state.lane[box]["room_m"]:
                         _into_box(streets, traffic, state, v, lane, box, t, speed, now)
                         continue
-                if state.lane[lane, L_FIRST_TRY] > t:
-                    state.lane[lane, L_FIRST_TRY] = t
-                queue[lane, Q_BLOCKED] = 1
-                queue[lane, Q_RUN] = 0
+                if row["first_try_s"] > t:
+                    row["first_try_s"] = t
+                row["blocked"] = 1
+                row["run"] = 0
                 if again >= t1:
                     _put(state, lane, again, now)
                     return
-                state.lane[lane, L_SLOT] = again
+                row["slot_s"] = again
                 continue
-        step = state.vehicle_at[v, V_STEP] + 1
-        landing = streets.movement_to[m, M_TO]
-        choice = _choose(streets, traffic, state, v, step, landing, t, static[v, V_SPACE], 0.0)
+        step = live["step"] + 1
+        choice = _choose(traffic, state, step, move["to"], t, driver["space_m"], 0.0)
         if choice < 0:
-            queue[lane, Q_BLOCKED] = 1
-            queue[lane, Q_RUN] = 0
-            if state.lane[lane, L_FIRST_TRY] > t:
-                state.lane[lane, L_FIRST_TRY] = t
-            _wait_for(streets, state, lane, -1 - choice, t, t1)
+            row["blocked"] = 1
+            row["run"] = 0
+            if row["first_try_s"] > t:
+                row["first_try_s"] = t
+            _wait_for(state, lane, -1 - choice, t, t1)
             return
-        target = traffic.choice_lane[choice]
-        if state.lane[target, L_IN_SLOT] > t:
-            if state.lane[target, L_IN_SLOT] >= t1:
-                _put(state, lane, state.lane[target, L_IN_SLOT], now)
+        target = traffic.choice[choice]["lane"]
+        entry = state.lane[target]
+        if entry["in_slot_s"] > t:
+            if entry["in_slot_s"] >= t1:
+                _put(state, lane, entry["in_slot_s"], now)
                 return
-            t = state.lane[target, L_IN_SLOT]
+            t = entry["in_slot_s"]
             waited = t - ready
         if waited > 1.0:
-            queue[lane, Q_RUN] = 0
-        run = queue[lane, Q_RUN]
+            row["run"] = 0
+        run = row["run"]
         # Headway: what drivers keep at this speed, or while the queue sets off what their acceleration allows.
-        keep_s = static[v, V_TAU]
-        override = streets.movement[m, M_HEADWAY]
-        pace_s = static[v, V_SPACE] / max(speed - static[v, V_DAWDLE], 1.0)
-        own_mps = min(speed, live[v, V_SPEED])
+        keep_s, space_m = driver["tau_s"], driver["space_m"]
+        moving_s = space_m / max(speed - driver["dawdle_mps"], 1.0)
+        pace_s = moving_s
+        own_mps = min(speed, live["speed_mps"])
         if run < MOVING and (arrives < slot or waited > 1.0):
-            pace_s = max(pace_s, static[v, V_START] * SWING[run])
-            own_mps = min(speed, PACE[run] * static[v, V_SPACE] / static[v, V_START])
-            queue[lane, Q_RUN] = run + 1
+            pace_s = max(pace_s, driver["start_s"] * SWING[run])
+            own_mps = min(speed, PACE[run] * space_m / driver["start_s"])
+            row["run"] = run + 1
         elif arrives >= slot:
-            queue[lane, Q_RUN] = MOVING
+            row["run"] = MOVING
         headway_s = keep_s + pace_s
-        if override > 0.0:
-            headway_s += override - keep_s - static[v, V_SPACE] / max(speed - static[v, V_DAWDLE], 1.0)
+        if move["headway_s"] > 0.0:
+            headway_s += move["headway_s"] - keep_s - moving_s
+        if move["open_frac"] < 1.0 and state.link[streets.crossing[m]]["lamp"] in (PERMISSIVE, PROTECTED):
+            headway_s /= move["open_frac"]
         if t - arrives > 2.0:
             state.result[R_STOPS] += 1.0
-        length = streets.movement[m, M_LENGTH]
+        length = float(move["length_m"])
         if is_box:
-            length -= streets.lane[lane, L_LENGTH]
-        _leave(streets, traffic, state, v, lane, t, t + headway_s, now)
-        state.last_cross_s[m] = t
-        _enter(streets, traffic, state, v, step, choice, t, length, speed, own_mps)
-        state.lane[target, L_IN_SLOT] = t + headway_s
-        if queue[target, Q_TAIL] - queue[target, Q_HEAD] == 1 and state.wake_s[target] > live[v, V_ARRIVES]:
-            _put(state, target, live[v, V_ARRIVES], now)
+            length -= row["length_m"]
+        _leave(streets, state, v, lane, t, t + headway_s, now)
+        move["last_s"] = t
+        _enter(traffic, state, v, step, choice, t, length, speed, own_mps)
+        entry["in_slot_s"] = t + headway_s
+        if entry["tail"] - entry["head"] == 1 and entry["wake_s"] > live["arrives_s"]:
+            _put(state, target, live["arrives_s"], now)
 
 
 @inlined
-def _leave(
-    streets: Streets, traffic: Traffic, state: State, v: int, lane: int, t: float, slot_s: float, now: int
-) -> None:
+def _leave(streets: Streets, state: State, v: int, lane: int, t: float, slot_s: float, now: int) -> None:
     """Take the head off a lane and note what it lost there."""
-    lost_s = t - state.vehicle[v, V_IDEAL]
-    state.result[R_DELAY] += lost_s * traffic.vehicle[v, V_WEIGHT]
-    edge = streets.lane_edge[lane]
-    state.edge_delay_s[edge] += lost_s
+    row, live = state.lane[lane], state.vehicle[v]
+    edge = state.edge[row["edge"]]
+    lost_s = t - live["ideal_s"]
+    state.result[R_DELAY] += lost_s * live["weight"]
+    edge["delay_s"] += lost_s
     if lane < streets.streets:
-        state.edge_left[edge] += 1.0
-    base = streets.ring_first[lane]
-    queue = state.queue
-    head = queue[lane, Q_HEAD]
-    state.ring_out_s[base + (head & (streets.ring_first[lane + 1] - base - 1))] = t
-    queue[lane, Q_HEAD] = head + 1
-    queue[lane, Q_BLOCKED] = 0
-    state.lane[lane, L_SLOT] = slot_s
-    state.lane[lane, L_FIRST_TRY] = NEVER
-    if queue[lane, Q_WAITER] >= 0:
-        _tell_waiters(streets, state, lane, t + streets.lane[lane, L_HOLE_S], now)
+        edge["left_veh"] += 1.0
+    state.ring[row["ring"] + (row["head"] & row["mask"])]["out_s"] = t
+    row["head"] += 1
+    row["blocked"] = 0
+    row["slot_s"] = slot_s
+    row["first_try_s"] = NEVER
+    if row["waiter"] >= 0:
+        _tell_waiters(state, lane, t + row["hole_s"], now)
 
 
 @inlined
@@ -467,74 +510,107 @@ def _into_box(
     streets: Streets, traffic: Traffic, state: State, v: int, lane: int, box: int, t: float, speed: float, now: int
 ) -> None:
     """A vehicle that gives way drives to its waiting place inside the junction."""
-    _leave(streets, traffic, state, v, lane, t, t + traffic.vehicle[v, V_TAU] + 1.0, now)
-    length = streets.lane[box, L_LENGTH]
-    state.vehicle[v, V_ARRIVES] = t + length / max(speed, 1.0)
-    state.vehicle[v, V_IDEAL] = state.vehicle[v, V_ARRIVES]
-    state.vehicle[v, V_SPEED] = 0.0
-    _append(streets, traffic, state, v, box)
-    if state.wake_s[box] > state.vehicle[v, V_ARRIVES]:
-        _put(state, box, state.vehicle[v, V_ARRIVES], now)
+    live, row = state.vehicle[v], state.lane[box]
+    driver = traffic.driver[live["driver"]]
+    _leave(streets, state, v, lane, t, t + driver["tau_s"] + 1.0, now)
+    live["arrives_s"] = t + row["length_m"] / max(speed, 1.0)
+    live["ideal_s"] = live["arrives_s"]
+    live["speed_mps"] = 0.0
+    _append(state, v, box, driver["space_m"])
+    if row["wake_s"] > live["arrives_s"]:
+        _put(state, box, live["arrives_s"], now)
 
 
 @inlined
-def _insert(streets: Streets, traffic: Traffic, state: State, lane: int, now: int, end_s: float) -> None:
+def _pick_way(traffic: Traffic, state: State, v: int, t: float) -> int:
+    """First step of the way that looks fastest now; who waits to enter looks again once a minute."""
+    first, end = traffic.way_first[v], traffic.way_first[v + 1]
+    live = state.vehicle[v]
+    if end == first + 1:
+        return int(traffic.way_step[first])
+    if t < live["entered_s"] + RECONSIDER_S:
+        return int(live["step"])
+    best, best_s = int(traffic.way_step[first]), NEVER
+    for w in range(first, end):
+        step, total_s = traffic.way_step[w], 0.0
+        while True:
+            row = traffic.step[step]
+            total_s += state.edge[row["edge"]]["time_s"] + row["turn_s"]
+            if row["last"] or total_s >= best_s:
+                break
+            step += 1
+        if total_s < best_s:
+            best, best_s = int(traffic.way_step[w]), total_s
+    live["entered_s"], live["step"] = t, best
+    return best
+
+
+@inlined
+def _insert(
+    streets: Streets, traffic: Traffic, state: State, lane: int, now: int, from_s: float, end_s: float
+) -> None:
     """Let vehicles due at a source enter their first edge during the second `now`."""
     t0, t1 = float(now), min(now + 1.0, end_s)
-    queue, static = state.queue, traffic.vehicle
-    source = lane - streets.streets - streets.boxes
+    source, row = lane - streets.streets - streets.boxes, state.lane[lane]
     rightmost = traffic.source_lane[source]
     last = traffic.source_first[source + 1] - traffic.source_first[source]
-    while queue[lane, Q_HEAD] < last:
-        v = traffic.source_vehicle[traffic.source_first[source] + queue[lane, Q_HEAD]]
-        t = static[v, V_DEPART]
+    while row["head"] < last:
+        v = traffic.source_vehicle[traffic.source_first[source] + row["head"]]
+        live = state.vehicle[v]
+        driver = traffic.driver[live["driver"]]
+        t = live["depart_s"]
         if t >= t1:
             _put(state, lane, t, now)
             return
         t = max(t, t0)
-        any_lane = traffic.start_kind[v] & 2 > 0
+        any_lane, space_m = driver["any_lane"] != 0, driver["space_m"]
         step = _pick_way(traffic, state, v, t)
-        space_m = static[v, V_SPACE]
-        if any_lane:
-            choice = _choose(streets, traffic, state, v, step, -1, t, space_m, 0.0)
-        else:  # it starts on the rightmost lane, be its own full: a few wait there for their turn to change
-            choice = _choose(streets, traffic, state, v, step, rightmost, t, space_m, ASIDE_VEH * space_m)
+        # Who starts on the rightmost lane waits there for its turn to change, be its own full: a few do.
+        beyond_m = 0.0 if any_lane else ASIDE_VEH * space_m
+        choice = _choose(traffic, state, step, -1 if any_lane else rightmost, t, space_m, beyond_m)
         blocker = -1 - choice
         if choice >= 0 and not any_lane:
-            _release(streets, state, traffic, rightmost, t)
-            used = state.lane[rightmost, L_USED_M]
-            if used > EMPTY_M and used + space_m > streets.lane[rightmost, L_ROOM]:
+            _release(state, rightmost, t)
+            used = state.lane[rightmost]["used_m"]
+            if used > EMPTY_M and used + space_m > state.lane[rightmost]["room_m"]:
                 choice, blocker = -1, rightmost
         if choice < 0:
-            _wait_for(streets, state, lane, blocker, t, t1)
+            _wait_for(state, lane, blocker, t, t1)
             return
-        target = traffic.choice_lane[choice]
-        gate = target if any_lane else rightmost
-        free_s = max(state.lane[gate, L_IN_SLOT], state.lane[target, L_IN_SLOT])
+        target = traffic.choice[choice]["lane"]
+        gate, entry = state.lane[target if any_lane else rightmost], state.lane[target]
+        free_s = max(gate["in_slot_s"], entry["in_slot_s"])
         if free_s > t:
             if free_s >= t1:
                 _put(state, lane, free_s, now)
                 return
             t = free_s
-        desired = min(streets.lane[target, L_LIMIT] * state.vehicle[v, V_FACTOR], static[v, V_TOP])
-        if traffic.start_kind[v] & 1:
+        desired = min(entry["limit_mps"] * live["factor"], driver["top_mps"])
+        if driver["rolls"]:
             own_mps = desired
-            gap_s = static[v, V_TAU] + static[v, V_SPACE] / desired
+            gap_s = driver["tau_s"] + space_m / desired
         else:
             own_mps = 0.0
-            gap_s = static[v, V_START] + 0.3
-        waited_s = (t - static[v, V_DEPART]) * static[v, V_WEIGHT]
-        state.result[R_INSERTION] += waited_s
-        state.result[R_DELAY] += waited_s
-        state.edge_delay_s[streets.lane_edge[target]] += t - static[v, V_DEPART]
-        state.edge_insertion_s[streets.lane_edge[target]] += t - static[v, V_DEPART]
-        queue[lane, Q_HEAD] += 1
-        state.vehicle[v, V_ENTERED] = t
-        _enter(streets, traffic, state, v, step, choice, t, 0.0, 1.0, own_mps)
-        state.lane[gate, L_IN_SLOT] = t + ASIDE_S
-        state.lane[target, L_IN_SLOT] = t + gap_s
-        if queue[target, Q_TAIL] - queue[target, Q_HEAD] == 1 and state.wake_s[target] > state.vehicle[v, V_ARRIVES]:
-            _put(state, target, state.vehicle[v, V_ARRIVES], now)
+            gap_s = driver["start_s"] + 0.3
+        waited_s = t - max(live["depart_s"], from_s)
+        state.result[R_INSERTION] += waited_s * live["weight"]
+        state.result[R_DELAY] += waited_s * live["weight"]
+        edge = state.edge[entry["edge"]]
+        edge["delay_s"] += waited_s
+        edge["insertion_s"] += waited_s
+        row["head"] += 1
+        live["entered_s"] = t
+        _enter(traffic, state, v, step, choice, t, 0.0, 1.0, own_mps)
+        gate["in_slot_s"] = t + ASIDE_S
+        entry["in_slot_s"] = t + gap_s
+        if entry["tail"] - entry["head"] == 1 and entry["wake_s"] > live["arrives_s"]:
+            _put(state, target, live["arrives_s"], now)
+
+
+@inlined
+def _opens(code: int) -> bool:
+    """Vehicles may leave under this lamp."""
+    return code in (PERMISSIVE, PROTECTED, FREE, STOP)
 
 
 @inlined
@@ -543,53 +619,49 @@ def _show(streets: Streets, plans: Plans, state: State, s: int, phase: int, t: f
     first = streets.link_first[s]
     lamps = plans.lamp_first[phase]
     for k in range(streets.link_first[s + 1] - first):
-        code, x = plans.lamps[lamps + k], first + k
-        old = state.lamp[x]
+        code, x = np.int32(plans.lamps[lamps + k]), first + k
+        link = state.link[x]
+        old = link["lamp"]
         if code == old:
             continue
-        was_open = old in (PERMISSIVE, PROTECTED, FREE)
-        is_open = code in (PERMISSIVE, PROTECTED, FREE)
-        state.lamp[x] = code
-        if was_open and is_open:
+        link["lamp"] = code
+        if _opens(old) and _opens(code):
             continue
-        state.lamp_since_s[x] = t
-        if is_open:
+        link["since_s"] = t
+        if _opens(code):
             for i in range(streets.link_lane_first[x], streets.link_lane_first[x + 1]):
                 lane = streets.link_lane[i]
-                if state.queue[lane, Q_HEAD] != state.queue[lane, Q_TAIL] and state.wake_s[lane] > t:
+                row = state.lane[lane]
+                if row["head"] != row["tail"] and row["wake_s"] > t:
                     _put(state, lane, t, now)
 
 
 @inlined
-def _switch(streets: Streets, plans: Plans, state: State, s: int, begin_s: float, now: int) -> None:
-    """Bring signal s up to the end of the second `now`."""
-    while state.signal_next_s[s] < now + 1.0:
-        t = state.signal_next_s[s]
-        plan, phase = state.signal_plan[s], state.signal_phase[s]
-        last = plans.plan_first[s + 1] - 1
-        while plan < last and plans.from_s[plan + 1] - begin_s <= t + 1e-6:
-            plan += 1
-        if plan != state.signal_plan[s]:
-            state.signal_plan[s] = plan
-            _locate(streets, plans, state, s, plan, begin_s, t, now)
-            continue
-        phase += 1
-        if phase == plans.phase_first[plan + 1]:
-            phase = plans.phase_first[plan]
-        state.signal_phase[s] = phase
-        until = t + plans.phase_s[phase]
-        if plan < last:
-            until = min(until, plans.from_s[plan + 1] - begin_s)
-        state.signal_next_s[s] = until
-        if plans.phase_s[phase] > 0.0:
-            _show(streets, plans, state, s, phase, t, now)
+def _part_of_walkers(streets: Streets, plans: Plans, state: State, s: int) -> None:
+    """Share of the time that walkers leave free to each turn at signal s, under its plan.
+
+    Source: Highway Capacity Manual 2010, chapter 31, pedestrian occupancy of the conflict zone and the adjustment
+    factor for turning vehicles; applied while the walkers have green, which averages to its A_pbT over the turn's.
+    """
+    plan = state.signal[s]["plan"]
+    for i in range(streets.walked_first[s], streets.walked_first[s + 1]):
+        walked = streets.walked[i]
+        cycle_s, walk_s = 0.0, 0.0
+        for q in range(plans.phase_first[plan], plans.phase_first[plan + 1]):
+            cycle_s += plans.phase_s[q]
+            code = plans.lamps[plans.lamp_first[q] + walked["link"] - streets.link_first[s]]
+            if code in (PERMISSIVE, PROTECTED):
+                walk_s += plans.phase_s[q]
+        walkers_vph = min(walked["walkers_vph"] * cycle_s / max(walk_s, 1.0), 5000.0)
+        occupied = walkers_vph / 2000.0 if walkers_vph <= 1000.0 else 0.4 + walkers_vph / 10000.0
+        state.move[walked["move"]]["open_frac"] = 1.0 - walked["felt_frac"] * min(occupied, 0.9)
 
 
 @inlined
-def _locate(
-    streets: Streets, plans: Plans, state: State, s: int, plan: int, begin_s: float, t: float, now: int
-) -> None:
-    """Start a plan at `t` in the phase it would show had it always run."""
+def _locate(streets: Streets, plans: Plans, state: State, s: int, begin_s: float, t: float, now: int) -> None:
+    """Start the plan of signal s at `t` in the phase it would show had it always run."""
+    signal = state.signal[s]
+    plan = signal["plan"]
     first, last = plans.phase_first[plan], plans.phase_first[plan + 1]
     cycle = 0.0
     for q in range(first, last):
@@ -599,133 +671,220 @@ def _locate(
     while phase < last - 1 and into >= plans.phase_s[phase] - 1e-9:
         into -= plans.phase_s[phase]
         phase += 1
-    state.signal_phase[s] = phase
+    signal["phase"] = phase
     until = t + max(plans.phase_s[phase] - into, 0.0)
     if plan < plans.plan_first[s + 1] - 1:
         until = min(until, plans.from_s[plan + 1] - begin_s)
-    state.signal_next_s[s] = until
+    signal["next_s"] = until
     _show(streets, plans, state, s, phase, t, now)
+    _part_of_walkers(streets, plans, state, s)
 
 
 @inlined
-def _reset(streets: Streets, traffic: Traffic, plans: Plans, state: State, factor: F64, begin_s: float) -> None:
+def _switch(streets: Streets, plans: Plans, state: State, s: int, begin_s: float, now: int) -> None:
+    """Bring signal s up to the end of the second `now`."""
+    signal = state.signal[s]
+    while signal["next_s"] < now + 1.0:
+        t = signal["next_s"]
+        plan, phase = signal["plan"], signal["phase"]
+        last = plans.plan_first[s + 1] - 1
+        while plan < last and plans.from_s[plan + 1] - begin_s <= t + 1e-6:
+            plan += 1
+        if plan != signal["plan"]:
+            signal["plan"] = plan
+            _locate(streets, plans, state, s, begin_s, t, now)
+            continue
+        phase += 1
+        if phase == plans.phase_first[plan + 1]:
+            phase = plans.phase_first[plan]
+        signal["phase"] = phase
+        until = t + plans.phase_s[phase]
+        if plan < last:
+            until = min(until, plans.from_s[plan + 1] - begin_s)
+        signal["next_s"] = until
+        if plans.phase_s[phase] > 0.0:
+            _show(streets, plans, state, s, phase, t, now)
+
+
+@inlined
+def _look_back(streets: Streets, plans: Plans, state: State, s: int, t: float) -> None:
+    """Let the links of signal s have opened or closed when the plan running at `t` did so, a cycle ago at most."""
+    plan, now_phase = state.signal[s]["plan"], state.signal[s]["phase"]
+    first, last = plans.phase_first[plan], plans.phase_first[plan + 1]
+    for k in range(streets.link_first[s + 1] - streets.link_first[s]):
+        link = state.link[streets.link_first[s] + k]
+        phase, since = now_phase, state.signal[s]["next_s"] - plans.phase_s[now_phase]
+        for _ in range(last - first - 1):
+            phase = last - 1 if phase == first else phase - 1
+            if plans.phase_s[phase] == 0.0:
+                continue
+            code = plans.lamps[plans.lamp_first[phase] + k]
+            if _opens(code) != _opens(link["lamp"]) or (code == YELLOW) != (link["lamp"] == YELLOW):
+                break
+            since -= plans.phase_s[phase]
+        link["since_s"] = min(since, t)
+
+
+@inlined
+def _reset(state: State, factor: F64) -> None:
     """Empty streets at second 0."""
-    lanes = len(state.wake_s)
-    state.lane[:] = 0.0
-    state.queue[:] = 0
+    for lane in range(len(state.lane)):
+        row = state.lane[lane]
+        row["slot_s"], row["in_slot_s"], row["used_m"], row["first_try_s"] = 0.0, 0.0, 0.0, NEVER
+        row["head"], row["tail"], row["freed"], row["run"], row["blocked"] = 0, 0, 0, 0, 0
+    for v in range(len(factor)):
+        state.vehicle[v]["factor"] = factor[v]
+        state.vehicle[v]["entered_s"] = -NEVER
+    for m in range(len(state.move)):
+        state.move[m]["last_s"] = -1e9
+    for e in range(len(state.edge)):
+        state.edge[e]["moving_frac"] = 1.0
+        state.edge[e]["time_s"] = state.edge[e]["free_s"]
+
+
+@inlined
+def _resume(state: State, from_s: float) -> None:
+    """Go on from rows that a run left behind or that were made from what is known now: delays count from here."""
+    for lane in range(len(state.lane)):
+        row = state.lane[lane]
+        for i in range(row["head"], row["tail"]):
+            live = state.vehicle[state.ring[row["ring"] + (i & row["mask"])]["vehicle"]]
+            live["entered_s"] = from_s
+            live["ideal_s"] = max(live["ideal_s"], from_s)
+
+
+@inlined
+def _begin(streets: Streets, traffic: Traffic, plans: Plans, state: State, begin_s: float, from_s: float) -> None:
+    """Light the signals as they stand at `from_s`, wake all lanes with vehicles, forget what was counted."""
+    lanes, now = len(state.lane), int(from_s)
     for lane in range(lanes):
-        state.wake_s[lane] = NEVER
-        state.queue[lane, Q_WAITER] = -1
-        state.queue[lane, Q_WAITS_FOR] = -1
-        state.lane[lane, L_FIRST_TRY] = NEVER
+        row = state.lane[lane]
+        row["wake_s"] = NEVER
+        row["waiter"], row["waits_for"] = -1, -1
     for k in range(lanes, lanes + WHEEL):
         state.wheel_prev[k] = k
         state.wheel_next[k] = k
-    for v in range(len(factor)):
-        state.vehicle[v, V_FACTOR] = factor[v]
-        state.vehicle[v, V_ENTERED] = -NEVER
-    state.last_cross_s[:] = -1e9
-    state.edge_delay_s[:] = 0.0
-    state.edge_insertion_s[:] = 0.0
-    state.edge_left[:] = 0.0
-    state.edge_max[:] = 0.0
-    state.edge_moving[:] = 1.0
-    for e in range(len(state.edge_s)):
-        state.edge_s[e] = traffic.edge_free_s[e]
+    for e in range(len(state.edge)):
+        edge = state.edge[e]
+        edge["delay_s"], edge["insertion_s"], edge["left_veh"], edge["longest_veh"] = 0.0, 0.0, 0.0, 0.0
     state.result[:] = 0.0
-    state.lamp[:] = CLOSED
-    state.lamp_since_s[:] = -1e9
-    for s in range(len(state.signal_next_s)):
+    for x in range(len(state.link)):
+        state.link[x]["lamp"] = CLOSED
+        state.link[x]["since_s"] = -1e9
+    for s in range(len(state.signal)):
         plan = plans.plan_first[s]
-        while plan < plans.plan_first[s + 1] - 1 and plans.from_s[plan + 1] <= begin_s:
+        while plan < plans.plan_first[s + 1] - 1 and plans.from_s[plan + 1] <= begin_s + from_s:
             plan += 1
-        state.signal_plan[s] = plan
-        _locate(streets, plans, state, s, plan, begin_s, 0.0, 0)
+        state.signal[s]["plan"] = plan
+        _locate(streets, plans, state, s, begin_s, from_s, now)
+        _look_back(streets, plans, state, s, from_s)
+    first_source = streets.streets + streets.boxes
+    for lane in range(first_source):
+        row = state.lane[lane]
+        if row["head"] != row["tail"]:
+            _put(state, lane, from_s, now)
     for source in range(len(traffic.source_lane)):
-        lane = streets.streets + streets.boxes + source
-        v = traffic.source_vehicle[traffic.source_first[source]]
-        _put(state, lane, traffic.vehicle[v, V_DEPART], 0)
+        due = traffic.source_first[source] + state.lane[first_source + source]["head"]
+        if due < traffic.source_first[source + 1]:
+            depart_s = state.vehicle[traffic.source_vehicle[due]]["depart_s"]
+            _put(state, first_source + source, max(depart_s, from_s), now)
 
 
 @inlined
-def _look(streets: Streets, traffic: Traffic, state: State, t: float, weight: float) -> None:
+def _look(streets: Streets, state: State, t: float, weight: float) -> None:
     """Count queues at a moment: the longest of each edge, and the smoothed share of its vehicles that move.
 
     SUMO lets drivers of trips choose by edge speeds averaged over the last three minutes; so does this, weighing a
     new sample by `weight`.
     """
-    state.edge_now[:] = 0
-    state.edge_count[:] = 0
+    for e in range(len(state.edge)):
+        state.edge[e]["waiting"], state.edge[e]["present"] = 0, 0
     for lane in range(streets.streets + streets.boxes):
-        head, tail = state.queue[lane, Q_HEAD], state.queue[lane, Q_TAIL]
+        row = state.lane[lane]
+        head, tail = row["head"], row["tail"]
         if head == tail:
             continue
-        base, edge = streets.ring_first[lane], streets.lane_edge[lane]
-        size = streets.ring_first[lane + 1] - base - 1
-        state.edge_count[edge] += tail - head
+        edge = state.edge[row["edge"]]
+        edge["present"] += tail - head
         for i in range(head, tail):
-            if state.vehicle[state.ring[base + (i & size)], V_ARRIVES] > t:
+            if state.vehicle[state.ring[row["ring"] + (i & row["mask"])]["vehicle"]]["arrives_s"] > t:
                 break
-            state.edge_now[edge] += 1
-    for e in range(len(state.edge_now)):
-        waiting, known = state.edge_now[e], state.edge_moving[e]
+            edge["waiting"] += 1
+    for e in range(len(state.edge)):
+        edge = state.edge[e]
+        waiting, known = edge["waiting"], edge["moving_frac"]
         if waiting == 0 and known > FLOWS_FRAC:
             continue
-        state.edge_max[e] = max(state.edge_max[e], float(waiting))
-        moving = 1.0 - waiting / max(state.edge_count[e], 1)
-        state.edge_moving[e] = known + weight * (moving - known)
-        state.edge_s[e] = traffic.edge_free_s[e] / max(state.edge_moving[e], 0.05)
+        edge["longest_veh"] = max(edge["longest_veh"], float(waiting))
+        moving = 1.0 - waiting / max(edge["present"], 1)
+        edge["moving_frac"] = known + weight * (moving - known)
+        edge["time_s"] = edge["free_s"] / max(edge["moving_frac"], 0.05)
 
 
 @inlined
-def _pick_way(traffic: Traffic, state: State, v: int, t: float) -> int:
-    """First step of the way that looks fastest now; who waits to enter looks again once a minute."""
-    first, end = traffic.way_first[v], traffic.way_first[v + 1]
-    if end == first + 1:
-        return int(traffic.way_step[first])
-    if t < state.vehicle[v, V_ENTERED] + RECONSIDER_S:
-        return int(state.vehicle_at[v, V_STEP])
-    best, best_s = int(traffic.way_step[first]), NEVER
-    for w in range(first, end):
-        step, total_s = traffic.way_step[w], 0.0
-        while True:
-            edge = traffic.step_edge[step]
-            total_s += state.edge_s[edge] + traffic.turn_s[step]
-            if traffic.last[step] or total_s >= best_s:
-                break
-            step += 1
-        if total_s < best_s:
-            best, best_s = int(traffic.way_step[w]), total_s
-    state.vehicle[v, V_ENTERED], state.vehicle_at[v, V_STEP] = t, best
-    return best
-
-
-@inlined
-def _settle(streets: Streets, traffic: Traffic, state: State, end_s: float) -> None:
+def _settle(streets: Streets, traffic: Traffic, state: State, from_s: float, end_s: float) -> None:
     """Count what is still driving or waiting at the end."""
     for lane in range(streets.streets + streets.boxes):
-        base = streets.ring_first[lane]
-        size = streets.ring_first[lane + 1] - base - 1
-        for i in range(state.queue[lane, Q_HEAD], state.queue[lane, Q_TAIL]):
-            v = state.ring[base + (i & size)]
+        row = state.lane[lane]
+        for i in range(row["head"], row["tail"]):
+            live = state.vehicle[state.ring[row["ring"] + (i & row["mask"])]["vehicle"]]
             state.result[R_RUNNING] += 1.0
-            state.result[R_VEHICLE_S] += end_s - state.vehicle[v, V_ENTERED]
-            lost_s = max(end_s - state.vehicle[v, V_IDEAL], 0.0)
-            state.result[R_DELAY] += lost_s * traffic.vehicle[v, V_WEIGHT]
-            state.edge_delay_s[streets.lane_edge[lane]] += lost_s
+            state.result[R_VEHICLE_S] += end_s - live["entered_s"]
+            lost_s = max(end_s - live["ideal_s"], 0.0)
+            state.result[R_DELAY] += lost_s * live["weight"]
+            state.edge[row["edge"]]["delay_s"] += lost_s
             if lost_s > STUCK_S:
                 state.result[R_STUCK] += 1.0
     for source in range(len(traffic.source_lane)):
-        lane = streets.streets + streets.boxes + source
-        edge = streets.lane_edge[lane]
-        for i in range(traffic.source_first[source] + state.queue[lane, Q_HEAD], traffic.source_first[source + 1]):
-            v = traffic.source_vehicle[i]
-            waited_s = end_s - traffic.vehicle[v, V_DEPART]
+        row = state.lane[streets.streets + streets.boxes + source]
+        edge = state.edge[row["edge"]]
+        for i in range(traffic.source_first[source] + row["head"], traffic.source_first[source + 1]):
+            live = state.vehicle[traffic.source_vehicle[i]]
+            if live["depart_s"] >= end_s:
+                break
+            waited_s = end_s - max(live["depart_s"], from_s)
             state.result[R_NEVER] += 1.0
-            state.result[R_INSERTION] += waited_s * traffic.vehicle[v, V_WEIGHT]
-            state.result[R_DELAY] += waited_s * traffic.vehicle[v, V_WEIGHT]
-            state.edge_delay_s[edge] += waited_s
-            state.edge_insertion_s[edge] += waited_s
+            state.result[R_INSERTION] += waited_s * live["weight"]
+            state.result[R_DELAY] += waited_s * live["weight"]
+            edge["delay_s"] += waited_s
+            edge["insertion_s"] += waited_s
+
+
+@inlined
+def _fetch(traffic: Traffic, state: State, sentinel: int, first_source: int) -> None:
+    """Bring into the cache what this second will touch, many rows at a time: a row's address hides in another row.
+
+    Waiting for memory row by row is half the time in a city of 500 junctions; this takes a quarter of it away.
+    """
+    ahead, read, n = state.ahead, 0, 0
+    lane = state.wheel_next[sentinel]
+    while lane != sentinel and n < len(ahead) - 1:
+        if lane < first_source:
+            ahead[n, 0] = lane
+            n += 1
+        lane = state.wheel_next[lane]
+    for i in range(n):
+        row = state.lane[ahead[i, 0]]
+        ahead[i, 1] = row["ring"] + (row["head"] & row["mask"])
+    for i in range(n):
+        ahead[i, 1] = state.ring[ahead[i, 1]]["vehicle"]
+    for i in range(n):
+        live = state.vehicle[ahead[i, 1]]
+        ahead[i, 1], ahead[i, 2] = live["step"] + 1, live["move"]
+    for i in range(n):
+        if ahead[i, 2] >= 0:
+            ahead[i, 1] = traffic.step[ahead[i, 1]]["choice"]
+            ahead[i, 2] = state.move[ahead[i, 2]]["link"]
+            read += state.link[max(ahead[i, 2], 0)]["lamp"] if len(state.link) else 0
+            ahead[i, 0] = traffic.choice[ahead[i, 1]]["lane"]
+    for i in range(n):
+        row = state.lane[ahead[i, 0]]
+        ahead[i, 1] = row["ring"] + (row["freed"] & row["mask"])
+        ahead[i, 2] = row["ring"] + (row["tail"] & row["mask"])
+        read += state.edge[row["edge"]]["waiting"]
+    for i in range(n):
+        read += state.ring[ahead[i, 1]]["vehicle"] + state.ring[ahead[i, 2]]["vehicle"]
+    ahead[len(ahead) - 1, 0] = read  # what nobody keeps, compilers do not read
 
 
 @flat
@@ -735,6 +894,7 @@ def run_streets(
     plans: Plans,
     factor: F64,
     begin_s: float,
+    from_s: float,
     end_s: float,
     sample_s: int,
     state: State,
@@ -744,31 +904,38 @@ def run_streets(
     streets   Streets
     traffic   Traffic
     plans     Plans
-    factor    (V,) float64  desired speed of each driver over the limit
+    factor    (V,) float64  desired speed of each driver over the limit; (0,): go on from the rows of `state`
     begin_s   float         clock of second 0, for the phases of the plans
+    from_s    float         whole seconds from begin to the first one driven
     end_s     float         seconds from begin to the end
     sample_s  int           seconds between samples of queue lengths, 0: none
-    state     State         working memory; every field is set anew
+    state     State         working memory; without factors vehicle, lane, ring, move and edge are read first
     """
-    _reset(streets, traffic, plans, state, factor, begin_s)
-    lanes = len(state.wake_s)
+    if len(factor) == len(state.vehicle):
+        _reset(state, factor)
+    else:
+        _resume(state, from_s)
+    _begin(streets, traffic, plans, state, begin_s, from_s)
+    lanes = len(state.lane)
     first_source = streets.streets + streets.boxes
-    for now in range(int(np.ceil(end_s))):
-        for s in range(len(state.signal_next_s)):
-            if state.signal_next_s[s] < now + 1.0:
+    for now in range(int(from_s), int(np.ceil(end_s))):
+        for s in range(len(state.signal)):
+            if state.signal[s]["next_s"] < now + 1.0:
                 _switch(streets, plans, state, s, begin_s, now)
         sentinel = lanes + (now & (WHEEL - 1))
+        if lanes > CACHED_LANES:
+            _fetch(traffic, state, sentinel, first_source)
         lane = state.wheel_next[sentinel]
         while lane != sentinel:
             following = state.wheel_next[lane]
             state.wheel_next[sentinel] = following
             state.wheel_prev[following] = sentinel
-            state.wake_s[lane] = NEVER
+            state.lane[lane]["wake_s"] = NEVER
             if lane >= first_source:
-                _insert(streets, traffic, state, lane, now, end_s)
+                _insert(streets, traffic, state, lane, now, from_s, end_s)
             else:
                 _serve(streets, traffic, state, lane, now, end_s)
             lane = state.wheel_next[sentinel]
         if sample_s > 0 and now % sample_s == 0:
-            _look(streets, traffic, state, now + 1.0, 1.0 - np.exp(-sample_s / MEMORY_S))
-    _settle(streets, traffic, state, end_s)
+            _look(streets, state, now + 1.0, 1.0 - np.exp(-sample_s / MEMORY_S))
+    _settle(streets, traffic, state, from_s, end_s)

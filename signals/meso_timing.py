@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from networks.errors import ShapeError
 from networks.graph import Floats, Ints, Network, Programme
-from signals.meso_kernels import CLOSED, FREE, PERMISSIVE, PROTECTED, YELLOW
+from signals.meso_kernels import CLOSED, FREE, PERMISSIVE, PROTECTED, STOP, YELLOW
 
-_CODES = {"g": PERMISSIVE, "G": PROTECTED, "y": YELLOW, "Y": YELLOW, "o": FREE, "O": FREE, "s": FREE}
+_CODES = {"g": PERMISSIVE, "G": PROTECTED, "y": YELLOW, "Y": YELLOW, "o": FREE, "O": FREE, "s": STOP}
 
 
 @dataclass(frozen=True, slots=True)
