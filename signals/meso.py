@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 
 import numpy as np
+from numpy.typing import NDArray
 
 from networks.graph import Floats, Network
 from networks.state import check_shapes
@@ -36,6 +37,7 @@ __all__ = [
     "Demand",
     "MesoModel",
     "MesoResult",
+    "MesoStart",
     "Timing",
     "build_meso",
     "car_demand",
@@ -52,14 +54,15 @@ CHOICE_SAMPLE_S = 20  # between looks at the streets, for their queues and by dr
 class MesoResult:
     """One run. Delays are time loss plus insertion delay, of vehicles still driving or waiting both up to the end.
 
-    Edge figures belong to the edge at whose end the vehicle waits; insertion delay counts with the first edge.
+    Edge figures belong to the edge at whose end the vehicle waits; insertion delay counts with the first edge. A run
+    that goes on from a start counts from there, over the vehicles that had not arrived by then.
     """
 
     vehicles: int  # scheduled in [begin, end)
     arrived: int
     running: int
     never_inserted: int
-    mean_delay_s: float  # weighted by Demand.weight, over every scheduled vehicle
+    mean_delay_s: float  # weighted by Demand.weight, over every vehicle of the demand
     mean_insertion_delay_s: float
     stops: int  # vehicles that came to rest at a stop line or behind a queue, each time
     vehicle_s: float  # time in the network, summed
@@ -69,6 +72,18 @@ class MesoResult:
     edge_insertion_s: Floats  # (E,) of that, waiting to enter
     edge_left_veh: Floats  # (E,) throughput
     edge_max_queue_veh: Floats  # (E,)
+
+
+@dataclass(frozen=True)
+class MesoStart:
+    """Streets full of traffic at a moment, for a run to go on from. Made by `MesoModel.stop` and `start_of`."""
+
+    at_s: float
+    vehicle: NDArray[np.void]  # (V,) VEHICLE
+    lane: NDArray[np.void]  # (N,) LANE
+    ring: NDArray[np.void]  # RING
+    move: NDArray[np.void]  # (M,) MOVE
+    edge: NDArray[np.void]  # (E,) EDGE
 
 
 @dataclass(frozen=True)
@@ -83,23 +98,38 @@ class MesoModel:
     traffic: Traffic
     _idle: SimpleQueue[State] = field(default_factory=SimpleQueue, compare=False)  # working memory between runs
 
-    def run(self, timing: Timing, *, seed: int = 0) -> MesoResult:
-        """One candidate in full detail."""
+    def run(self, timing: Timing, *, seed: int = 0, start: MesoStart | None = None) -> MesoResult:
+        """One candidate in full detail, from empty streets or from `start`, whose drivers then are its own."""
         with self._memory() as state:
-            self._drive(timing, self._factors(seed), CHOICE_SAMPLE_S, state)
+            self._drive(timing, self.factors(seed), CHOICE_SAMPLE_S, state, start, self.end_s)
             return self._result(state)
 
-    def score(self, timings: Sequence[Timing], seeds: Sequence[int] = (0,), *, workers: int | None = None) -> Floats:
+    def stop(self, timing: Timing, at_s: float, *, seed: int = 0) -> tuple[MesoResult, MesoStart]:
+        """One candidate up to a whole second after the begin, and the streets as they are then."""
+        with self._memory() as state:
+            self._drive(timing, self.factors(seed), CHOICE_SAMPLE_S, state, None, at_s)
+            rows = (state.vehicle, state.lane, state.ring, state.move, state.edge)
+            return self._result(state), MesoStart(at_s, *(row.copy() for row in rows))
+
+    def score(
+        self,
+        timings: Sequence[Timing],
+        seeds: Sequence[int] = (0,),
+        *,
+        workers: int | None = None,
+        start: MesoStart | None = None,
+    ) -> Floats:
         """Mean delay (candidates, seeds) in s. Equal seeds draw equal drivers for every candidate."""
-        factors = [self._factors(seed) for seed in seeds]
+        factors = [self.factors(seed) for seed in seeds]
         scores = np.zeros((len(timings), len(seeds)))
         jobs = iter([(c, k) for c in range(len(timings)) for k in range(len(seeds))])
         weight = max(float(self.demand.weight.sum()), 1e-9)
+        sample_s = CHOICE_SAMPLE_S if len(self.demand.other_of) else 0
 
         def work() -> None:
             with self._memory() as state:
                 for c, k in jobs:
-                    self._drive(timings[c], factors[k], CHOICE_SAMPLE_S if len(self.demand.other_of) else 0, state)
+                    self._drive(timings[c], factors[k], sample_s, state, start, self.end_s)
                     scores[c, k] = state.result[R_DELAY] / weight
 
         threads = min(workers or os.cpu_count() or 1, scores.size)
@@ -123,13 +153,15 @@ class MesoModel:
         finally:
             self._idle.put(state)
 
-    def _factors(self, seed: int) -> Floats:
+    def factors(self, seed: int) -> Floats:
         """Desired speed of each driver over the limit: SUMO's truncated normal, drawn by seed."""
         draw = np.random.default_rng(seed).standard_normal(len(self.demand))
         drawn: Floats = np.clip(self.demand.speed_factor + self.demand.speed_dev * draw, 0.2, 2.0)
         return drawn
 
-    def _drive(self, timing: Timing, factors: Floats, sample_s: int, state: State) -> None:
+    def _drive(
+        self, timing: Timing, factors: Floats, sample_s: int, state: State, start: MesoStart | None, end_s: float
+    ) -> None:
         plans = Plans(
             timing.plan_first,
             timing.from_s,
@@ -139,14 +171,26 @@ class MesoModel:
             timing.lamp_first,
             timing.lamps,
         )
+        from_s, resumed = self.begin_s, start is not None
+        if start is not None:
+            from_s = start.at_s
+            for rows, kept in (
+                (state.vehicle, start.vehicle),
+                (state.lane, start.lane),
+                (state.ring, start.ring),
+                (state.move, start.move),
+                (state.edge, start.edge),
+            ):
+                rows[:] = kept
         run_streets(
-            self.streets, self.traffic, plans, factors, self.begin_s, 0.0, self.end_s - self.begin_s, sample_s, state
-        )
+            self.streets, self.traffic, plans, factors, self.begin_s, from_s - self.begin_s, end_s - self.begin_s,
+            sample_s, resumed, state,
+        )  # fmt: skip
 
     def _result(self, state: State) -> MesoResult:
-        weight, count = max(float(self.demand.weight.sum()), 1e-9), len(self.demand)
-        got = state.result
+        weight, got = max(float(self.demand.weight.sum()), 1e-9), state.result
         left = int(got[R_RUNNING] + got[R_NEVER])
+        count = left + int(got[R_ARRIVED])
         return MesoResult(
             vehicles=count,
             arrived=int(got[R_ARRIVED]),
@@ -172,15 +216,19 @@ def build_meso(
     begin_s: float,
     end_s: float,
     saturation_vph: Floats | None = None,
+    walkers_vph: Floats | None = None,
 ) -> MesoModel:
     """Static arrays for the vehicles scheduled in [begin_s, end_s). The streets are empty at `begin_s`.
 
     `saturation_vph` (M,): saturation flow per movement where known (NaN: from speed, headway and space of the
-    drivers). Raises ShapeError when it does not fit the network.
+    drivers). `walkers_vph` (K,): walkers an hour on each signal link, of all signals one after the other; turns that
+    meet them lose the share of green that they take. Raises ShapeError when one does not fit the network.
     """
     if saturation_vph is not None:
         check_shapes("M", saturation_vph=saturation_vph, turn=network.movements.turn)
+    if walkers_vph is not None:
+        check_shapes("K", walkers_vph=walkers_vph, links=np.zeros(sum(s.link_count for s in network.signals)))
     due = np.flatnonzero((demand.depart_s >= begin_s) & (demand.depart_s < end_s)).astype(np.int32)
     chosen = demand.select(due)
-    streets = build_streets(network, chosen, saturation_vph)
+    streets = build_streets(network, chosen, saturation_vph, walkers_vph)
     return MesoModel(network, chosen, begin_s, end_s, streets, build_traffic(network, chosen, streets, begin_s))

@@ -39,7 +39,7 @@ LOOK_AHEAD_S = 1.0  # between a vehicle that gives way and the next that has it,
 
 
 def build_streets(
-    network: Network, demand: Demand, saturation_vph: Floats | None, walkers_vph: Floats | None = None
+    network: Network, demand: Demand, saturation_vph: Floats | None, walkers_vph: Floats | None
 ) -> Streets:
     """Lanes, boxes and sources as one row space, movements, foes and signal links."""
     moves = network.movements
@@ -93,7 +93,7 @@ def _lane_rows(network: Network, demand: Demand, boxed: Ints) -> tuple[NDArray[n
     rows["room_m"] = room_m
     rows["ring"], rows["mask"] = np.cumsum(size) - size, size - 1
     rows["edge"] = np.concatenate([lanes.edge, lanes.edge[moves.from_lane[boxed]], origins])
-    rows["first_try_s"] = NEVER
+    rows["first_try_s"], rows["wake_s"] = NEVER, NEVER
     return rows, int(size.sum())
 
 
@@ -149,13 +149,13 @@ def _movement_rows(network: Network, demand: Demand, saturation_vph: Floats | No
 
 
 def walked_by(network: Network, walkers_vph: Floats | None, link_first: Ints) -> tuple[Ints, NDArray[np.void], Ints]:
-    """Link of the crossing that each movement (M,) turns over, WALKED rows of those with walkers, (S+1,) into them.
+    """Crossing link and signal per movement (M, 2), WALKED rows of those with walkers, and (S+1,) into these.
 
     A turn gives way to the walkers on a crossing that its path meets (the net's foe matrix); of several to the
     busiest. It feels part of them where the road it enters has more lanes than turn into it (HCM: 0.6).
     """
     moves = network.movements
-    crossing = np.full(len(moves.turn), -1, np.int32)
+    crossing = np.full((len(moves.turn), 2), -1, np.int32)
     if walkers_vph is None:
         return crossing, np.zeros(0, WALKED), np.zeros(len(network.signals) + 1, np.int32)
     rows, first = [], [0]
@@ -168,12 +168,12 @@ def walked_by(network: Network, walkers_vph: Floats | None, link_first: Ints) ->
                 if len(met) == 0 or moves.turn[m] == STRAIGHT:
                     continue
                 busiest = int(met[np.argmax(flow_vph[met])])
-                crossing[m] = link_first[s] + busiest
+                crossing[m] = link_first[s] + busiest, s
                 source = network.lanes.edge[moves.from_lane[m]]
                 beside = (to_edge == to_edge[m]) & (network.lanes.edge[moves.from_lane] == source)
                 turning = len(np.unique(moves.to_lane[beside]))
                 felt = 1.0 if network.edges.lane_count[to_edge[m]] <= turning else 0.6
-                rows.append((flow_vph[busiest], felt, m, crossing[m]))
+                rows.append((flow_vph[busiest], felt, m, crossing[m, 0]))
         first.append(len(rows))
     return crossing, np.array(rows, WALKED), np.array(first, np.int32)
 

@@ -147,7 +147,7 @@ class Streets(NamedTuple):
     ring: int  # places of all lanes
     move: Rows  # (M,) MOVE as every run begins
     foe: I32
-    crossing: I32  # (M,) link of the walkers to whom the movement gives way, -1: none
+    crossing: I32  # (M, 2) link of the walkers to whom the movement gives way, and its signal; -1: none
     walked: Rows  # WALKED, movements that give way to walkers, signal by signal
     walked_first: I32  # (S+1,)
     link_lane_first: I32  # (X+1,) lanes to wake when a link opens
@@ -454,7 +454,8 @@ def _serve(streets: Streets, traffic: Traffic, state: State, lane: int, now: int
                 return
             t = entry["in_slot_s"]
             waited = t - ready
-        if waited > 1.0:
+        stood = waited > 1.0 or lamp == STOP
+        if stood:
             row["run"] = 0
         run = row["run"]
         # Headway: what drivers keep at this speed, or while the queue sets off what their acceleration allows.
@@ -462,7 +463,7 @@ def _serve(streets: Streets, traffic: Traffic, state: State, lane: int, now: int
         moving_s = space_m / max(speed - driver["dawdle_mps"], 1.0)
         pace_s = moving_s
         own_mps = min(speed, live["speed_mps"])
-        if run < MOVING and (arrives < slot or waited > 1.0):
+        if run < MOVING and (arrives < slot or stood):
             pace_s = max(pace_s, driver["start_s"] * SWING[run])
             own_mps = min(speed, PACE[run] * space_m / driver["start_s"])
             row["run"] = run + 1
@@ -471,8 +472,9 @@ def _serve(streets: Streets, traffic: Traffic, state: State, lane: int, now: int
         headway_s = keep_s + pace_s
         if move["headway_s"] > 0.0:
             headway_s += move["headway_s"] - keep_s - moving_s
-        if move["open_frac"] < 1.0 and state.link[streets.crossing[m]]["lamp"] in (PERMISSIVE, PROTECTED):
-            headway_s /= move["open_frac"]
+        if move["open_frac"] < 1.0 and state.link[streets.crossing[m, 0]]["lamp"] in (PERMISSIVE, PROTECTED):
+            walk_s = state.signal[streets.crossing[m, 1]]["next_s"] - t
+            headway_s = min(headway_s / move["open_frac"], headway_s + walk_s * (1.0 - move["open_frac"]))
         if t - arrives > 2.0:
             state.result[R_STOPS] += 1.0
         length = float(move["length_m"])
@@ -732,6 +734,7 @@ def _reset(state: State, factor: F64) -> None:
         row = state.lane[lane]
         row["slot_s"], row["in_slot_s"], row["used_m"], row["first_try_s"] = 0.0, 0.0, 0.0, NEVER
         row["head"], row["tail"], row["freed"], row["run"], row["blocked"] = 0, 0, 0, 0, 0
+        row["wake_s"] = NEVER
     for v in range(len(factor)):
         state.vehicle[v]["factor"] = factor[v]
         state.vehicle[v]["entered_s"] = -NEVER
@@ -757,13 +760,15 @@ def _resume(state: State, from_s: float) -> None:
 def _begin(streets: Streets, traffic: Traffic, plans: Plans, state: State, begin_s: float, from_s: float) -> None:
     """Light the signals as they stand at `from_s`, wake all lanes with vehicles, forget what was counted."""
     lanes, now = len(state.lane), int(from_s)
-    for lane in range(lanes):
-        row = state.lane[lane]
-        row["wake_s"] = NEVER
-        row["waiter"], row["waits_for"] = -1, -1
     for k in range(lanes, lanes + WHEEL):
         state.wheel_prev[k] = k
         state.wheel_next[k] = k
+    for lane in range(lanes):
+        row = state.lane[lane]
+        wake_s = row["wake_s"]
+        row["wake_s"], row["waiter"], row["waits_for"] = NEVER, -1, -1
+        if wake_s < NEVER:
+            _put(state, lane, max(wake_s, from_s), now)
     for e in range(len(state.edge)):
         edge = state.edge[e]
         edge["delay_s"], edge["insertion_s"], edge["left_veh"], edge["longest_veh"] = 0.0, 0.0, 0.0, 0.0
@@ -779,13 +784,10 @@ def _begin(streets: Streets, traffic: Traffic, plans: Plans, state: State, begin
         _locate(streets, plans, state, s, begin_s, from_s, now)
         _look_back(streets, plans, state, s, from_s)
     first_source = streets.streets + streets.boxes
-    for lane in range(first_source):
-        row = state.lane[lane]
-        if row["head"] != row["tail"]:
-            _put(state, lane, from_s, now)
     for source in range(len(traffic.source_lane)):
-        due = traffic.source_first[source] + state.lane[first_source + source]["head"]
-        if due < traffic.source_first[source + 1]:
+        row = state.lane[first_source + source]
+        due = traffic.source_first[source] + row["head"]
+        if row["wake_s"] == NEVER and due < traffic.source_first[source + 1]:
             depart_s = state.vehicle[traffic.source_vehicle[due]]["depart_s"]
             _put(state, first_source + source, max(depart_s, from_s), now)
 
@@ -897,6 +899,7 @@ def run_streets(
     from_s: float,
     end_s: float,
     sample_s: int,
+    resumed: bool,
     state: State,
 ) -> None:
     """Drive the traffic over the streets under one timing; writes `state`, its `result` above all.
@@ -904,17 +907,18 @@ def run_streets(
     streets   Streets
     traffic   Traffic
     plans     Plans
-    factor    (V,) float64  desired speed of each driver over the limit; (0,): go on from the rows of `state`
+    factor    (V,) float64  desired speed of each driver over the limit
     begin_s   float         clock of second 0, for the phases of the plans
     from_s    float         whole seconds from begin to the first one driven
     end_s     float         seconds from begin to the end
     sample_s  int           seconds between samples of queue lengths, 0: none
-    state     State         working memory; without factors vehicle, lane, ring, move and edge are read first
+    resumed   bool          go on from the rows of vehicle, lane, ring, move and edge in `state`, their drivers too
+    state     State         working memory
     """
-    if len(factor) == len(state.vehicle):
-        _reset(state, factor)
-    else:
+    if resumed:
         _resume(state, from_s)
+    else:
+        _reset(state, factor)
     _begin(streets, traffic, plans, state, begin_s, from_s)
     lanes = len(state.lane)
     first_source = streets.streets + streets.boxes
