@@ -105,7 +105,12 @@ class MesoModel:
             return self._result(state)
 
     def stop(self, timing: Timing, at_s: float, *, seed: int = 0) -> tuple[MesoResult, MesoStart]:
-        """One candidate up to a whole second after the begin, and the streets as they are then."""
+        """One candidate up to a moment, and the streets as they are then.
+
+        Raises ValueError unless that is a whole number of seconds after the begin, within the span of the model.
+        """
+        if (at_s - self.begin_s) % 1.0 or not self.begin_s <= at_s <= self.end_s:
+            raise ValueError(f"cannot stop at {at_s} s a run of whole seconds from {self.begin_s} to {self.end_s} s")
         with self._memory() as state:
             self._drive(timing, self.factors(seed), CHOICE_SAMPLE_S, state, None, at_s)
             rows = (state.vehicle, state.lane, state.ring, state.move, state.edge)

@@ -54,7 +54,7 @@ def build_streets(
     move["box"] = -1
     move["box"][boxed] = len(network.lanes.ids) + np.arange(len(boxed))
     move["foe_first"], move["foe_end"] = foes.offsets[:-1], foes.offsets[1:]
-    crossing, walked, walked_first = walked_by(network, walkers_vph, link_first)
+    crossing, walked, walked_first = _walked_by(network, walkers_vph, link_first)
     return Streets(
         lane=lane,
         streets=len(network.lanes.ids),
@@ -83,7 +83,7 @@ def _lane_rows(network: Network, demand: Demand, boxed: Ints) -> tuple[NDArray[n
     least_m = max(float(demand.space_m.min()), LEAST_SPACE_M) if len(demand) else 7.5
     size = 2 ** np.ceil(np.log2(room_m / least_m + 3.0 + ASIDE_VEH)).astype(np.int64)
     size[count + len(boxed) :] = 1
-    rows = in_lines(len(length_m), LANE)
+    rows = _in_lines(len(length_m), LANE)
     rows["length_m"] = np.maximum(length_m, 1.0)
     rows["limit_mps"] = np.maximum(
         np.concatenate([lanes.speed_limit_mps, moves.speed_mps[boxed], np.ones(len(origins))]), 1.0
@@ -97,7 +97,7 @@ def _lane_rows(network: Network, demand: Demand, boxed: Ints) -> tuple[NDArray[n
     return rows, int(size.sum())
 
 
-def in_lines(count: int, dtype: np.dtype[np.void]) -> NDArray[np.void]:
+def _in_lines(count: int, dtype: np.dtype[np.void]) -> NDArray[np.void]:
     """Zeroed rows that begin on a pair of cache lines, which processors fetch together."""
     memory = np.zeros(count * dtype.itemsize + 128, np.uint8)
     start = -memory.ctypes.data % 128
@@ -133,7 +133,7 @@ def _movement_rows(network: Network, demand: Demand, saturation_vph: Floats | No
     speed = np.maximum(moves.speed_mps, 1.0)
     from_limit = network.lanes.speed_limit_mps[moves.from_lane]
     inner_m = moves.inner_m if len(moves.inner_m) else np.zeros(len(speed))
-    rows = in_lines(len(speed), MOVE)
+    rows = _in_lines(len(speed), MOVE)
     rows["last_s"] = -1e9
     rows["length_m"] = np.maximum(moves.length_m, 0.1)
     rows["speed_mps"] = speed
@@ -148,7 +148,7 @@ def _movement_rows(network: Network, demand: Demand, saturation_vph: Floats | No
     return rows
 
 
-def walked_by(network: Network, walkers_vph: Floats | None, link_first: Ints) -> tuple[Ints, NDArray[np.void], Ints]:
+def _walked_by(network: Network, walkers_vph: Floats | None, link_first: Ints) -> tuple[Ints, NDArray[np.void], Ints]:
     """Crossing link and signal per movement (M, 2), WALKED rows of those with walkers, and (S+1,) into these.
 
     A turn gives way to the walkers on a crossing that its path meets (the net's foe matrix); of several to the
@@ -211,7 +211,7 @@ def build_traffic(network: Network, demand: Demand, streets: Streets, begin_s: f
     origins = streets.lane["edge"][streets.streets + streets.boxes :]
     by_source = group_rows(np.searchsorted(origins, origin).astype(np.int32), len(origins))
     driver, driver_of = np.unique(_driver_rows(demand), return_inverse=True)
-    vehicle = in_lines(len(demand), VEHICLE)
+    vehicle = _in_lines(len(demand), VEHICLE)
     vehicle["entered_s"] = -NEVER
     vehicle["depart_s"], vehicle["weight"] = demand.depart_s - begin_s, demand.weight
     vehicle["driver"] = driver_of
@@ -337,21 +337,21 @@ def _contexts(edges: Ints, allowed: Ints, last: Bools) -> tuple[Ints, Ints, Ints
 
 def new_state(network: Network, streets: Streets, traffic: Traffic) -> State:
     """Working memory for one thread."""
-    edge = in_lines(len(network.edges.ids), EDGE)
+    edge = _in_lines(len(network.edges.ids), EDGE)
     edge["free_s"] = network.edges.length_m / np.maximum(network.edges.speed_limit_mps, 1.0)
     lanes = len(streets.lane)
     state = State(
-        vehicle=in_lines(len(traffic.vehicle), VEHICLE),
-        lane=in_lines(lanes, LANE),
-        ring=in_lines(streets.ring, RING),
+        vehicle=_in_lines(len(traffic.vehicle), VEHICLE),
+        lane=_in_lines(lanes, LANE),
+        ring=_in_lines(streets.ring, RING),
         wheel_prev=np.zeros(lanes + WHEEL, np.int32),
         wheel_next=np.zeros(lanes + WHEEL, np.int32),
-        link=in_lines(int(streets.link_first[-1]), LINK),
-        move=in_lines(len(streets.move), MOVE),
+        link=_in_lines(int(streets.link_first[-1]), LINK),
+        move=_in_lines(len(streets.move), MOVE),
         signal=np.zeros(len(network.signals), SIGNAL),
         edge=edge,
         result=np.zeros(8),
-        ahead=np.zeros((512, 3), np.int32),
+        ahead=np.zeros((2048, 3), np.int32),
     )
     state.vehicle[:], state.lane[:], state.move[:] = traffic.vehicle, streets.lane, streets.move
     return state

@@ -73,6 +73,13 @@ def test_without_ties_a_cut_changes_nothing_at_all() -> None:
         assert model.score([timing], start=start)[0, 0] == after.mean_delay_s
 
 
+@pytest.mark.parametrize("at_s", [-1.0, 10.5, 901.0])
+def test_runs_stop_at_whole_seconds_of_their_span(at_s: float) -> None:
+    model = build_meso(crossroads(), car_demand(np.zeros(1), [[0, 1]]), begin_s=0.0, end_s=900.0)
+    with pytest.raises(ValueError, match="cannot stop"):
+        model.stop(timing_of(model.network), at_s)
+
+
 def approach(lamps: str, length_m: float = 300.0) -> Network:
     return build_street(
         [Edge("in", "a", "b", length_m), Edge("out", "b", "c", 300.0)],
@@ -173,7 +180,7 @@ def served_per_cycle(network: Network, walkers_vph: float) -> float:
 
 @pytest.mark.parametrize(("walkers_vph", "lanes_out"), [(200.0, 1), (600.0, 1), (600.0, 2), (3000.0, 1)])
 def test_walkers_take_from_a_turn_what_the_capacity_manual_says(walkers_vph: float, lanes_out: int) -> None:
-    """HCM 2010, chapter 31: occupancy of the conflict zone by walkers, over the part of the turn's green they have."""
+    """HCM 2010, chapter 31: walkers occupy the conflict zone, over the part of the turn's green that they share."""
     network = turn_over_a_crossing(lanes_out)
     in_walk_vph = min(walkers_vph * 90.0 / 30.0, 5000.0)
     occupied = in_walk_vph / 2000.0 if in_walk_vph <= 1000.0 else 0.4 + in_walk_vph / 10000.0
