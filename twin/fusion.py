@@ -18,7 +18,7 @@ from networks.route_book import RouteBook
 from networks.state import Estimate, History, LampView, NetworkState, VehicleTable
 from twin import fusion_kernels as kernels
 from twin.edge_estimates import PRIOR_AGE_S, EdgeEstimates, MirrorView
-from twin.fusion_kernels import Lanes, Pool
+from twin.fusion_kernels import CRAWL_MPS, Lanes, Pool
 from twin.lane_vehicles import make_lanes, make_pool, make_streets
 from twin.loop_record import LoopRecord
 from twin.placing import LaneFinder
@@ -33,7 +33,6 @@ RELEARN_S = 10
 SETTLE_SPAN_S = 400.0
 DRIVING_KINDS = (0, 1, 2, 5, 6)  # VEHICLE_KINDS that use motor lanes
 TENTATIVE = 4093
-CRAWL_MPS = 1.0  # slower is standing
 UNIT_LIVE_S = 3.0
 HELD_BELIEF = 0.5  # a second, in a vehicle due at an upstream loop that nothing passes
 
@@ -47,6 +46,8 @@ class PriorView(Protocol):
 
     @property
     def profile(self) -> History: ...
+    @property
+    def arrived_vps(self) -> Floats: ...
     @property
     def movement_share(self) -> Floats: ...
 
@@ -75,7 +76,7 @@ class Fusion:
     ) -> None:
         self._network = network
         self._detectors = tuple(detectors)
-        self._streets = make_streets(network, detectors)
+        self._streets = make_streets(network, detectors, _ends_frac(network, prior))
         self._share_prior, self._share_known = _share_prior(network, prior)
         self._pool = make_pool(self._streets)
         self._lanes = make_lanes(self._streets, self._share_prior)
@@ -464,6 +465,16 @@ def _share_prior(network: Network, prior: PriorView | None) -> tuple[Floats, Boo
         known = total > 0
         share = np.where(known, told / np.where(known, total, 1.0), share)
     return share, known
+
+
+def _ends_frac(network: Network, prior: PriorView | None) -> Floats:
+    """(L,) share of the vehicles of a lane's edge that end their trip on it; 0 where nothing is known."""
+    if prior is None:
+        return np.zeros(len(network.lanes.ids))
+    flow = np.where(prior.profile.valid, prior.profile.flow_vps, 0.0).sum(axis=0)
+    share = np.clip(prior.arrived_vps.sum(axis=0) / np.where(flow > 0.0, flow, np.inf), 0.0, 1.0)
+    ends: Floats = share[network.lanes.edge]
+    return ends
 
 
 def _vehicle_links(link_movements: tuple[tuple[int, ...], ...]) -> tuple[Ints, Ints]:

@@ -26,9 +26,11 @@ STANDSTILL_GAP_M = 1.6
 REACTION_S = 1.0
 GOLDEN = 0.6180339887498949  # step of the low-discrepancy draw
 
-BORROW_LANE_S = 2.5  # cost of taking the vehicle from the next lane, in seconds of travel
+BORROW_LANE_S = 6.0  # cost of taking the vehicle from the next lane, in seconds of travel
 BORROW_UNCOUNTED_S = 5.0  # cost of taking one that the upstream loop has not counted
+SEEN_ELSEWHERE_S = 4.0  # for so long a report of a vehicle's place outweighs a count at another
 BORROW_LIMIT_S = 14.0  # beyond this a count means a vehicle that the list did not know
+HELD_STANDS_S = 2.0  # a front vehicle that the stop loop denies for so long stands before it
 HELD_MOVE_S = 4.0  # a front vehicle that the stop loop denies for so long is on another lane
 HELD_DROP_S = 9.0  # ... and for so long does not exist
 FILL_AFTER_S = 3.0  # standing for so long is standing in a queue
@@ -36,6 +38,10 @@ FILL_SPACING_M = 6.9  # front to front of queued cars 4.7 m long, 2.2 m apart
 STARTED_AFTER_S = 3.0  # who still stands at the line after so much protected green is bound elsewhere
 SURE_FRAC = 0.9  # of the movements left: that one is taken for certain
 AT_LINE_M = 9.0  # ... with the front so close to it
+DRIVING_DOUBT = 3.0  # log-odds against the lane believed from which a vehicle is taken to be beside it
+STANDING_DOUBT = 9.0  # ... of one that stands: it changed lanes while it drove, or not at all
+CRAWL_MPS = 1.0  # slower is standing
+PROBE_SILENT_S = 4.0  # an equipped vehicle reports every second: whoever has not for so long is somebody else
 SURPLUS_M = 3.5  # so much overlap with a vehicle just seen means one too many
 
 
@@ -54,6 +60,8 @@ class Streets(NamedTuple):
     to_lane: Ints  # (M,)
     path_m: Floats  # (M,) inside the junction
     path_mps: Floats  # (M,)
+    edge: Ints
+    ends_frac: Floats  # share of those who come to the lane's end that end their trip on the edge
 
 
 class Pool(NamedTuple):
@@ -108,6 +116,7 @@ class Lanes(NamedTuple):
     draw: Floats  # (L,)
     up_cum: Floats  # (L,) upper end of the lane's part of the edge's vehicles at the upstream loops
     stop_cum: Floats  # (L,) the same at the stop line
+    ending: Floats  # (L,) trips due to end at the lane's end
     debt: Floats  # (L,) at the edge's first lane: vehicles made at a stop line out of nothing
     seen_from_m: Floats  # (L,) part within a live roadside unit's sight
     seen_to_m: Floats
@@ -211,9 +220,12 @@ def _draw_movement(streets, lanes, lane, least_open):  # type: ignore[no-untyped
 
 @njit(cache=True)
 def _safe_speed(gap_m, leader_mps):  # type: ignore[no-untyped-def]
-    """Krauss: the speed from which one still stops behind a leader that brakes as hard."""
+    """Krauss: the speed from which one still stops behind a leader that brakes as hard.
+
+    Who is thought to overlap with the leader falls back to its gap; it does not stand still behind one that drives.
+    """
     if gap_m <= 0.0:
-        return 0.0
+        return max(0.0, leader_mps + gap_m)
     b = DECELERATION_MPS2 * REACTION_S
     return -b + math.sqrt(b * b + leader_mps * leader_mps + 2.0 * DECELERATION_MPS2 * gap_m)
 
@@ -247,6 +259,7 @@ def move_all(streets, pool, lanes, now_s):  # type: ignore[no-untyped-def]
         stop, up = streets.stop_m[lane], streets.up_m[lane]
         watched = stop >= 0 and lanes.stop_live[lane]
         k = 0
+        rear_m, leader_mps = math.inf, 0.0  # of the one ahead as it was: drivers see it so when they decide
         while k < lanes.listed[lane]:
             v = lanes.order[start + k]
             position, speed, m = pool.position_m[v], pool.speed_mps[v], pool.movement[v]
@@ -254,12 +267,10 @@ def move_all(streets, pool, lanes, now_s):  # type: ignore[no-untyped-def]
             if position < 0:
                 free = min(free, 11.0)
             allowed = math.inf
-            if k > 0:
-                w = lanes.order[start + k - 1]
-                gap = pool.position_m[w] - pool.length_m[w] - STANDSTILL_GAP_M - position
-                allowed = _safe_speed(gap, pool.speed_mps[w])
-            leads = (k == 0 or pool.position_m[lanes.order[start + k - 1]] > length) and position <= length
-            if leads and m >= 0:
+            if rear_m < math.inf:
+                allowed = _safe_speed(rear_m - STANDSTILL_GAP_M - position, leader_mps)
+            rear_m, leader_mps = position - pool.length_m[v], speed
+            if m >= 0 and position <= length:
                 brake_m = speed * speed / (2.0 * DECELERATION_MPS2)
                 closed = lanes.open[m] == 0 or (lanes.open[m] == 1 and brake_m < length - position)
                 if closed:
@@ -288,7 +299,7 @@ def move_all(streets, pool, lanes, now_s):  # type: ignore[no-untyped-def]
             if position > length:
                 if watched:
                     pool.position_m[v] = min(position, stop + pool.length_m[v] - 0.1)
-                elif streets.movement_offset[lane] == streets.movement_offset[lane + 1]:
+                elif _ends_here(streets, pool, lanes, v, lane):
                     lanes.left[lane] += pool.certainty[v]
                     _take(streets, pool, lanes, v)
                     _free(pool, v)
@@ -312,16 +323,36 @@ def move_all(streets, pool, lanes, now_s):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
+def _ends_here(streets, pool, lanes, v, lane):  # type: ignore[no-untyped-def]
+    """Does the trip of v, which has come to the end of the lane, end there: as it told, else by the lane's share?"""
+    if streets.movement_offset[lane] == streets.movement_offset[lane + 1]:
+        return True
+    if pool.destination[v] >= 0:
+        return pool.destination[v] == streets.edge[lane]
+    lanes.ending[lane] += streets.ends_frac[lane]
+    if lanes.ending[lane] < 1.0:
+        return False
+    lanes.ending[lane] -= 1.0
+    return True
+
+
+@njit(cache=True)
 def _cost_s(streets, pool, lanes, v, lane, mark_m, now_s):  # type: ignore[no-untyped-def]
     """Seconds by which v misses being at mark_m of the lane now, with a fine for what makes it unlikely."""
     gap = mark_m - pool.position_m[v]
     cost = abs(gap) / max(0.6 * streets.limit_mps[lane], 4.0)
     own = pool.lane[v]
     cost += BORROW_LANE_S * abs(own - lane)
-    fresh = max(pool.probe_s[v], pool.track_s[v])
-    if now_s - fresh < 4.0 and (own != lane or abs(gap) > 12.0):
+    age = now_s - max(pool.probe_s[v], pool.track_s[v])
+    if age < SEEN_ELSEWHERE_S and (own != lane or abs(gap) > _reach_m(pool, v, age)):
         cost += 30.0
     return cost
+
+
+@njit(cache=True)
+def _reach_m(pool, v, age_s):  # type: ignore[no-untyped-def]
+    """How far a vehicle last seen so long ago may be from where it is thought to be, within a second's way."""
+    return 2.5 + 0.5 * pool.speed_mps[v] + 1.5 * age_s
 
 
 @njit(cache=True)
@@ -347,8 +378,11 @@ def _find_front(streets, pool, lanes, lane, mark_m, uncounted, now_s):  # type: 
                 cost += 6.0  # its own stop loop is occupied: most likely by it
             if cost < best_cost:
                 best, best_cost = v, cost
-            if not (now_s - max(pool.probe_s[v], pool.track_s[v]) < 4.0):
+            age = now_s - max(pool.probe_s[v], pool.track_s[v])
+            if age >= SEEN_ELSEWHERE_S:
                 break  # the first that nobody has just seen elsewhere
+            if other == lane and pool.position_m[v] < mark_m - _reach_m(pool, v, age):
+                break  # seen short of the mark: those behind it are not there either
     return best, best_cost
 
 
@@ -505,6 +539,8 @@ def _clear_stop_line(streets, pool, lanes, lane, now_s):  # type: ignore[no-unty
     if pool.position_m[v] < stop - 1.0:
         return
     pool.position_m[v] = stop - 0.3
+    if pool.held_s[v] >= HELD_STANDS_S:
+        pool.speed_mps[v] = 0.0
     ahead = stop + 2.0
     k = 0
     while k < lanes.listed[lane]:
@@ -586,7 +622,9 @@ def _fill_stop_line(streets, pool, lanes, lane, now_s):  # type: ignore[no-untyp
     pool.certainty[v] = max(pool.certainty[v], 0.95)
     pool.seen_s[v] = now_s
     if busy >= 2.0:
-        pool.speed_mps[v] = min(pool.speed_mps[v], 1.5)
+        m = pool.movement[v]
+        starts = m >= 0 and 0.0 < lanes.open_s[m] <= STARTED_AFTER_S
+        pool.speed_mps[v] = min(pool.speed_mps[v], 1.5 if starts else 0.0)
         if pool.position_m[v] > length:
             pool.position_m[v] = length - 0.1
 
@@ -715,6 +753,16 @@ def fill_queues(streets, pool, lanes, now_s):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
+def _forget_name(streets, pool, lanes, v, lane):  # type: ignore[no-untyped-def]
+    """v is not, or no longer, the equipped vehicle that it was taken for: what that one told does not hold for it."""
+    pool.probe[v] = 0
+    if pool.destination[v] >= 0:
+        pool.destination[v] = -1
+        pool.movement[v] = _draw_movement(streets, lanes, lane, 0)
+        pool.sure[v] = False
+
+
+@njit(cache=True)
 def tidy(streets, pool, lanes, now_s, half_life_s):  # type: ignore[no-untyped-def]
     """Keep order and spacing, let unseen certainty fade, drop what no longer is believed."""
     fade = 0.5 ** (1.0 / half_life_s)
@@ -730,6 +778,8 @@ def tidy(streets, pool, lanes, now_s, half_life_s):  # type: ignore[no-untyped-d
             if not watched and now_s - pool.seen_s[v] > 3.0:
                 pool.certainty[v] *= fade
             gone = pool.certainty[v] < 0.15
+            if pool.probe[v] != 0 and now_s - pool.probe_s[v] > PROBE_SILENT_S:
+                _forget_name(streets, pool, lanes, v, lane)
             if up >= 0 and not pool.counted[v] and pool.held_s[v] > 8.0:
                 gone = True
             if pool.position_m[v] >= 0.0:
@@ -804,10 +854,14 @@ def apply_reports(  # type: ignore[no-untyped-def]
             continue
         lag = min(max(now_s - measured_s[i], -3.0), 3.0)
         target, position = lane[i], position_m[i]
+        if v >= 0 and _is_behind(streets, pool, v, target, position):
+            _note_in_junction(streets, pool, lanes, v, is_track, measured_s[i], now_s)
+            continue
         if v >= 0 and target != pool.lane[v] and streets.first[target] == streets.first[pool.lane[v]]:
             if prior_lateral_m[i] < math.inf:
                 pool.doubt[v] += (prior_lateral_m[i] ** 2 - lateral_m[i] ** 2) / (2.0 * variance)
-                if pool.doubt[v] < 3.0:
+                stands = speed_mps[i] < CRAWL_MPS and pool.speed_mps[v] < CRAWL_MPS
+                if pool.doubt[v] < (STANDING_DOUBT if stands else DRIVING_DOUBT):
                     target, position = pool.lane[v], prior_position_m[i]
         elif v >= 0:
             pool.doubt[v] = max(0.0, pool.doubt[v] - 1.0)
@@ -859,6 +913,17 @@ def apply_reports(  # type: ignore[no-untyped-def]
             pool.track_s[v] = max(pool.track_s[v], measured_s[i])
         else:
             pool.probe_s[v] = max(pool.probe_s[v], measured_s[i])
+
+
+@njit(cache=True)
+def _is_behind(streets, pool, v, lane, position_m):  # type: ignore[no-untyped-def]
+    """Is the place just before the stop line that v, still inside the junction, has crossed? Nobody drives back."""
+    if pool.position_m[v] >= 0.0 or position_m < streets.length_m[lane] - AT_LINE_M:
+        return False
+    fed = False
+    for origin in range(streets.first[lane], streets.last[lane]):
+        fed = fed or _link(streets, origin, pool.lane[v]) >= 0
+    return fed
 
 
 @njit(cache=True)

@@ -14,8 +14,11 @@ JAM_SPACING_M = 6.5  # a short car and the gap it keeps standing: the bound of a
 IN_JUNCTION = 4  # places in a lane's list for vehicles still inside the junction before it
 
 
-def make_streets(network: Network, detectors: Sequence[Detector]) -> Streets:
-    """The unchanging side of the lists. Lanes that no motor vehicle may use get no places."""
+def make_streets(network: Network, detectors: Sequence[Detector], ends_frac: Floats | None = None) -> Streets:
+    """The unchanging side of the lists. Lanes that no motor vehicle may use get no places.
+
+    `ends_frac` (L,): share of those who come to a lane's end that end their trip there; None: nobody.
+    """
     lanes, movements = network.lanes, network.movements
     count = len(lanes.ids)
     motor = (lanes.allowed & ~(PEDESTRIAN | BICYCLE)) != 0
@@ -47,6 +50,8 @@ def make_streets(network: Network, detectors: Sequence[Detector]) -> Streets:
         movements.to_lane,
         movements.length_m,
         movements.speed_mps,
+        lanes.edge,
+        np.zeros(count) if ends_frac is None else ends_frac,
     )
 
 
@@ -119,6 +124,7 @@ def make_lanes(streets: Streets, share: Floats) -> Lanes:
         draw=(np.arange(count, dtype=np.float64) * GOLDEN) % 1.0,
         up_cum=floats(),
         stop_cum=floats(),
+        ending=floats(),
         debt=floats(),
         seen_from_m=np.full(count, np.inf),
         seen_to_m=np.full(count, -np.inf),
