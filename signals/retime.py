@@ -20,7 +20,8 @@ from signals.retime_score import Sample, Scorer
 from signals.retime_search import FIRST_WARMTH, Search
 from signals.retime_starts import JunctionTimer, load_of, progression
 
-START_CYCLES_S = (30, 36, 42, 50, 60, 70, 80, 95, 110)
+START_CYCLES_S = (30, 36, 42, 50, 60, 70, 80, 95, 110, 130)
+MOST_APART_FRAC = 0.5  # of the signals may be unable to run a common cycle that counts as one
 COORDINATED_FRAC = 0.02  # of all vehicles have to drive from signal to signal before they share a cycle
 SEARCH_PAIRS = 8
 MORE_DEMAND = 1.15  # plans have to stand this much more traffic, so half of the samples have it
@@ -58,13 +59,15 @@ def prepare(network: Network, routes: Sequence[Sequence[int]], span_s: float, so
 
 def start_timings(task: Task) -> list[dict[int, StageTiming]]:
     """The shipped timings, and for each of several common cycles the best splits of the shipped stages and the best
-    stages of the pool, both with progressive offsets; last every signal in Webster's cycle of its own."""
+    stages of the pool, both with progressive offsets; last every signal in Webster's cycle of its own. A signal that
+    cannot run a common cycle stays as shipped."""
     starts = [dict(task.shipped)]
     for cycle_s in START_CYCLES_S:
         for built in (False, True):
             timings = {n: _timing(task, n, cycle_s, built=built) for n in task.shipped}
-            whole = {n: t for n, t in timings.items() if t is not None}
-            if len(whole) == len(timings):
+            fitting = {n: t for n, t in timings.items() if t is not None}
+            if len(timings) - len(fitting) <= MOST_APART_FRAC * len(timings):
+                whole = {n: fitting.get(n, task.shipped[n]) for n in task.shipped}
                 starts.append(progression(task.maker.network, task.signals, whole, task.maker))
     own = {n: task.timer.webster_cycle_s(n, t.states) for n, t in task.shipped.items()}
     alone = {n: _timing(task, n, own[n], built=False) or t for n, t in task.shipped.items()}
