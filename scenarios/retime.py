@@ -12,19 +12,21 @@ import time
 import xml.etree.ElementTree as ET
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from networks.errors import InputError, NetworkError
-from networks.graph import Network
+from networks.graph import Floats, Network
 from networks.readers.formats import open_maybe_gzip
 from networks.readers.sumo import read_sumo
-from scenarios.retime_check import PROGRAMME, Bench, Street, active_programmes
+from scenarios.retime_check import Bench, Street, active_programmes
 from scenarios.routes import read_demand
 from scenarios.simulation import run_in_process
 from signals.formats.sumo import book_from_sumo
+from signals.meso_demand import Demand
 from signals.retime import Task, new_search, prepare, sample_pairs, start_timings
 from signals.retime_meso import MesoScorer
 from signals.retime_plans import StageTiming
@@ -35,8 +37,10 @@ from signals.retime_search import Search
 CHECK_DEMANDS = (1.0, 1.15, 0.85)
 MODEL_UNTIL = 0.38  # share of the time at which the search on the model ends
 CHOICE_FRAC, MOST_CHOICE_FRAC = 0.12, 0.25  # of the time, kept for the choice: at least, and at most if SUMO is slow
-_FEWEST_ROUNDS = 3
-FEWEST_FINALISTS, MOST_FINALISTS = 3, 4  # beside the shipped programmes
+FEWEST_ROUNDS = 12  # in SUMO: fewer are worth less than the same time on the model
+RUNS_A_ROUND = 3  # of a pair of samples, some of them twice
+FEWEST_FINALISTS, MOST_FINALISTS = 1, 4  # beside the shipped programmes
+LOADS = tuple(1.0 + 0.04 * n for n in range(9))  # of the model, as factors on the demand
 MODEL_STARTS = 2
 MODEL_JURY, STREET_JURY = 3, 1  # pairs of samples
 STREET_WARMTH = 0.001  # what comes from the model is good already: little is put up with
@@ -73,6 +77,15 @@ class Measured:
         return float(np.mean(self.delay_s[demand])) if self.delay_s.get(demand) else float("nan")
 
 
+def measured_of(name: str, outcomes: dict[float, list[Outcome]]) -> Measured:
+    """What runs by demand factor came to."""
+    return Measured(
+        name,
+        {demand: tuple(o.mean_delay_s for o in runs) for demand, runs in outcomes.items()},
+        sum(o.jammed for runs in outcomes.values() for o in runs),
+    )
+
+
 @dataclass(frozen=True)
 class Retimed:
     """The answer: timings by signal (one left out keeps its programme) and what they were measured to be worth."""
@@ -105,7 +118,7 @@ Told = Callable[[Progress], None]
 
 
 @dataclass(slots=True)
-class _Hours:
+class Hours:
     """The clock of one retiming."""
 
     clock: Callable[[], float]
@@ -129,30 +142,56 @@ def retime_scenario(
 
     Raises InputError (NetworkError, CityError) naming the file that cannot be used, ProcessError when SUMO dies.
     """
-    hours = _Hours(clock, order.seconds)
-    progress = Progress()
-    told(progress)
+    hours = Hours(clock, order.seconds)
+    told(Progress())
+    return retime_scene(order, read_scene(order), hours, told)
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What the files of an order hold."""
+
+    network: Network
+    demand: Demand
+
+    def due(self, begin_s: float, end_s: float) -> tuple[Floats, tuple[tuple[int, ...], ...]]:
+        """Departures in [begin_s, end_s) and the dense edges of each of these vehicles."""
+        depart_s = self.demand.depart_s
+        rows = np.flatnonzero((depart_s >= begin_s) & (depart_s < end_s))
+        return depart_s[rows], tuple(tuple(self.demand.route[int(n)].tolist()) for n in rows)
+
+
+def read_scene(order: Order) -> Scene:
+    """Raises InputError (NetworkError, CityError) naming the file that cannot be used."""
     network = read_sumo(order.network, _with_programmes(order.additional))
     unknown = [edge for edge in order.corridor if edge not in network.edge_index]
     if unknown:
         raise InputError(f"--corridor: {order.network} has no edge {unknown[0]!r}")
-    demand = read_demand(network, order.routes, order.additional)
-    due = np.flatnonzero((demand.depart_s >= order.begin_s) & (demand.depart_s < order.end_s))
-    if not len(due):
+    return Scene(network, read_demand(network, order.routes, order.additional))
+
+
+def retime_scene(order: Order, scene: Scene, hours: Hours, told: Told = lambda progress: None) -> Retimed:
+    """`retime_scenario` of what was read already, on a clock that may be running. Raises as that does."""
+    network, demand = scene.network, scene.demand
+    _, routes = scene.due(order.begin_s, order.end_s)
+    if not routes:
         names = ", ".join(map(str, order.routes))
         raise InputError(
             f"{names}: no vehicle departs in [{order.begin_s:g}, {order.end_s:g}) with a route that connects"
         )
-    routes = tuple(tuple(demand.route[int(n)].tolist()) for n in due)
     task = prepare(network, routes, order.end_s - order.begin_s, order.stages)
     if not task.shipped:
         raise InputError(f"{order.network}: no signal has a programme of two or more stages to retime")
     model = MesoScorer(
         task.maker, demand, order.begin_s, order.end_s, objective=order.objective, workers=order.workers
     )
-    street = _street(order, network.edges.ids)
-    with Bench(street, task.maker, objective=order.objective, workers=order.workers) as bench:
-        return _Retiming(order, network, task, routes, model, bench, hours, told, progress).run()
+    with Bench(street_of(order, network), task.maker, objective=order.objective, workers=order.workers) as bench:
+        return _Retiming(order, network, task, routes, model, bench, hours, told, Progress()).run()
+
+
+def street_of(order: Order, network: Network) -> Street:
+    """The scenario in SUMO."""
+    return _street(order, network.edges.ids)
 
 
 def _street(order: Order, edges: tuple[str, ...]) -> Street:
@@ -160,10 +199,10 @@ def _street(order: Order, edges: tuple[str, ...]) -> Street:
 
 
 def inactive_signals(order: Order, plan: Path) -> tuple[str, ...]:
-    """Signals of a written plan file at which SUMO does not run our programme at the begin."""
-    meant = {named.signal_id for named in book_from_sumo(plan).programmes}
+    """Signals of a written plan file at which SUMO does not run our programme, the first of the day, at the begin."""
+    meant = {named.signal_id: named.programme.id for named in book_from_sumo(plan).programmes}
     active = run_in_process(active_programmes, _street(order, ()), plan)
-    return tuple(sorted(name for name in meant if active.get(name) != PROGRAMME))
+    return tuple(sorted(name for name, programme in meant.items() if active.get(name) != programme))
 
 
 def _with_programmes(paths: Sequence[Path]) -> tuple[Path, ...]:
@@ -191,21 +230,24 @@ class _Retiming:
     routes: tuple[tuple[int, ...], ...]
     model: Scorer
     bench: Bench
-    hours: _Hours
+    hours: Hours
     told: Told
     progress: Progress
     interrupted: bool = False
     run_s: float = 0.0  # of wall time that a run in SUMO takes a worker
+    load: float = 1.0  # factor on the demand at which the model delays vehicles as SUMO does
+    modelled: dict[float, float] = field(default_factory=dict)  # cost of the shipped programmes by demand factor
+    measured: dict[float, float] = field(default_factory=dict)  # the same in SUMO
 
     def run(self) -> Retimed:
         rounds_model = rounds_street = 0
         finalists: list[tuple[str, dict[int, StageTiming]]] = []
         try:
-            reference = self._shipped()
-            found, rounds_model = self._search_model(reference)
+            starts = self._begin()
+            found, rounds_model = self._search_model(starts)
             finalists += found
             if not self.interrupted:
-                finalists, rounds_street = self._search_street(reference, [timings for _, timings in found])
+                finalists, rounds_street = self._search_street([timings for _, timings in found])
         except KeyboardInterrupt:
             self.interrupted = True
         return self._choose(finalists, rounds_model, rounds_street)
@@ -218,29 +260,64 @@ class _Retiming:
             self.progress.delay_s = float(np.mean([o.mean_delay_s for o in search.best_outcomes]))
         self.told(self.progress)
 
-    def _shipped(self) -> dict[float, float]:
-        """The cost of the shipped programmes by demand factor, by the model: in SUMO a jam would take long."""
-        self._say("scoring the shipped programmes")
-        pair = sample_pairs(self.order.seed, 1)[0]
-        outcomes = self.model.measure([Trial({}, sample) for sample in pair])
-        self.progress.shipped_s = float(np.mean([o.mean_delay_s for o in outcomes]))
-        return {s.demand: max(o.mean_cost, 1e-6) for s, o in zip(pair, outcomes, strict=True)}
+    def _begin(self) -> list[dict[int, StageTiming]]:
+        """Starts by formula; SUMO measures the shipped programmes meanwhile.
 
-    def _search_model(self, reference: dict[float, float]) -> tuple[list[tuple[str, dict[int, StageTiming]]], int]:
-        """The best timings on the model from each of several starts, the best first, then the best start itself."""
+        Where it delays vehicles more than the model, which knows fewer ways to block a junction, the model is
+        searched on so much more demand that both agree.
+        """
         self._say("starts by formula")
-        starts = start_timings(self.task)
+        pair = sample_pairs(self.order.seed, 1)[0]
+        with ThreadPoolExecutor(1) as aside:
+            measuring = aside.submit(self._measure_shipped, pair)
+            starts = start_timings(self.task)
+            self._say("scoring the shipped programmes")
+            street = measuring.result()
+        modelled: dict[float, list[Outcome]] = {}
+        for load in LOADS:
+            drawn = sample_pairs(self.order.seed, 1, load)[0]
+            modelled[load] = self.model.measure([Trial({}, sample) for sample in drawn])
+        self.load = min(LOADS, key=lambda load: (_distance(modelled[load], street), load))
+        self.modelled = _costs(sample_pairs(self.order.seed, 1, self.load)[0], modelled[self.load])
+        self.measured = _costs(pair, street)
+        self.progress.shipped_s = float(np.mean([o.mean_delay_s for o in modelled[self.load]]))
+        return starts
+
+    def _measure_shipped(self, pair: Sequence[Sample]) -> list[Outcome]:
+        self.bench.wait_ready()
+        before_s = self.hours.used_s()
+        outcomes = self.bench.measure([Trial({}, sample) for sample in pair])
+        self.run_s = (self.hours.used_s() - before_s) * min(1.0, self.order.workers / len(pair))
+        return outcomes
+
+    def _searches_street(self) -> bool:
+        """Whether SUMO is fast enough to search in; else its time goes to the model, but for the choice."""
+        street_s = self.order.seconds * (1.0 - CHOICE_FRAC - MODEL_UNTIL)
+        round_s = RUNS_A_ROUND * self.run_s / self.order.workers
+        return self.order.rounds is not None or street_s >= FEWEST_ROUNDS * round_s
+
+    def _model_until(self) -> float:
+        if self._searches_street():
+            return MODEL_UNTIL
+        choice_s = 2.0 * self.run_s * (1 + MODEL_STARTS) / self.order.workers  # two demand factors
+        return max(MODEL_UNTIL, 1.0 - 1.1 * choice_s / self.order.seconds)
+
+    def _search_model(
+        self, starts: Sequence[dict[int, StageTiming]]
+    ) -> tuple[list[tuple[str, dict[int, StageTiming]]], int]:
+        """The best timings on the model from each of several starts, the best first, then the best start itself."""
         found: list[Search] = []
         ranked: list[tuple[float, int]] = []
         begun_s = self.hours.used_s()
-        span_s = max(1e-3, self.hours.left_until(MODEL_UNTIL)) / MODEL_STARTS
+        span_s = max(1e-3, self.hours.left_until(self._model_until())) / MODEL_STARTS
         for turn in range(MODEL_STARTS):
             search = new_search(
                 self.task,
                 self.model,
-                reference,
+                self.modelled,
                 seed=self.order.seed + turn,
                 jury=MODEL_JURY,
+                load=self.load,
                 told=lambda s: self._say("searching on the model", s),
             )
             ranked = ranked or search.rank(starts)
@@ -254,28 +331,27 @@ class _Retiming:
         return [("model", t) for t in timings], sum(s.rounds for s in found)
 
     def _search_street(
-        self, reference: dict[float, float], starts: Sequence[dict[int, StageTiming]]
+        self, starts: Sequence[dict[int, StageTiming]]
     ) -> tuple[list[tuple[str, dict[int, StageTiming]]], int]:
         """The search goes on in SUMO, from the start that SUMO likes best: what its jury and its last pair liked."""
+        if not self._searches_street():
+            return [("model", timings) for timings in starts], 0
         search = new_search(
             self.task,
             self.bench,
-            reference,
+            self.measured,
             seed=self.order.seed + 100,
             jury=STREET_JURY,
             warmth=STREET_WARMTH,
             told=lambda s: self._say("searching in SUMO", s),
         )
+        self.progress.shipped_s = float(np.mean(list(self.measured.values())))
         self._say("ranking in SUMO")
-        self.bench.wait_ready()
         ranked = self._rank(search, starts)
         choice_s = self.run_s * len(CHECK_DEMANDS) * (1 + MOST_FINALISTS) / self.order.workers
         choice_frac = min(max(CHOICE_FRAC, 1.1 * choice_s / self.order.seconds), MOST_CHOICE_FRAC)
         span_s = self.hours.left_until(1.0 - choice_frac)
         finalists = [("model", timings) for timings in ranked]
-        # the jury and a few rounds, or SUMO is too slow to search in and what time is left goes to the choice
-        if self.order.rounds is None and span_s < _FEWEST_ROUNDS * 4 * self.run_s / self.order.workers:
-            return finalists, 0
         self._improve(search, ranked[0], self.hours.used_s(), max(1e-3, span_s))
         return [("SUMO", t) for t in (search.best, search.now) if t] + finalists, search.rounds
 
@@ -347,14 +423,7 @@ class _Retiming:
                 for n, outcome in zip(alive, outcomes, strict=True):
                     measured[n][demand].append(outcome)
             alive = self._still_in(alive, measured)
-        told = [
-            Measured(
-                name,
-                {d: tuple(o.mean_delay_s for o in measured[n][d]) for d in CHECK_DEMANDS},
-                sum(o.jammed for d in CHECK_DEMANDS for o in measured[n][d]),
-            )
-            for n, (name, _) in enumerate(candidates)
-        ]
+        told = [measured_of(name, outcomes) for (name, _), outcomes in zip(candidates, measured, strict=True)]
         chosen = min(alive, key=lambda n: (_score(measured[n], measured[0]), n))
         return Retimed(
             self.network,
@@ -379,6 +448,17 @@ class _Retiming:
         """The better half of the finalists, and always the shipped programmes, which the others are held against."""
         others = sorted((n for n in alive if n), key=lambda n: (_score(delays[n], delays[0]), n))
         return [0, *others[: max(2, (len(others) + 1) // 2)]]
+
+
+def _costs(samples: Sequence[Sample], outcomes: Sequence[Outcome]) -> dict[float, float]:
+    """Mean cost by demand factor."""
+    return {s.demand: max(o.mean_cost, 1e-6) for s, o in zip(samples, outcomes, strict=True)}
+
+
+def _distance(modelled: Sequence[Outcome], street: Sequence[Outcome]) -> float:
+    """How far delays are apart, as mean absolute logarithm of their ratio."""
+    ratios = [max(m.mean_delay_s, 1e-6) / max(s.mean_delay_s, 1e-6) for m, s in zip(modelled, street, strict=True)]
+    return float(np.mean(np.abs(np.log(ratios))))
 
 
 def _score(mine: dict[float, list[Outcome]], shipped: dict[float, list[Outcome]]) -> float:

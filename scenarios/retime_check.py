@@ -162,17 +162,28 @@ class Bench:
 
         Raises ProcessError when a worker dies, CityError when SUMO cannot load the scenario.
         """
+        return self._run(
+            [
+                (plan_text(self._maker, t.timings), t.sample, t.rival.load_veh if t.rival is not None else None)
+                for t in trials
+            ]
+        )
+
+    def measure_texts(self, plans: Sequence[tuple[str | None, Sample]]) -> list[Outcome]:
+        """The same of additional files given as text, None: as shipped."""
+        return self._run([(text, sample, None) for text, sample in plans])
+
+    def _run(self, jobs: Sequence[tuple[str | None, Sample, Floats | None]]) -> list[Outcome]:
         answers: dict[int, Outcome] = {}
-        waiting = list(enumerate(trials))[::-1]
+        waiting = list(enumerate(jobs))[::-1]
         busy: dict[Connection, tuple[int, Any]] = {}
         idle = list(self._lanes)
         try:
             while waiting or busy:
                 while waiting and idle:
-                    number, trial = waiting.pop()
+                    number, job = waiting.pop()
                     process, connection = idle.pop(0)
-                    load = trial.rival.load_veh if trial.rival is not None else None
-                    connection.send((plan_text(self._maker, trial.timings), trial.sample, load))
+                    connection.send(job)
                     busy[connection] = number, process
                 ready = wait([*busy, *(process.sentinel for _, process in busy.values())])
                 for connection in [c for c in busy if c in ready] or list(busy)[:1]:
@@ -183,7 +194,7 @@ class Bench:
             for connection, (_, process) in busy.items():  # whoever measures next must not meet these answers
                 receive(connection, process, LONGEST_RUN_S, "measuring a plan")
             raise
-        return [answers[n] for n in range(len(trials))]
+        return [answers[n] for n in range(len(jobs))]
 
     def _priced(self, outcome: Outcome) -> Outcome:
         if not math.isfinite(outcome.mean_delay_s):

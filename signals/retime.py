@@ -84,10 +84,10 @@ def _timing(task: Task, signal: int, cycle_s: int, *, built: bool) -> StageTimin
     return timing if timing is not None and task.maker.is_sound(signal, timing) else None
 
 
-def sample_pairs(seed: int, count: int) -> tuple[tuple[Sample, ...], ...]:
-    """Pairs of samples to search on: the demand as given and more of it, with drivers of their own each."""
+def sample_pairs(seed: int, count: int, load: float = 1.0) -> tuple[tuple[Sample, ...], ...]:
+    """Pairs of samples to search on: `load` times the demand and more of it, with drivers of their own each."""
     first = 10_000 * (seed + 1)
-    return tuple((Sample(first + 2 * n), Sample(first + 2 * n + 1, MORE_DEMAND)) for n in range(count))
+    return tuple((Sample(first + 2 * n, load), Sample(first + 2 * n + 1, load * MORE_DEMAND)) for n in range(count))
 
 
 def new_search(
@@ -97,11 +97,12 @@ def new_search(
     *,
     seed: int,
     jury: int,
+    load: float = 1.0,
     warmth: float = FIRST_WARMTH,
     told: Callable[[Search], None] = lambda search: None,
 ) -> Search:
     """A search over `scorer` with a jury of so many pairs; equal arguments and rounds give equal timings."""
-    pairs = sample_pairs(seed, SEARCH_PAIRS + jury)
+    pairs = sample_pairs(seed, SEARCH_PAIRS + jury, load)
     rng = random.Random(seed)
     return Search(
         Mover(task.maker, task.timer, rng, frozenset(task.shipped)),
