@@ -18,7 +18,9 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 
 from networks.errors import InputError
+from networks.readers.sumo import read_sumo
 from networks.readers.sumo_xml import read_seconds
+from scenarios.counts import fit_routes, read_counts, write_routes
 from scenarios.retime import (
     Hours,
     Measured,
@@ -60,10 +62,13 @@ EPILOG = (
 
 def retime(
     net: Annotated[Path, typer.Option("--net", "-n", help="SUMO network (.net.xml, also .gz).")],
-    routes: Annotated[str, typer.Option("--routes", "-r", help="SUMO demand files, separated by commas.")],
     begin: Annotated[float, typer.Option(min=0.0, help="Second of the demand at which to begin.")],
     end: Annotated[float, typer.Option(help="Second of the demand at which to end.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="SUMO additional file to write.")],
+    routes: Annotated[str, typer.Option("--routes", "-r", help="SUMO demand files, separated by commas.")] = "",
+    counts: Annotated[
+        Path | None, typer.Option(help="Counts in place of routes: CSV of time,edge,flow or time,from,to,flow.")
+    ] = None,
     seconds: Annotated[float, typer.Option(min=5.0, help="Time to take, checks in SUMO included.")] = 180.0,
     seed: Annotated[int, typer.Option(min=0, help="Equal seeds search alike.")] = 1,
     additional: Annotated[str, typer.Option(help="SUMO additional files, separated by commas.")] = "",
@@ -84,15 +89,23 @@ def retime(
     Writes OUT for SUMO, and beside it the same plans as JSON and a time-space picture (.plans.json, .svg). Plans are
     searched on a mesoscopic model and in SUMO, and checked in SUMO on seeds of their own at 85, 100 and 115 % of the
     demand. Demand of more than an hour may get several plans and a timetable (WAUT) whose changes are proven safe;
-    breaks are found from the flows of all approaches. Ctrl-C ends the search and keeps the best so far. Exit code 1:
-    nothing was found that beats the shipped programmes; then OUT holds no programme.
+    breaks are found from the flows of all approaches. With --counts (flow in vehicles an hour, time in seconds or
+    HH:MM) routes that meet the counts are written beside OUT (.rou.xml) and taken as the demand. Ctrl-C ends the
+    search and keeps the best so far. Exit code 1: nothing was found that beats the shipped programmes; then OUT holds
+    no programme.
     """
     with answering():
         if not end > begin:
             raise InputError(f"--end {end:g} must be later than --begin {begin:g}")
+        if bool(routes) == (counts is not None):
+            raise InputError("one of --routes and --counts must be given")
+        if not out.resolve().parent.is_dir():
+            raise InputError(f"--out {out}: no such folder")
+        network = _existing("--net", str(net))[0]
+        drawn = None if counts is None else _draw_demand(network, counts, out, end, seed)
         order = Order(
-            network=_existing("--net", str(net))[0],
-            routes=_existing("--routes", routes),
+            network=network,
+            routes=_existing("--routes", routes) if drawn is None else (Path(drawn["routes"]),),
             additional=_existing("--additional", additional),
             begin_s=begin,
             end_s=end,
@@ -104,8 +117,6 @@ def retime(
             workers=workers,
             rounds=rounds,
         )
-        if not out.resolve().parent.is_dir():
-            raise InputError(f"--out {out}: no such folder")
         wanted = read_periods(periods)
         with _telling() as told:
             hours = Hours(time.monotonic, order.seconds)
@@ -125,9 +136,9 @@ def retime(
         if not as_json:
             _show(answer, files)
         elif isinstance(answer, RetimedDay):
-            typer.echo(json.dumps(_day_document(order, answer, files), ensure_ascii=False))
+            typer.echo(json.dumps(_day_document(order, answer, files) | {"counts": drawn}, ensure_ascii=False))
         else:
-            typer.echo(json.dumps(_document(order, answer, files), ensure_ascii=False))
+            typer.echo(json.dumps(_document(order, answer, files) | {"counts": drawn}, ensure_ascii=False))
     if not improved:
         raise typer.Exit(SAYS_NO)
 
@@ -146,6 +157,21 @@ def read_periods(text: str) -> Periods:
     return tuple(
         (b or 0.0) * (60.0 if word.count(":") == 1 else 1.0) for b, word in zip(breaks_s, words, strict=True)
     )
+
+
+def _draw_demand(net: Path, counts: Path, out: Path, end_s: float, seed: int) -> dict[str, Any]:
+    """Routes that meet the counts, written beside the plan; says how well they do."""
+    path = _existing("--counts", str(counts))[0]
+    network = read_sumo(net)
+    flows = fit_routes(network, read_counts(path, network), end_s, str(path))
+    drawn = out.with_name(f"{out.name.removesuffix('.xml').removesuffix('.add')}.rou.xml").resolve()
+    return {
+        "file": str(path),
+        "routes": str(drawn),
+        "vehicles": write_routes(drawn, network, flows, seed=seed),
+        "rows": len(flows.counted_vph),
+        "geh_below_5_frac": round(float((flows.geh < 5.0).mean()), 3),
+    }
 
 
 def _existing(option: str, text: str) -> tuple[Path, ...]:
