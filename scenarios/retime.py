@@ -28,7 +28,9 @@ from scenarios.simulation import run_in_process
 from signals.formats.sumo import book_from_sumo
 from signals.meso_demand import Demand
 from signals.retime import Task, new_search, prepare, sample_pairs, start_timings
+from signals.retime_corridor import Corridor, band_starts, corridor_both_ways
 from signals.retime_meso import MesoScorer
+from signals.retime_picture import busiest_corridor
 from signals.retime_plans import StageTiming
 from signals.retime_pool import StageSource
 from signals.retime_score import Objective, Outcome, Sample, Scorer, Trial
@@ -182,11 +184,17 @@ def retime_scene(order: Order, scene: Scene, hours: Hours, told: Told = lambda p
     task = prepare(network, routes, order.end_s - order.begin_s, order.stages)
     if not task.shipped:
         raise InputError(f"{order.network}: no signal has a programme of two or more stages to retime")
+    wave = None
+    if order.objective == "bandwidth":
+        edges = tuple(network.edge_index[e] for e in order.corridor) or busiest_corridor(
+            network, task.signals, routes
+        )
+        wave = corridor_both_ways(network, edges, routes)
     model = MesoScorer(
         task.maker, demand, order.begin_s, order.end_s, objective=order.objective, workers=order.workers
     )
     with Bench(street_of(order, network), task.maker, objective=order.objective, workers=order.workers) as bench:
-        return _Retiming(order, network, task, routes, model, bench, hours, told, Progress()).run()
+        return _Retiming(order, network, task, routes, model, bench, hours, told, Progress(), wave).run()
 
 
 def street_of(order: Order, network: Network) -> Street:
@@ -233,6 +241,7 @@ class _Retiming:
     hours: Hours
     told: Told
     progress: Progress
+    wave: Corridor | None = None  # what the widest bands are wanted along
     interrupted: bool = False
     run_s: float = 0.0  # of wall time that a run in SUMO takes a worker
     load: float = 1.0  # factor on the demand at which the model delays vehicles as SUMO does
@@ -270,7 +279,7 @@ class _Retiming:
         pair = sample_pairs(self.order.seed, 1)[0]
         with ThreadPoolExecutor(1) as aside:
             measuring = aside.submit(self._measure_shipped, pair)
-            starts = start_timings(self.task)
+            starts = start_timings(self.task) if self.wave is None else band_starts(self.task, self.wave)
             self._say("scoring the shipped programmes")
             street = measuring.result()
         modelled: dict[float, list[Outcome]] = {}
@@ -282,6 +291,10 @@ class _Retiming:
         self.measured = _costs(pair, street)
         self.progress.shipped_s = float(np.mean([o.mean_delay_s for o in modelled[self.load]]))
         return starts
+
+    def _fixed(self) -> frozenset[int]:
+        """Signals that the searches leave alone: their bands are as wide as they get."""
+        return self.wave.signals if self.wave is not None else frozenset()
 
     def _measure_shipped(self, pair: Sequence[Sample]) -> list[Outcome]:
         self.bench.wait_ready()
@@ -318,6 +331,7 @@ class _Retiming:
                 seed=self.order.seed + turn,
                 jury=MODEL_JURY,
                 load=self.load,
+                fixed=self._fixed(),
                 told=lambda s: self._say("searching on the model", s),
             )
             ranked = ranked or search.rank(starts)
@@ -343,6 +357,7 @@ class _Retiming:
             seed=self.order.seed + 100,
             jury=STREET_JURY,
             warmth=STREET_WARMTH,
+            fixed=self._fixed(),
             told=lambda s: self._say("searching in SUMO", s),
         )
         self.progress.shipped_s = float(np.mean(list(self.measured.values())))
@@ -424,7 +439,9 @@ class _Retiming:
                     measured[n][demand].append(outcome)
             alive = self._still_in(alive, measured)
         told = [measured_of(name, outcomes) for (name, _), outcomes in zip(candidates, measured, strict=True)]
-        chosen = min(alive, key=lambda n: (_score(measured[n], measured[0]), n))
+        # whoever asks for a green wave gets one: the shipped programmes are there to be compared with
+        asked = [n for n in alive if n] if self.wave is not None and len(candidates) > 1 else alive
+        chosen = min(asked, key=lambda n: (_score(measured[n], measured[0]), n))
         return Retimed(
             self.network,
             self.task,

@@ -2,7 +2,8 @@
 
 Pure: scorers are handed in (`signals.retime_meso.MesoScorer`; SUMO itself in `scenarios.retime_check`). The parts:
 retime_plans (what is timed, proven), retime_pool (stages), retime_flows (traffic, neighbourhoods), retime_starts (by
-formula), retime_moves (small changes), retime_search (the search), retime_score (what a scorer is).
+formula), retime_moves (small changes), retime_search (the search), retime_score (what a scorer is), retime_corridor
+(green waves), retime_day (several plans a day).
 """
 
 from __future__ import annotations
@@ -64,18 +65,19 @@ def start_timings(task: Task) -> list[dict[int, StageTiming]]:
     starts = [dict(task.shipped)]
     for cycle_s in START_CYCLES_S:
         for built in (False, True):
-            timings = {n: _timing(task, n, cycle_s, built=built) for n in task.shipped}
+            timings = {n: formula_timing(task, n, cycle_s, built=built) for n in task.shipped}
             fitting = {n: t for n, t in timings.items() if t is not None}
             if len(timings) - len(fitting) <= MOST_APART_FRAC * len(timings):
                 whole = {n: fitting.get(n, task.shipped[n]) for n in task.shipped}
                 starts.append(progression(task.maker.network, task.signals, whole, task.maker))
     own = {n: task.timer.webster_cycle_s(n, t.states) for n, t in task.shipped.items()}
-    alone = {n: _timing(task, n, own[n], built=False) or t for n, t in task.shipped.items()}
+    alone = {n: formula_timing(task, n, own[n], built=False) or t for n, t in task.shipped.items()}
     starts.append(progression(task.maker.network, task.signals, alone, task.maker))
     return starts
 
 
-def _timing(task: Task, signal: int, cycle_s: int, *, built: bool) -> StageTiming | None:
+def formula_timing(task: Task, signal: int, cycle_s: int, *, built: bool) -> StageTiming | None:
+    """The best timing by formula in a cycle, of the pool's stages or of the shipped ones; None when none is sound."""
     if built and (found := task.timer.proposals(signal, cycle_s, 1)):
         return found[0]
     states = task.shipped[signal].states
@@ -99,6 +101,7 @@ def new_search(
     jury: int,
     load: float = 1.0,
     warmth: float = FIRST_WARMTH,
+    fixed: frozenset[int] = frozenset(),
     told: Callable[[Search], None] = lambda search: None,
 ) -> Search:
     """A search over `scorer` with a jury of so many pairs; equal arguments and rounds give equal timings."""
@@ -114,5 +117,6 @@ def new_search(
         rng,
         task.groups,
         warmth=warmth,
+        fixed=fixed,
         told=told,
     )

@@ -37,6 +37,7 @@ from scenarios.retime_day import Periods, RetimedDay, breaks_of, retime_day
 from signals.formats import to_json
 from signals.formats.document import book_to_json
 from signals.formats.sumo import book_to_sumo
+from signals.retime_corridor import corridor_both_ways
 from signals.retime_picture import band_frac, busiest_corridor, corridor_of, picture
 from twin.commands.answers import SAYS_NO, answering
 
@@ -52,6 +53,7 @@ class Goal(StrEnum):
     STOPS = "stops"
     EMISSIONS = "emissions"
     QUEUES = "queues"
+    BANDWIDTH = "bandwidth"
 
 
 EPILOG = (
@@ -72,9 +74,11 @@ def retime(
     seconds: Annotated[float, typer.Option(min=5.0, help="Time to take, checks in SUMO included.")] = 180.0,
     seed: Annotated[int, typer.Option(min=0, help="Equal seeds search alike.")] = 1,
     additional: Annotated[str, typer.Option(help="SUMO additional files, separated by commas.")] = "",
-    objective: Annotated[Goal, typer.Option(help="What to make small.")] = Goal.PERSON_DELAY,
+    objective: Annotated[
+        Goal, typer.Option(help="What to make small; bandwidth: wide green waves both ways.")
+    ] = Goal.PERSON_DELAY,
     stages: Annotated[Stages, typer.Option(help="Stages to choose from; chinese: protected lefts.")] = Stages.BUILT,
-    corridor: Annotated[str, typer.Option(help="Edges of the time-space picture, separated by commas.")] = "",
+    corridor: Annotated[str, typer.Option(help="Edges of the picture and the green wave, separated by commas.")] = "",
     workers: Annotated[int, typer.Option(min=1, max=64, help="Processes and threads at a time.")] = 2,
     rounds: Annotated[
         int | None, typer.Option(min=1, help="Rounds of each search instead of a share of the time, to repeat it.")
@@ -218,8 +222,11 @@ def _write(order: Order, answer: Retimed, out: Path) -> dict[str, str]:
         Path(files["picture"]).write_text(
             picture(maker, stops, answer.timings, order.begin_s, title), encoding="utf-8"
         )
-        for name, timings in (("band_shipped", {}), ("band_retimed", answer.timings)):
-            files[name] = f"{band_frac(maker, stops, timings, order.begin_s):.3f}"
+        back = corridor_both_ways(answer.network, edges, answer.routes).back
+        for name, timings in (("shipped", {}), ("retimed", answer.timings)):
+            files[f"band_{name}"] = f"{band_frac(maker, stops, timings, order.begin_s):.3f}"
+            if back:
+                files[f"band_back_{name}"] = f"{band_frac(maker, back, timings, order.begin_s):.3f}"
     return files
 
 
