@@ -222,6 +222,21 @@ def _with_programmes(paths: Sequence[Path]) -> tuple[Path, ...]:
         raise NetworkError(f"{names}: not readable as SUMO XML: {defect}") from defect
 
 
+def sort_files(routes: Sequence[Path], additional: Sequence[Path]) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+    """Demand files and additional files; what is an additional file (types, stops, programmes) by its root is one,
+    wherever it was named. Raises NetworkError naming one that cannot be read."""
+    moved = tuple(path for path in routes if _root(path) in ("additional", "add"))
+    return tuple(path for path in routes if path not in moved), (*moved, *additional)
+
+
+def _root(path: Path) -> str:
+    try:
+        with open_maybe_gzip(path) as stream:
+            return next((str(element.tag) for _, element in ET.iterparse(stream, events=("start",))), "")
+    except (ET.ParseError, EOFError, OSError, zlib.error) as defect:
+        raise NetworkError(f"{path}: not readable as SUMO XML: {defect}") from defect
+
+
 def _elements(path: Path) -> Iterator[ET.Element]:
     with open_maybe_gzip(path) as stream:
         for _, element in ET.iterparse(stream):

@@ -11,7 +11,7 @@ import pytest
 from networks.city import CityFolder
 from networks.errors import InputError, NetworkError
 from networks.graph import Network
-from scenarios.retime import Order, Progress, Retimed, inactive_signals, retime_scenario
+from scenarios.retime import Order, Progress, Retimed, inactive_signals, retime_scenario, sort_files
 from scenarios.retime_check import PROGRAMME, plan_text
 from signals.formats import from_sumo
 from signals.retime_corridor import corridor_both_ways
@@ -109,6 +109,11 @@ def test_a_corridor_gets_its_green_wave(order: Order) -> None:
 def test_a_green_wave_needs_two_signals(order: Order) -> None:
     with pytest.raises(InputError, match="fewer than two signals"):
         retime_scenario(replace(order, objective="bandwidth", corridor=("left0A0", "A0A1")))
+
+
+def test_additional_files_are_told_from_demand(tiny_city: CityFolder) -> None:
+    mixed = (*tiny_city.additional, *tiny_city.routes)
+    assert sort_files(mixed, ()) == (tiny_city.routes, tiny_city.additional)
 
 
 def test_files_that_cannot_be_used_are_named(order: Order, tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ from scenarios.retime import (
     inactive_signals,
     read_scene,
     retime_scene,
+    sort_files,
 )
 from scenarios.retime_check import PROGRAMME, plan_text
 from scenarios.retime_day import Periods, RetimedDay, breaks_of, retime_day
@@ -107,10 +108,14 @@ def retime(
             raise InputError(f"--out {out}: no such folder")
         network = _existing("--net", str(net))[0]
         drawn = None if counts is None else _draw_demand(network, counts, out, end, seed)
+        demand, others = sort_files(
+            _existing("--routes", routes) if drawn is None else (Path(drawn["routes"]),),
+            _existing("--additional", additional),
+        )
         order = Order(
             network=network,
-            routes=_existing("--routes", routes) if drawn is None else (Path(drawn["routes"]),),
-            additional=_existing("--additional", additional),
+            routes=demand,
+            additional=others,
             begin_s=begin,
             end_s=end,
             seconds=seconds,
