@@ -37,12 +37,12 @@ from signals.retime_score import Objective, Outcome, Sample, Scorer, Trial
 from signals.retime_search import Search
 
 CHECK_DEMANDS = (1.0, 1.15, 0.85)
-MODEL_UNTIL = 0.38  # share of the time at which the search on the model ends
+MODEL_FRAC = 0.35  # of the time left when everything is prepared, for the search on the model
 CHOICE_FRAC, MOST_CHOICE_FRAC = 0.12, 0.25  # of the time, kept for the choice: at least, and at most if SUMO is slow
-FEWEST_ROUNDS = 12  # in SUMO: fewer are worth less than the same time on the model
+FEWEST_ROUNDS = 6  # in SUMO: fewer are worth less than the same time on the model
 RUNS_A_ROUND = 3  # of a pair of samples, some of them twice
 FEWEST_FINALISTS, MOST_FINALISTS = 1, 4  # beside the shipped programmes
-LOADS = tuple(1.0 + 0.04 * n for n in range(9))  # of the model, as factors on the demand
+LOADS = (1.0, 1.05, 1.1, 1.15, 1.2, 1.25, 1.3)  # of the model, as factors on the demand
 MODEL_STARTS = 2
 MODEL_JURY, STREET_JURY = 3, 1  # pairs of samples
 STREET_WARMTH = 0.001  # what comes from the model is good already: little is put up with
@@ -259,6 +259,7 @@ class _Retiming:
     wave: Corridor | None = None  # what the widest bands are wanted along
     interrupted: bool = False
     run_s: float = 0.0  # of wall time that a run in SUMO takes a worker
+    street_too: bool = True  # SUMO is fast enough to search in; else it only chooses
     load: float = 1.0  # factor on the demand at which the model delays vehicles as SUMO does
     modelled: dict[float, float] = field(default_factory=dict)  # cost of the shipped programmes by demand factor
     measured: dict[float, float] = field(default_factory=dict)  # the same in SUMO
@@ -297,14 +298,21 @@ class _Retiming:
             starts = start_timings(self.task) if self.wave is None else band_starts(self.task, self.wave)
             self._say("scoring the shipped programmes")
             street = measuring.result()
-        modelled: dict[float, list[Outcome]] = {}
+        nearest: tuple[float, list[Outcome]] | None = None
         for load in LOADS:
             drawn = sample_pairs(self.order.seed, 1, load)[0]
-            modelled[load] = self.model.measure([Trial({}, sample) for sample in drawn])
-        self.load = min(LOADS, key=lambda load: (_distance(modelled[load], street), load))
-        self.modelled = _costs(sample_pairs(self.order.seed, 1, self.load)[0], modelled[self.load])
+            modelled = self.model.measure([Trial({}, sample) for sample in drawn])
+            apart = _log_ratio(modelled, street)
+            if nearest is None or abs(apart) < nearest[0]:
+                nearest = abs(apart), modelled
+                self.load, self.modelled = load, _costs(drawn, modelled)
+                self.progress.shipped_s = float(np.mean([o.mean_delay_s for o in modelled]))
+            if apart >= 0.0:
+                break
         self.measured = _costs(pair, street)
-        self.progress.shipped_s = float(np.mean([o.mean_delay_s for o in modelled[self.load]]))
+        street_s = self.hours.left_until(1.0) * (1.0 - CHOICE_FRAC - MODEL_FRAC)
+        round_s = RUNS_A_ROUND * self.run_s / self.order.workers
+        self.street_too = self.order.rounds is not None or street_s >= FEWEST_ROUNDS * round_s
         return starts
 
     def _fixed(self) -> frozenset[int]:
@@ -318,17 +326,13 @@ class _Retiming:
         self.run_s = (self.hours.used_s() - before_s) * min(1.0, self.order.workers / len(pair))
         return outcomes
 
-    def _searches_street(self) -> bool:
-        """Whether SUMO is fast enough to search in; else its time goes to the model, but for the choice."""
-        street_s = self.order.seconds * (1.0 - CHOICE_FRAC - MODEL_UNTIL)
-        round_s = RUNS_A_ROUND * self.run_s / self.order.workers
-        return self.order.rounds is not None or street_s >= FEWEST_ROUNDS * round_s
-
-    def _model_until(self) -> float:
-        if self._searches_street():
-            return MODEL_UNTIL
+    def _model_s(self) -> float:
+        """Time for the search on the model, of what is left when everything is prepared."""
+        left_s = self.hours.left_until(1.0)
+        if self.street_too:
+            return left_s * MODEL_FRAC
         choice_s = 2.0 * self.run_s * (1 + MODEL_STARTS) / self.order.workers  # two demand factors
-        return max(MODEL_UNTIL, 1.0 - 1.1 * choice_s / self.order.seconds)
+        return max(left_s * MODEL_FRAC, left_s - 1.1 * choice_s)
 
     def _search_model(
         self, starts: Sequence[dict[int, StageTiming]]
@@ -337,7 +341,7 @@ class _Retiming:
         found: list[Search] = []
         ranked: list[tuple[float, int]] = []
         begun_s = self.hours.used_s()
-        span_s = max(1e-3, self.hours.left_until(self._model_until())) / MODEL_STARTS
+        span_s = max(1e-3, self._model_s()) / MODEL_STARTS
         for turn in range(MODEL_STARTS):
             search = new_search(
                 self.task,
@@ -363,7 +367,7 @@ class _Retiming:
         self, starts: Sequence[dict[int, StageTiming]]
     ) -> tuple[list[tuple[str, dict[int, StageTiming]]], int]:
         """The search goes on in SUMO, from the start that SUMO likes best: what its jury and its last pair liked."""
-        if not self._searches_street():
+        if not self.street_too:
             return [("model", timings) for timings in starts], 0
         search = new_search(
             self.task,
@@ -487,10 +491,10 @@ def _costs(samples: Sequence[Sample], outcomes: Sequence[Outcome]) -> dict[float
     return {s.demand: max(o.mean_cost, 1e-6) for s, o in zip(samples, outcomes, strict=True)}
 
 
-def _distance(modelled: Sequence[Outcome], street: Sequence[Outcome]) -> float:
-    """How far delays are apart, as mean absolute logarithm of their ratio."""
+def _log_ratio(modelled: Sequence[Outcome], street: Sequence[Outcome]) -> float:
+    """By how much the model's delays exceed SUMO's, as mean logarithm of their ratio."""
     ratios = [max(m.mean_delay_s, 1e-6) / max(s.mean_delay_s, 1e-6) for m, s in zip(modelled, street, strict=True)]
-    return float(np.mean(np.abs(np.log(ratios))))
+    return float(np.mean(np.log(ratios)))
 
 
 def _score(mine: dict[float, list[Outcome]], shipped: dict[float, list[Outcome]]) -> float:
