@@ -152,9 +152,10 @@ class Bench:
             self._folder.cleanup()
 
     def wait_ready(self) -> None:
-        """Until every worker has loaded what it needs, so that the times of runs can be compared."""
-        for process, connection in self._lanes:
+        """Until every worker has loaded SUMO and the scenario once, so that the times of runs can be compared."""
+        for _, connection in self._lanes:
             connection.send(None)
+        for process, connection in self._lanes:
             receive(connection, process, LONGEST_RUN_S, "starting a worker")
 
     def measure(self, trials: Sequence[Trial]) -> list[Outcome]:
@@ -223,6 +224,7 @@ def _serve(connection: Connection, street: Street, scratch: Path) -> None:
         while True:
             asked = connection.recv()
             if asked is None:
+                measure(replace(street, end_s=street.begin_s + 1.0), None, Sample(0), scratch)
                 connection.send(("done", None))
                 continue
             plan, sample, best = asked
