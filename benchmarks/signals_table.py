@@ -75,6 +75,8 @@ def find_plan(scenario: Scenario, folder: Path | None, seconds: float) -> Path |
     folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "twin.cli", "signals", "retime", "--net", str(scenario.network)]
     command += ["--routes", ",".join(map(str, scenario.routes)), "--begin", f"{scenario.begin_s:g}"]
+    if scenario.additional:
+        command += ["--additional", ",".join(map(str, scenario.additional))]
     command += [
         "--end",
         f"{scenario.end_s:g}",

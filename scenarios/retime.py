@@ -9,32 +9,40 @@ search and goes on to the choice; a second one leaves.
 from __future__ import annotations
 
 import time
+import xml.etree.ElementTree as ET
+import zlib
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from networks.errors import InputError
-from networks.graph import Network
-from networks.readers.formats import holds_programmes
+from networks.errors import InputError, NetworkError
+from networks.graph import Floats, Network
+from networks.readers.formats import holds_programmes, open_maybe_gzip
 from networks.readers.sumo import read_sumo
-from scenarios.retime_check import PROGRAMME, Bench, Street, active_programmes
+from scenarios.retime_check import Bench, Street, active_programmes
 from scenarios.routes import read_demand
 from scenarios.simulation import run_in_process
 from signals.formats.sumo import book_from_sumo
+from signals.meso_demand import Demand
 from signals.retime import Task, new_search, prepare, sample_pairs, start_timings
+from signals.retime_corridor import Corridor, band_starts, corridor_both_ways
 from signals.retime_meso import MesoScorer
+from signals.retime_picture import busiest_corridor
 from signals.retime_plans import StageTiming
 from signals.retime_pool import StageSource
 from signals.retime_score import Objective, Outcome, Sample, Scorer, Trial
 from signals.retime_search import Search
 
 CHECK_DEMANDS = (1.0, 1.15, 0.85)
-MODEL_UNTIL = 0.38  # share of the time at which the search on the model ends
+MODEL_FRAC = 0.35  # of the time left when everything is prepared, for the search on the model
 CHOICE_FRAC, MOST_CHOICE_FRAC = 0.12, 0.25  # of the time, kept for the choice: at least, and at most if SUMO is slow
-_FEWEST_ROUNDS = 3
-FEWEST_FINALISTS, MOST_FINALISTS = 3, 4  # beside the shipped programmes
+FEWEST_ROUNDS = 6  # in SUMO: fewer are worth less than the same time on the model
+RUNS_A_ROUND = 3  # of a pair of samples, some of them twice
+FEWEST_FINALISTS, MOST_FINALISTS = 1, 4  # beside the shipped programmes
+LOADS = (1.0, 1.05, 1.1, 1.15, 1.2, 1.25, 1.3)  # of the model, as factors on the demand
 MODEL_STARTS = 2
 MODEL_JURY, STREET_JURY = 3, 1  # pairs of samples
 STREET_WARMTH = 0.001  # what comes from the model is good already: little is put up with
@@ -71,6 +79,15 @@ class Measured:
         return float(np.mean(self.delay_s[demand])) if self.delay_s.get(demand) else float("nan")
 
 
+def measured_of(name: str, outcomes: dict[float, list[Outcome]]) -> Measured:
+    """What runs by demand factor came to."""
+    return Measured(
+        name,
+        {demand: tuple(o.mean_delay_s for o in runs) for demand, runs in outcomes.items()},
+        sum(o.jammed for runs in outcomes.values() for o in runs),
+    )
+
+
 @dataclass(frozen=True)
 class Retimed:
     """The answer: timings by signal (one left out keeps its programme) and what they were measured to be worth."""
@@ -103,7 +120,7 @@ Told = Callable[[Progress], None]
 
 
 @dataclass(slots=True)
-class _Hours:
+class Hours:
     """The clock of one retiming."""
 
     clock: Callable[[], float]
@@ -127,30 +144,62 @@ def retime_scenario(
 
     Raises InputError (NetworkError, CityError) naming the file that cannot be used, ProcessError when SUMO dies.
     """
-    hours = _Hours(clock, order.seconds)
-    progress = Progress()
-    told(progress)
+    hours = Hours(clock, order.seconds)
+    told(Progress())
+    return retime_scene(order, read_scene(order), hours, told)
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What the files of an order hold."""
+
+    network: Network
+    demand: Demand
+
+    def due(self, begin_s: float, end_s: float) -> tuple[Floats, tuple[tuple[int, ...], ...]]:
+        """Departures in [begin_s, end_s) and the dense edges of each of these vehicles."""
+        depart_s = self.demand.depart_s
+        rows = np.flatnonzero((depart_s >= begin_s) & (depart_s < end_s))
+        return depart_s[rows], tuple(tuple(self.demand.route[int(n)].tolist()) for n in rows)
+
+
+def read_scene(order: Order) -> Scene:
+    """Raises InputError (NetworkError, CityError) naming the file that cannot be used."""
     network = read_sumo(order.network, [path for path in order.additional if holds_programmes(path)])
     unknown = [edge for edge in order.corridor if edge not in network.edge_index]
     if unknown:
         raise InputError(f"--corridor: {order.network} has no edge {unknown[0]!r}")
-    demand = read_demand(network, order.routes, order.additional)
-    due = np.flatnonzero((demand.depart_s >= order.begin_s) & (demand.depart_s < order.end_s))
-    if not len(due):
+    return Scene(network, read_demand(network, order.routes, order.additional))
+
+
+def retime_scene(order: Order, scene: Scene, hours: Hours, told: Told = lambda progress: None) -> Retimed:
+    """`retime_scenario` of what was read already, on a clock that may be running. Raises as that does."""
+    network, demand = scene.network, scene.demand
+    _, routes = scene.due(order.begin_s, order.end_s)
+    if not routes:
         names = ", ".join(map(str, order.routes))
         raise InputError(
             f"{names}: no vehicle departs in [{order.begin_s:g}, {order.end_s:g}) with a route that connects"
         )
-    routes = tuple(tuple(demand.route[int(n)].tolist()) for n in due)
     task = prepare(network, routes, order.end_s - order.begin_s, order.stages)
     if not task.shipped:
         raise InputError(f"{order.network}: no signal has a programme of two or more stages to retime")
+    wave = None
+    if order.objective == "bandwidth":
+        edges = tuple(network.edge_index[e] for e in order.corridor) or busiest_corridor(
+            network, task.signals, routes
+        )
+        wave = corridor_both_ways(network, edges, routes)
     model = MesoScorer(
         task.maker, demand, order.begin_s, order.end_s, objective=order.objective, workers=order.workers
     )
-    street = _street(order, network.edges.ids)
-    with Bench(street, task.maker, objective=order.objective, workers=order.workers) as bench:
-        return _Retiming(order, network, task, routes, model, bench, hours, told, progress).run()
+    with Bench(street_of(order, network), task.maker, objective=order.objective, workers=order.workers) as bench:
+        return _Retiming(order, network, task, routes, model, bench, hours, told, Progress(), wave).run()
+
+
+def street_of(order: Order, network: Network) -> Street:
+    """The scenario in SUMO."""
+    return _street(order, network.edges.ids)
 
 
 def _street(order: Order, edges: tuple[str, ...]) -> Street:
@@ -158,10 +207,25 @@ def _street(order: Order, edges: tuple[str, ...]) -> Street:
 
 
 def inactive_signals(order: Order, plan: Path) -> tuple[str, ...]:
-    """Signals of a written plan file at which SUMO does not run our programme at the begin."""
-    meant = {named.signal_id for named in book_from_sumo(plan).programmes}
+    """Signals of a written plan file at which SUMO does not run our programme, the first of the day, at the begin."""
+    meant = {named.signal_id: named.programme.id for named in book_from_sumo(plan).programmes}
     active = run_in_process(active_programmes, _street(order, ()), plan)
-    return tuple(sorted(name for name in meant if active.get(name) != PROGRAMME))
+    return tuple(sorted(name for name, programme in meant.items() if active.get(name) != programme))
+
+
+def sort_files(routes: Sequence[Path], additional: Sequence[Path]) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+    """Demand files and additional files; what is an additional file (types, stops, programmes) by its root is one,
+    wherever it was named. Raises NetworkError naming one that cannot be read."""
+    moved = tuple(path for path in routes if _root(path) in ("additional", "add"))
+    return tuple(path for path in routes if path not in moved), (*moved, *additional)
+
+
+def _root(path: Path) -> str:
+    try:
+        with open_maybe_gzip(path) as stream:
+            return next((str(element.tag) for _, element in ET.iterparse(stream, events=("start",))), "")
+    except (ET.ParseError, EOFError, OSError, zlib.error) as defect:
+        raise NetworkError(f"{path}: not readable as SUMO XML: {defect}") from defect
 
 
 @dataclass(slots=True)
@@ -174,21 +238,26 @@ class _Retiming:
     routes: tuple[tuple[int, ...], ...]
     model: Scorer
     bench: Bench
-    hours: _Hours
+    hours: Hours
     told: Told
     progress: Progress
+    wave: Corridor | None = None  # what the widest bands are wanted along
     interrupted: bool = False
     run_s: float = 0.0  # of wall time that a run in SUMO takes a worker
+    street_too: bool = True  # SUMO is fast enough to search in; else it only chooses
+    load: float = 1.0  # factor on the demand at which the model delays vehicles as SUMO does
+    modelled: dict[float, float] = field(default_factory=dict)  # cost of the shipped programmes by demand factor
+    measured: dict[float, float] = field(default_factory=dict)  # the same in SUMO
 
     def run(self) -> Retimed:
         rounds_model = rounds_street = 0
         finalists: list[tuple[str, dict[int, StageTiming]]] = []
         try:
-            reference = self._shipped()
-            found, rounds_model = self._search_model(reference)
+            starts = self._begin()
+            found, rounds_model = self._search_model(starts)
             finalists += found
             if not self.interrupted:
-                finalists, rounds_street = self._search_street(reference, [timings for _, timings in found])
+                finalists, rounds_street = self._search_street([timings for _, timings in found])
         except KeyboardInterrupt:
             self.interrupted = True
         return self._choose(finalists, rounds_model, rounds_street)
@@ -201,29 +270,72 @@ class _Retiming:
             self.progress.delay_s = float(np.mean([o.mean_delay_s for o in search.best_outcomes]))
         self.told(self.progress)
 
-    def _shipped(self) -> dict[float, float]:
-        """The cost of the shipped programmes by demand factor, by the model: in SUMO a jam would take long."""
-        self._say("scoring the shipped programmes")
-        pair = sample_pairs(self.order.seed, 1)[0]
-        outcomes = self.model.measure([Trial({}, sample) for sample in pair])
-        self.progress.shipped_s = float(np.mean([o.mean_delay_s for o in outcomes]))
-        return {s.demand: max(o.mean_cost, 1e-6) for s, o in zip(pair, outcomes, strict=True)}
+    def _begin(self) -> list[dict[int, StageTiming]]:
+        """Starts by formula; SUMO measures the shipped programmes meanwhile.
 
-    def _search_model(self, reference: dict[float, float]) -> tuple[list[tuple[str, dict[int, StageTiming]]], int]:
-        """The best timings on the model from each of several starts, the best first, then the best start itself."""
+        Where it delays vehicles more than the model, which knows fewer ways to block a junction, the model is
+        searched on so much more demand that both agree.
+        """
         self._say("starts by formula")
-        starts = start_timings(self.task)
+        pair = sample_pairs(self.order.seed, 1)[0]
+        with ThreadPoolExecutor(1) as aside:
+            measuring = aside.submit(self._measure_shipped, pair)
+            starts = start_timings(self.task) if self.wave is None else band_starts(self.task, self.wave)
+            self._say("scoring the shipped programmes")
+            street = measuring.result()
+        nearest: tuple[float, list[Outcome]] | None = None
+        for load in LOADS:
+            drawn = sample_pairs(self.order.seed, 1, load)[0]
+            modelled = self.model.measure([Trial({}, sample) for sample in drawn])
+            apart = _log_ratio(modelled, street)
+            if nearest is None or abs(apart) < nearest[0]:
+                nearest = abs(apart), modelled
+                self.load, self.modelled = load, _costs(drawn, modelled)
+                self.progress.shipped_s = float(np.mean([o.mean_delay_s for o in modelled]))
+            if apart >= 0.0:
+                break
+        self.measured = _costs(pair, street)
+        street_s = self.hours.left_until(1.0) * (1.0 - CHOICE_FRAC - MODEL_FRAC)
+        round_s = RUNS_A_ROUND * self.run_s / self.order.workers
+        self.street_too = self.order.rounds is not None or street_s >= FEWEST_ROUNDS * round_s
+        return starts
+
+    def _fixed(self) -> frozenset[int]:
+        """Signals that the searches leave alone: their bands are as wide as they get."""
+        return self.wave.signals if self.wave is not None else frozenset()
+
+    def _measure_shipped(self, pair: Sequence[Sample]) -> list[Outcome]:
+        self.bench.wait_ready()
+        before_s = self.hours.used_s()
+        outcomes = self.bench.measure([Trial({}, sample) for sample in pair])
+        self.run_s = (self.hours.used_s() - before_s) * min(1.0, self.order.workers / len(pair))
+        return outcomes
+
+    def _model_s(self) -> float:
+        """Time for the search on the model, of what is left when everything is prepared."""
+        left_s = self.hours.left_until(1.0)
+        if self.street_too:
+            return left_s * MODEL_FRAC
+        choice_s = 2.0 * self.run_s * (1 + MODEL_STARTS) / self.order.workers  # two demand factors
+        return max(left_s * MODEL_FRAC, left_s - 1.1 * choice_s)
+
+    def _search_model(
+        self, starts: Sequence[dict[int, StageTiming]]
+    ) -> tuple[list[tuple[str, dict[int, StageTiming]]], int]:
+        """The best timings on the model from each of several starts, the best first, then the best start itself."""
         found: list[Search] = []
         ranked: list[tuple[float, int]] = []
         begun_s = self.hours.used_s()
-        span_s = max(1e-3, self.hours.left_until(MODEL_UNTIL)) / MODEL_STARTS
+        span_s = max(1e-3, self._model_s()) / MODEL_STARTS
         for turn in range(MODEL_STARTS):
             search = new_search(
                 self.task,
                 self.model,
-                reference,
+                self.modelled,
                 seed=self.order.seed + turn,
                 jury=MODEL_JURY,
+                load=self.load,
+                fixed=self._fixed(),
                 told=lambda s: self._say("searching on the model", s),
             )
             ranked = ranked or search.rank(starts)
@@ -237,28 +349,28 @@ class _Retiming:
         return [("model", t) for t in timings], sum(s.rounds for s in found)
 
     def _search_street(
-        self, reference: dict[float, float], starts: Sequence[dict[int, StageTiming]]
+        self, starts: Sequence[dict[int, StageTiming]]
     ) -> tuple[list[tuple[str, dict[int, StageTiming]]], int]:
         """The search goes on in SUMO, from the start that SUMO likes best: what its jury and its last pair liked."""
+        if not self.street_too:
+            return [("model", timings) for timings in starts], 0
         search = new_search(
             self.task,
             self.bench,
-            reference,
+            self.measured,
             seed=self.order.seed + 100,
             jury=STREET_JURY,
             warmth=STREET_WARMTH,
+            fixed=self._fixed(),
             told=lambda s: self._say("searching in SUMO", s),
         )
+        self.progress.shipped_s = float(np.mean(list(self.measured.values())))
         self._say("ranking in SUMO")
-        self.bench.wait_ready()
         ranked = self._rank(search, starts)
         choice_s = self.run_s * len(CHECK_DEMANDS) * (1 + MOST_FINALISTS) / self.order.workers
         choice_frac = min(max(CHOICE_FRAC, 1.1 * choice_s / self.order.seconds), MOST_CHOICE_FRAC)
         span_s = self.hours.left_until(1.0 - choice_frac)
         finalists = [("model", timings) for timings in ranked]
-        # the jury and a few rounds, or SUMO is too slow to search in and what time is left goes to the choice
-        if self.order.rounds is None and span_s < _FEWEST_ROUNDS * 4 * self.run_s / self.order.workers:
-            return finalists, 0
         self._improve(search, ranked[0], self.hours.used_s(), max(1e-3, span_s))
         return [("SUMO", t) for t in (search.best, search.now) if t] + finalists, search.rounds
 
@@ -330,15 +442,10 @@ class _Retiming:
                 for n, outcome in zip(alive, outcomes, strict=True):
                     measured[n][demand].append(outcome)
             alive = self._still_in(alive, measured)
-        told = [
-            Measured(
-                name,
-                {d: tuple(o.mean_delay_s for o in measured[n][d]) for d in CHECK_DEMANDS},
-                sum(o.jammed for d in CHECK_DEMANDS for o in measured[n][d]),
-            )
-            for n, (name, _) in enumerate(candidates)
-        ]
-        chosen = min(alive, key=lambda n: (_score(measured[n], measured[0]), n))
+        told = [measured_of(name, outcomes) for (name, _), outcomes in zip(candidates, measured, strict=True)]
+        # whoever asks for a green wave gets one: the shipped programmes are there to be compared with
+        asked = [n for n in alive if n] if self.wave is not None and len(candidates) > 1 else alive
+        chosen = min(asked, key=lambda n: (_score(measured[n], measured[0]), n))
         return Retimed(
             self.network,
             self.task,
@@ -362,6 +469,17 @@ class _Retiming:
         """The better half of the finalists, and always the shipped programmes, which the others are held against."""
         others = sorted((n for n in alive if n), key=lambda n: (_score(delays[n], delays[0]), n))
         return [0, *others[: max(2, (len(others) + 1) // 2)]]
+
+
+def _costs(samples: Sequence[Sample], outcomes: Sequence[Outcome]) -> dict[float, float]:
+    """Mean cost by demand factor."""
+    return {s.demand: max(o.mean_cost, 1e-6) for s, o in zip(samples, outcomes, strict=True)}
+
+
+def _log_ratio(modelled: Sequence[Outcome], street: Sequence[Outcome]) -> float:
+    """By how much the model's delays exceed SUMO's, as mean logarithm of their ratio."""
+    ratios = [max(m.mean_delay_s, 1e-6) / max(s.mean_delay_s, 1e-6) for m, s in zip(modelled, street, strict=True)]
+    return float(np.mean(np.log(ratios)))
 
 
 def _score(mine: dict[float, list[Outcome]], shipped: dict[float, list[Outcome]]) -> float:

@@ -152,9 +152,10 @@ class Bench:
             self._folder.cleanup()
 
     def wait_ready(self) -> None:
-        """Until every worker has loaded what it needs, so that the times of runs can be compared."""
-        for process, connection in self._lanes:
+        """Until every worker has loaded SUMO and the scenario once, so that the times of runs can be compared."""
+        for _, connection in self._lanes:
             connection.send(None)
+        for process, connection in self._lanes:
             receive(connection, process, LONGEST_RUN_S, "starting a worker")
 
     def measure(self, trials: Sequence[Trial]) -> list[Outcome]:
@@ -162,17 +163,28 @@ class Bench:
 
         Raises ProcessError when a worker dies, CityError when SUMO cannot load the scenario.
         """
+        return self._run(
+            [
+                (plan_text(self._maker, t.timings), t.sample, t.rival.load_veh if t.rival is not None else None)
+                for t in trials
+            ]
+        )
+
+    def measure_texts(self, plans: Sequence[tuple[str | None, Sample]]) -> list[Outcome]:
+        """The same of additional files given as text, None: as shipped."""
+        return self._run([(text, sample, None) for text, sample in plans])
+
+    def _run(self, jobs: Sequence[tuple[str | None, Sample, Floats | None]]) -> list[Outcome]:
         answers: dict[int, Outcome] = {}
-        waiting = list(enumerate(trials))[::-1]
+        waiting = list(enumerate(jobs))[::-1]
         busy: dict[Connection, tuple[int, Any]] = {}
         idle = list(self._lanes)
         try:
             while waiting or busy:
                 while waiting and idle:
-                    number, trial = waiting.pop()
+                    number, job = waiting.pop()
                     process, connection = idle.pop(0)
-                    load = trial.rival.load_veh if trial.rival is not None else None
-                    connection.send((plan_text(self._maker, trial.timings), trial.sample, load))
+                    connection.send(job)
                     busy[connection] = number, process
                 ready = wait([*busy, *(process.sentinel for _, process in busy.values())])
                 for connection in [c for c in busy if c in ready] or list(busy)[:1]:
@@ -183,7 +195,7 @@ class Bench:
             for connection, (_, process) in busy.items():  # whoever measures next must not meet these answers
                 receive(connection, process, LONGEST_RUN_S, "measuring a plan")
             raise
-        return [answers[n] for n in range(len(trials))]
+        return [answers[n] for n in range(len(jobs))]
 
     def _priced(self, outcome: Outcome) -> Outcome:
         if not math.isfinite(outcome.mean_delay_s):
@@ -212,6 +224,7 @@ def _serve(connection: Connection, street: Street, scratch: Path) -> None:
         while True:
             asked = connection.recv()
             if asked is None:
+                measure(replace(street, end_s=street.begin_s + 1.0), None, Sample(0), scratch)
                 connection.send(("done", None))
                 continue
             plan, sample, best = asked

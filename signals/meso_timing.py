@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from networks.errors import ShapeError
-from networks.graph import Floats, Ints, Network, Programme
+from networks.graph import Floats, Ints, Network, Programme, Signal
 from signals.meso_kernels import CLOSED, FREE, PERMISSIVE, PROTECTED, STOP, YELLOW
 
 _CODES = {"g": PERMISSIVE, "G": PROTECTED, "y": YELLOW, "Y": YELLOW, "o": FREE, "O": FREE, "s": STOP}
@@ -55,28 +55,43 @@ def timing_of_day(network: Network, schedule: Sequence[Sequence[tuple[float, Pro
     A change shows at once the phase of the new programme at that second, as a SUMO WAUT without a procedure.
     Raises ShapeError when a signal has no programme, or a phase no lamps for all of its links.
     """
-    plan_first, from_s, offset_s, phase_first, phase_s, lamp_first = [0], [], [], [0], [], [0]
-    codes: list[int] = []
-    for signal, day in zip(network.signals, schedule, strict=True):
-        if not day:
-            raise ShapeError(f"signal {signal.id!r} has no programme")
-        for rank, (since_s, programme) in enumerate(sorted(day, key=lambda entry: entry[0])):
-            if programme.cycle_s <= 0 or any(len(p.state) < signal.link_count for p in programme.phases):
-                raise ShapeError(f"programme {programme.id!r} does not fit signal {signal.id!r}")
-            from_s.append(since_s if rank else -np.inf)
-            offset_s.append(programme.offset_s)
-            for phase in programme.phases:
-                phase_s.append(phase.duration_s)
-                codes += [_CODES.get(lamp, CLOSED) for lamp in phase.state[: signal.link_count]]
-                lamp_first.append(len(codes))
-            phase_first.append(len(phase_s))
-        plan_first.append(len(from_s))
+    return join_timings([timing_of_signal(s, day) for s, day in zip(network.signals, schedule, strict=True)])
+
+
+def timing_of_signal(signal: Signal, day: Sequence[tuple[float, Programme]]) -> Timing:
+    """The timing of one signal alone, to be joined with those of the others. Raises ShapeError as `timing_of_day`."""
+    if not day:
+        raise ShapeError(f"signal {signal.id!r} has no programme")
+    ordered = sorted(day, key=lambda entry: entry[0])
+    for _, programme in ordered:
+        if programme.cycle_s <= 0 or any(len(p.state) < signal.link_count for p in programme.phases):
+            raise ShapeError(f"programme {programme.id!r} does not fit signal {signal.id!r}")
+    phases = [phase for _, programme in ordered for phase in programme.phases]
+    codes = [_CODES.get(lamp, CLOSED) for phase in phases for lamp in phase.state[: signal.link_count]]
     return Timing(
-        np.array(plan_first, np.int32),
-        np.array(from_s, np.float64),
-        np.array(offset_s, np.float64),
-        np.array(phase_first, np.int32),
-        np.array(phase_s, np.float64),
-        np.array(lamp_first, np.int32),
+        np.array([0, len(ordered)], np.int32),
+        np.array([-np.inf, *(since_s for since_s, _ in ordered[1:])], np.float64),
+        np.array([programme.offset_s for _, programme in ordered], np.float64),
+        np.cumsum([0, *(len(programme.phases) for _, programme in ordered)]).astype(np.int32),
+        np.array([phase.duration_s for phase in phases], np.float64),
+        np.arange(len(phases) + 1, dtype=np.int32) * np.int32(signal.link_count),
         np.array(codes, np.uint8),
     )
+
+
+def join_timings(parts: Sequence[Timing]) -> Timing:
+    """The signals of several timings, one after the other."""
+    return Timing(
+        _join_ranges([part.plan_first for part in parts]),
+        np.concatenate([np.zeros(0), *(part.from_s for part in parts)]),
+        np.concatenate([np.zeros(0), *(part.offset_s for part in parts)]),
+        _join_ranges([part.phase_first for part in parts]),
+        np.concatenate([np.zeros(0), *(part.phase_s for part in parts)]),
+        _join_ranges([part.lamp_first for part in parts]),
+        np.concatenate([np.zeros(0, np.uint8), *(part.lamps for part in parts)]),
+    )
+
+
+def _join_ranges(firsts: Sequence[Ints]) -> Ints:
+    """Offsets of ranges that follow one another, from those of each part."""
+    return np.cumsum(np.concatenate([np.zeros(1, np.int32), *(np.diff(f) for f in firsts)])).astype(np.int32)

@@ -8,8 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from networks.graph import Ints, Programme, ProgrammePhase
-from signals.meso import MesoModel, Timing, build_meso, timing_of
+from signals.meso import MesoModel, Timing, build_meso
 from signals.meso_demand import Demand
+from signals.meso_timing import join_timings, timing_of_signal
 from signals.retime_plans import PlanMaker, StageTiming
 from signals.retime_score import Objective, Outcome, Sample, Timings, Trial, price
 
@@ -34,7 +35,8 @@ class MesoScorer:
         self._objective: Objective = objective
         self._pool = ThreadPoolExecutor(workers) if workers > 1 else None
         self._models: dict[Sample, MesoModel] = {}
-        self._programmes: dict[tuple[int, StageTiming], Programme] = {}
+        self._shipped = [timing_of_signal(s, [(-np.inf, s.programme)]) for s in maker.network.signals]
+        self._parts: dict[tuple[int, StageTiming], Timing] = {}
 
     def measure(self, trials: Sequence[Trial]) -> list[Outcome]:
         """Outcomes in the order of the trials."""
@@ -65,20 +67,21 @@ class MesoScorer:
         return self._models[sample]
 
     def _timing(self, timings: Timings) -> Timing:
-        programmes = [signal.programme for signal in self._maker.network.signals]
+        parts = list(self._shipped)
         for signal, timing in timings.items():
-            programmes[signal] = self._programme(signal, timing)
-        return timing_of(self._maker.network, programmes)
+            parts[signal] = self._part(signal, timing)
+        return join_timings(parts)
 
-    def _programme(self, signal: int, timing: StageTiming) -> Programme:
+    def _part(self, signal: int, timing: StageTiming) -> Timing:
         key = (signal, timing)
-        if key not in self._programmes:
-            if len(self._programmes) > 50_000:
-                self._programmes.clear()
+        if key not in self._parts:
+            if len(self._parts) > 50_000:
+                self._parts.clear()
             steps = self._maker.steps(signal, timing)
             phases = tuple(ProgrammePhase(s.state, s.duration_s, s.duration_s, s.duration_s) for s in steps)
-            self._programmes[key] = Programme("retimed", "static", float(timing.offset_s), phases)
-        return self._programmes[key]
+            programme = Programme("retimed", "static", float(timing.offset_s), phases)
+            self._parts[key] = timing_of_signal(self._maker.network.signals[signal], [(-np.inf, programme)])
+        return self._parts[key]
 
 
 def draw_rows(count: int, sample: Sample) -> Ints:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from networks.errors import UnsafePlanError
 from networks.graph import Network, Signal
@@ -20,6 +21,10 @@ from signals.transitions import is_stage, length_s, transition
 
 SHORTEST_CYCLE_S = 20
 LONGEST_CYCLE_S = 150
+_ROOMY_GREENS_S = (5, 7, 10)  # tried where a shipped programme is too tight for the safety rules
+
+
+_Way = Literal["eager", "patient", "unsound"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +42,7 @@ class PlanMaker:
     def __init__(self, network: Network) -> None:
         self.network = network
         self._between: dict[tuple[int, str, str], tuple[LampStep, ...]] = {}
-        self._sound: dict[tuple[int, tuple[str, ...], tuple[int, ...]], bool] = {}
+        self._ways: dict[tuple[int, tuple[str, ...], tuple[int, ...]], _Way] = {}
 
     def between(self, signal: int, before: str, after: str) -> tuple[LampStep, ...]:
         """The interstage from one stage to another."""
@@ -59,19 +64,41 @@ class PlanMaker:
 
     def steps(self, signal: int, timing: StageTiming) -> tuple[LampStep, ...]:
         """The whole cycle, interstages spelt out, equal neighbours joined."""
+        return self._steps(signal, timing, patient=self._way(signal, timing) == "patient")
+
+    def _steps(self, signal: int, timing: StageTiming, *, patient: bool) -> tuple[LampStep, ...]:
         joined: list[LampStep] = []
         for n, (state, green_s) in enumerate(zip(timing.states, timing.greens_s, strict=True)):
             after = timing.states[(n + 1) % len(timing.states)]
-            for step in (LampStep(state, float(green_s)), *self.between(signal, state, after)):
+            between = self.between(signal, state, after)
+            if patient:
+                between = tuple(LampStep(_patient(state, step.state), step.duration_s) for step in between)
+            for step in (LampStep(state, float(green_s)), *between):
                 if joined and joined[-1].state == step.state:
                     joined[-1] = LampStep(step.state, joined[-1].duration_s + step.duration_s)
                 else:
                     joined.append(step)
         return tuple(joined)
 
+    def _way(self, signal: int, timing: StageTiming) -> _Way:
+        """How greens begin: eagerly, each as its foes of the last stage have cleared, where that is sound. Else
+        patiently, together with their stage: somebody who left the stage before the last may be clearing still."""
+        key = (signal, timing.states, timing.greens_s)
+        if key not in self._ways:
+            own = self.network.signals[signal]
+            self._ways[key] = "unsound"
+            for way in ("eager", "patient") if min(timing.greens_s) >= 1 else ():
+                steps = self._steps(signal, timing, patient=way == "patient")
+                if not find_violations(self._cyclic(signal, steps, 0), own, None):
+                    self._ways[key] = way
+                    break
+        return self._ways[key]
+
     def plan(self, signal: int, timing: StageTiming) -> SignalPlan:
         """The cyclic plan, not yet judged. Its clock is the simulation's."""
-        steps = self.steps(signal, timing)
+        return self._cyclic(signal, self.steps(signal, timing), timing.offset_s)
+
+    def _cyclic(self, signal: int, steps: tuple[LampStep, ...], offset_s: int) -> SignalPlan:
         return SignalPlan(
             signal=signal,
             signal_id=self.network.signals[signal].id,
@@ -79,18 +106,13 @@ class PlanMaker:
             valid_from_s=0.0,
             valid_until_s=math.inf,
             repeats=True,
-            offset_s=float(timing.offset_s % int(length_s(steps))),
+            offset_s=float(offset_s % int(length_s(steps))),
             source="retime",
         )
 
     def is_sound(self, signal: int, timing: StageTiming) -> bool:
         """Whether the cyclic plan breaks no rule; the offset does not matter."""
-        key = (signal, timing.states, timing.greens_s)
-        if key not in self._sound:
-            self._sound[key] = min(timing.greens_s) >= 1 and not find_violations(
-                self.plan(signal, replace(timing, offset_s=0)), self.network.signals[signal], None
-            )
-        return self._sound[key]
+        return self._way(signal, timing) != "unsound"
 
     def prove(self, signal: int, timing: StageTiming) -> SignalPlan:
         """The plan of a timing. Raises UnsafePlanError with every violation found."""
@@ -104,6 +126,11 @@ class PlanMaker:
         """The same stages in another cycle, greens in proportion, none below `least_s`; None when they do not fit."""
         greens_s = share_seconds(cycle_s - self.lost_s(signal, timing.states), timing.greens_s, least_s)
         return None if greens_s is None else replace(timing, greens_s=greens_s)
+
+
+def _patient(before: str, lamps: str) -> str:
+    """The lamps of an interstage, but nobody goes green who did not show green before it."""
+    return "".join(b if lamp in GREEN and b not in GREEN else lamp for b, lamp in zip(before, lamps, strict=True))
 
 
 def share_seconds(total_s: int, weights: Sequence[float], least_s: int) -> tuple[int, ...] | None:
@@ -127,7 +154,8 @@ def share_seconds(total_s: int, weights: Sequence[float], least_s: int) -> tuple
 def shipped_timing(maker: PlanMaker, signal: int) -> StageTiming | None:
     """The shipped programme in our terms: its stages in order, cycle and start of the first stage kept.
 
-    None when it has fewer than two stages or a cycle that our interstages do not fit into.
+    A programme too tight for the safety rules gets greens and a cycle that they allow. None when it has fewer than
+    two stages or none of that helps.
     """
     programme = maker.network.signals[signal].programme
     width = maker.network.signals[signal].link_count
@@ -157,6 +185,19 @@ def shipped_timing(maker: PlanMaker, signal: int) -> StageTiming | None:
             fitted = maker.fit(signal, timing, cycle_s, max(1, least_s))
             if len(timing.states) > 1 and fitted is not None and maker.is_sound(signal, fitted):
                 return replace(fitted, offset_s=round(programme.offset_s + begin_s) % cycle_s)
+    roomy = _with_room(maker, signal, whole, cycle_s) or _with_room(maker, signal, _without_remains(whole), cycle_s)
+    return roomy and replace(roomy, offset_s=round(programme.offset_s + begin_s) % maker.cycle_s(signal, roomy))
+
+
+def _with_room(maker: PlanMaker, signal: int, timing: StageTiming, cycle_s: int) -> StageTiming | None:
+    """The same stages with the least greens and the least longer cycle in which they are sound."""
+    if len(timing.states) < 2:
+        return None
+    for longer_s in range(cycle_s, LONGEST_CYCLE_S + 1, 5):
+        for least_s in _ROOMY_GREENS_S:
+            fitted = maker.fit(signal, timing, longer_s, least_s)
+            if fitted is not None and maker.is_sound(signal, fitted):
+                return fitted
     return None
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from networks.graph import VEHICLE_SPACE_M, Floats, Network
 from signals.retime_plans import StageTiming
 
-Objective = Literal["person-delay", "stops", "emissions", "queues"]
+Objective = Literal["person-delay", "stops", "emissions", "queues", "bandwidth"]
 
 # A stop of 1.4 t from 50 km/h takes 135 kJ, 17 ml of petrol at an efficiency of 25 %; idling takes about 0.22 ml/s.
 STOP_AS_IDLING_S = 75.0
@@ -63,7 +63,8 @@ def price(
 ) -> tuple[float, Floats]:
     """Mean cost a vehicle and cost by edge (E,) of a run with `stops` a vehicle over `span_s`.
 
-    Cost by edge says where to look; stops are not known by edge and leave it in proportion to delay.
+    With `bandwidth` the bands are given and the cost is delay. Cost by edge says where to look; stops are not known
+    by edge and leave it in proportion to delay.
     """
     if objective == "stops":
         cost = STOP_WEIGHT_S * stops + 0.1 * mean_delay_s

@@ -52,6 +52,7 @@ class Search:
     rng: random.Random
     groups: tuple[tuple[int, ...], ...]
     warmth: float = FIRST_WARMTH
+    fixed: frozenset[int] = frozenset()  # signals that keep the timing of the start
     told: Callable[[Search], None] = lambda search: None
     best: dict[int, StageTiming] = field(default_factory=dict)
     best_cost: float = math.inf  # on the jury
@@ -149,7 +150,7 @@ class Search:
             self._learn(name, won and gains[n] > 0)
 
     def _group_round(self, kind: str) -> None:
-        members = [n for n in self.rng.choice(self.groups) if n in self.now]
+        members = [n for n in self.rng.choice(self.groups) if n in self.now and n not in self.fixed]
         if len(members) < 2:
             return
         tried = dict(self.now)
@@ -175,7 +176,7 @@ class Search:
 
     def _batch(self) -> dict[int, tuple[StageTiming, str]]:
         """Moves of signals whose zones do not meet, the costly ones drawn more often."""
-        weight = {n: self._zone_cost(self.outcomes, n) for n in self.now}
+        weight = {n: self._zone_cost(self.outcomes, n) for n in self.now if n not in self.fixed}
         floor = max(weight.values(), default=1.0) * 0.05 + 1e-9
         left = sorted(weight, key=lambda n: -math.log(1.0 - self.rng.random()) / (weight[n] + floor))
         taken: set[int] = set()

@@ -8,7 +8,7 @@ every link is served, greens by moving seconds from stage to stage until nothing
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from itertools import combinations, permutations
@@ -247,10 +247,17 @@ class JunctionTimer:
 
 
 def progression(
-    network: Network, plan: SignalMap, timings: dict[int, StageTiming], maker: PlanMaker
+    network: Network,
+    plan: SignalMap,
+    timings: dict[int, StageTiming],
+    maker: PlanMaker,
+    placed: Iterable[int] = (),
 ) -> dict[int, StageTiming]:
-    """Offsets that let the heaviest streams arrive at a beginning green, from the busiest stretch outwards."""
-    placed: set[int] = set()
+    """Offsets that let the heaviest streams arrive at a beginning green, from the busiest stretch outwards.
+
+    Signals `placed` before keep theirs.
+    """
+    placed = set(placed)
     chosen = dict(timings)
     stretches = [s for s in plan.stretches if s.origin in chosen and s.target in chosen]
     while stretches:

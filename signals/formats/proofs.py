@@ -90,7 +90,7 @@ def _switches(
                 ]
                 after = replace(plans[1], valid_from_s=at_s)
                 signal = network.signals[plans[0].signal]
-                yield Proof(timed.signal_id, what, tuple(find_violations(after, signal, _lamps_of(plans[0], at_s))))
+                yield Proof(timed.signal_id, what, tuple(find_violations(after, signal, lamps_of(plans[0], at_s))))
 
 
 def _off(named: NamedProgramme) -> bool:
@@ -106,7 +106,7 @@ def _moments(timetable: Timetable) -> list[tuple[float, str, str]]:
     return [(at_s, old, new) for at_s, old, new in moments if old != new]
 
 
-def _lamps_of(plan: SignalPlan, until_s: float) -> LampRecord:
+def lamps_of(plan: SignalPlan, until_s: float) -> LampRecord:
     """What a cyclic plan leaves behind when it ends at a moment."""
     at_s = until_s - (until_s - plan.offset_s) % plan.cycle_s - _CYCLES_BEFORE * plan.cycle_s
     record = LampRecord.start(plan.steps[0].state, at_s)

@@ -11,10 +11,12 @@ import pytest
 from networks.city import CityFolder
 from networks.errors import InputError, NetworkError
 from networks.graph import Network
-from scenarios.retime import Order, Progress, Retimed, inactive_signals, retime_scenario
+from scenarios.retime import Order, Progress, Retimed, inactive_signals, retime_scenario, sort_files
 from scenarios.retime_check import PROGRAMME, plan_text
 from signals.formats import from_sumo
+from signals.retime_corridor import corridor_both_ways
 from signals.retime_picture import band_frac, busiest_corridor, corridor_of, picture
+from signals.retime_plans import StageTiming
 from signals.safety import find_violations
 
 
@@ -86,6 +88,32 @@ def test_a_corridor_is_drawn_before_and_after(order: Order, answer: Retimed) -> 
     drawn = picture(maker, stops, answer.timings, order.begin_s, "a < b")
     assert drawn.startswith("<svg")
     assert "a &lt; b" in drawn
+
+
+def test_a_corridor_gets_its_green_wave(order: Order) -> None:
+    edges = ("left0A0", "A0B0", "B0C0", "C0right0")
+    wave = replace(order, objective="bandwidth", corridor=edges)
+    answer = retime_scenario(wave, clock=lambda: 0.0)
+    maker, index = answer.task.maker, answer.network.edge_index
+    corridor = corridor_both_ways(answer.network, [index[e] for e in edges], answer.routes)
+    assert len(corridor.out) == len(corridor.back) == 3
+    assert len({maker.cycle_s(n, answer.timings[n]) for n in corridor.signals}) == 1
+
+    def both(timings: dict[int, StageTiming]) -> float:
+        sides = (corridor.out, corridor.back)
+        return sum(band_frac(maker, stops, timings, order.begin_s) for stops in sides)
+
+    assert both(answer.timings) > both({})
+
+
+def test_a_green_wave_needs_two_signals(order: Order) -> None:
+    with pytest.raises(InputError, match="fewer than two signals"):
+        retime_scenario(replace(order, objective="bandwidth", corridor=("left0A0", "A0A1")))
+
+
+def test_additional_files_are_told_from_demand(tiny_city: CityFolder) -> None:
+    mixed = (*tiny_city.additional, *tiny_city.routes)
+    assert sort_files(mixed, ()) == (tiny_city.routes, tiny_city.additional)
 
 
 def test_files_that_cannot_be_used_are_named(order: Order, tmp_path: Path) -> None:
