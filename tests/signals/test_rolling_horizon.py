@@ -16,7 +16,15 @@ from networks.graph import Network
 from networks.readers.sumo import read_sumo
 from networks.state import Estimate, NetworkState, VehicleTable
 from signals.arbiter import decide
-from signals.controllers.junction_choice import ApproachView, Choice, Tuning, build_model, choose, travel_time_s
+from signals.controllers.junction_choice import (
+    ApproachView,
+    Choice,
+    Tuning,
+    build_model,
+    choose,
+    driven_speed_mps,
+    travel_time_s,
+)
 from signals.controllers.rolling_horizon import ApproachRows, LaneRoom, RollingHorizon
 from signals.lamps import LampRecord
 from signals.plan import LampStep, Proposal
@@ -168,6 +176,25 @@ def test_further_away_is_later_and_nobody_beats_the_limit(near_m, further_m, spe
     times_s = travel_time_s(distance_m, np.full(2, speed_mps), np.full(2, limit_mps))
     assert times_s[0] <= times_s[1] + 1e-6
     assert (times_s >= distance_m / limit_mps - 1e-6).all()
+
+
+def test_drivers_keep_their_own_speed_near_the_limit_and_change_it_with_the_lane():
+    def speed(distance_m, here_m, limits_mps, now_mps):
+        limits = np.array([limits_mps[0]]), np.array([limits_mps[1]])
+        return driven_speed_mps(np.array([distance_m]), np.array([here_m]), limits, np.array([now_mps]))[0]
+
+    assert speed(200.0, 200.0, (14.0, 14.0), 0.0) == pytest.approx(14.0)  # stands: will drive as allowed
+    assert speed(200.0, 200.0, (14.0, 14.0), 12.5) == pytest.approx(12.5)
+    assert speed(200.0, 200.0, (14.0, 14.0), 30.0) == pytest.approx(16.8)  # a fifth above, no more
+    # 100 m at 10 m/s and 100 m at 20 m/s take 15 s
+    assert speed(200.0, 100.0, (10.0, 20.0), 0.0) == pytest.approx(200.0 / 15.0)
+
+
+@given(st.floats(0, 300), st.floats(0, 300), st.floats(3, 25), st.floats(3, 25), st.floats(0, 40))
+def test_nobody_is_thought_to_drive_far_off_the_limits(distance_m, here_m, here_mps, line_mps, now_mps):
+    limits = np.array([here_mps]), np.array([line_mps])
+    speed = driven_speed_mps(np.array([distance_m]), np.array([here_m]), limits, np.array([now_mps]))[0]
+    assert 0.8 * min(here_mps, line_mps) - 1e-6 <= speed <= 1.2 * max(here_mps, line_mps) + 1e-6
 
 
 def rows_of(signal=(), link=(), distance_m=(), *, wait_s=0.0, stopped=True) -> ApproachRows:
