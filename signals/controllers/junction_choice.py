@@ -96,6 +96,7 @@ class ApproachView:
     stopped: Bools  # (V,)
     lane_fill: Floats  # (L,) share of the lane's storage in use
     press: Floats  # (L,) weight that stands further up and wants to come into the lane, per vehicle in it
+    stalled_s: Floats  # (L,) for how long its first driver will go on standing at green, 0 where nothing holds him
     space_veh: Floats  # (O,)
     refill_vps: Floats  # (O, horizon)
     jam_frac: Floats  # (O,) share of the receiving lane that is taken by a standing queue
@@ -259,6 +260,7 @@ def choose(
         stopped=view.stopped,
         lane_weight=1.0
         + (tuning.spill_weight + tuning.press_weight * view.press) * np.minimum(view.lane_fill, 1.0) ** 2,
+        stalled_s=view.stalled_s,
         space_veh=view.space_veh,
         refill_vps=view.refill_vps,
         jam_frac=tuning.jam_weight * view.jam_frac,

@@ -58,6 +58,7 @@ class Moment(NamedTuple):
     weight: _F  # (V,) persons or certainty
     stopped: NDArray[np.bool_]  # (V,) has already stopped
     lane_weight: _F  # (L,) urgency of a lane
+    stalled_s: _F  # (L,) for how long its first driver will go on standing at green, 0 where nothing holds him
     space_veh: _F  # (O,) vehicles that still fit on each receiving lane
     refill_vps: _F  # (O, horizon) rate at which it empties, second by second
     jam_frac: _F  # (O,) share of a vehicle's delay that crossing into the receiving lane does not end
@@ -301,7 +302,7 @@ def _roll(
     for lane in range(lanes):
         desk.head[lane] = desk.arrived[lane] = moment.lane_first[lane]
         desk.waiting[lane] = 0.0
-        desk.ready_s[lane] = 0.0
+        desk.ready_s[lane] = moment.stalled_s[lane]
     inside_any = 0.0
     for k in range(links):
         desk.begin_s[k], desk.end_s[k] = moment.link_from_s[k], moment.link_until_s[k]
@@ -475,7 +476,8 @@ def _has_gap(k: int, t: float, layout: Layout, moment: Moment, drivers: Drivers,
         lane = layout.link_lane[j]
         if lane < 0:
             continue
-        free_s = desk.ready_s[lane]
+        # who cannot go still keeps the others from going
+        free_s = 0.0 if t < moment.stalled_s[lane] else desk.ready_s[lane]
         for w in range(desk.head[lane], moment.lane_first[lane + 1]):
             free_s = max(free_s, moment.arrival_s[w])
             if free_s >= t + drivers.gap_s:
@@ -513,7 +515,7 @@ def _base_choice(
             lost_s, least_s, favour = 0.0, 0.0, KEEP_FAVOUR
         desk.spans[:] = 0.0
         for lane in range(len(desk.head)):
-            free_s = t + lost_s
+            free_s = max(t + lost_s, moment.stalled_s[lane])
             for v in range(desk.head[lane], moment.lane_first[lane + 1]):
                 mode = layout.stages[s, moment.link[v]]
                 if mode == CLOSED:

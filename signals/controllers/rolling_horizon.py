@@ -39,6 +39,9 @@ WAVE_MPS = 5.0  # a gap travels up a standing queue at about 18 km/h
 RED_OUTFLOW_VPS = 0.02
 PRESS_M = 60.0
 PRESS_MAX = 20.0
+STALL_AFTER_S = 8.0  # first at the line at a protected green for so long: something beyond the line is in the way
+STALL_LASTS_S = 15  # as far as anybody can tell
+STALL_WITHIN_M = 8.0
 STARVING_S = 25.0  # before what a change may take, a link near its longest red is served next at any cost
 
 
@@ -143,6 +146,7 @@ class RollingHorizon:
         order, first = self._by_lane(rows, movement)
         urgency = rows.weight * self._patience(rows.wait_s)
         press = self._press(rows, movement, urgency, room)
+        stalled = self._stalled(rows, movement, lamps, valid_from_s)
         proposals: list[Proposal] = []
         expected: list[tuple[NDArray[np.int64], Floats]] = []  # rows, crossing
         for index, model in enumerate(self.models):
@@ -156,7 +160,7 @@ class RollingHorizon:
             walkers = np.zeros(model.signal.link_count), np.zeros(model.signal.link_count)
             if self._walkers is not None:
                 walkers = self._walkers.expect(index, record, valid_from_s)
-            view = self._view(model, rows, urgency[span], stream, span, room, press, walkers)
+            view = self._view(model, rows, urgency[span], stream, span, room, press, stalled, walkers)
             proposal, choice = self._propose_one(index, model, record, view, valid_from_s)
             if proposal is not None:
                 proposals.append(proposal)
@@ -281,6 +285,7 @@ class RollingHorizon:
         span: NDArray[np.int64],
         room: LaneRoom,
         press: Floats,
+        stalled: Bools,
         walkers: tuple[Floats, Floats],
     ) -> ApproachView:
         lane = model.layout.link_lane[stream]
@@ -302,8 +307,9 @@ class RollingHorizon:
                 / np.maximum(model.lane_length_m, VEHICLE_SPACE_M),
             ),
             press=press[model.lanes],
+            stalled_s=np.where(stalled[model.lanes], float(STALL_LASTS_S), 0.0),
             space_veh=np.maximum(0.0, model.layout.out_storage_veh - vehicles),
-            refill_vps=self._refill(model, moving),
+            refill_vps=self._refill(model, moving, stalled),
             jam_frac=np.minimum(1.0, vehicles * (1.0 - moving) / model.layout.out_storage_veh),
             inside=np.zeros(len(model.link_of))
             if room.inside is None
@@ -322,7 +328,24 @@ class RollingHorizon:
         press = np.bincount(lane, weights=urgency[stands], minlength=len(room.vehicles))
         return np.minimum(press / np.maximum(room.vehicles, 1.0), PRESS_MAX)
 
-    def _refill(self, model: JunctionModel, moving: Floats) -> Floats:
+    def _stalled(self, rows: ApproachRows, movement: Ints, lamps: Sequence[LampRecord | None], now_s: float) -> Bools:
+        """Per lane: the first driver stands at a protected green, and has for longer than setting off takes.
+
+        Nobody sees what holds him: a blocked box, another who gives way to him, a lane he has to leave. But as long
+        as he stands his lane does not empty, whatever the lamps say, and two junctions can wait for each other.
+        """
+        answer = np.zeros(len(self.network.lanes.ids), np.bool_)
+        for row in np.flatnonzero(
+            rows.stopped & (rows.distance_m < STALL_WITHIN_M) & (rows.wait_s >= STALL_AFTER_S)
+        ).tolist():
+            record = lamps[rows.signal[row]]
+            link = int(rows.link[row])
+            if record is None or record.state[link] != "G" or now_s - record.green_from_s[link] < STALL_AFTER_S:
+                continue
+            answer[self.network.movements.from_lane[movement[row]]] = True
+        return answer
+
+    def _refill(self, model: JunctionModel, moving: Floats, stalled: Bools) -> Floats:
         """(O, horizon) how fast receiving lanes empty: as the signal at their end plans, a backward wave later."""
         horizon = self.tuning.horizon_s
         answer = np.repeat((0.1 + 0.4 * moving)[:, None], horizon, axis=1)
@@ -333,6 +356,8 @@ class RollingHorizon:
             late_s = int(self.network.lanes.length_m[lane] / WAVE_MPS)
             if late_s < horizon:
                 answer[o, late_s:] = flow[: horizon - late_s]
+            if stalled[lane]:
+                answer[o, : STALL_LASTS_S + late_s] = 0.0
         return answer
 
     def _keep_outflow(self, model: JunctionModel, choice: Choice) -> None:
