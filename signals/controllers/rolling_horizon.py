@@ -334,15 +334,17 @@ class RollingHorizon:
         Nobody sees what holds him: a blocked box, another who gives way to him, a lane he has to leave. But as long
         as he stands his lane does not empty, whatever the lamps say, and two junctions can wait for each other.
         """
-        answer = np.zeros(len(self.network.lanes.ids), np.bool_)
-        for row in np.flatnonzero(
-            rows.stopped & (rows.distance_m < STALL_WITHIN_M) & (rows.wait_s >= STALL_AFTER_S)
-        ).tolist():
+        lane = self.network.movements.from_lane[movement]
+        nearest_m = np.full(len(self.network.lanes.ids), np.inf)
+        np.minimum.at(nearest_m, lane, rows.distance_m)
+        first = rows.stopped & (rows.wait_s >= STALL_AFTER_S) & (rows.distance_m < STALL_WITHIN_M)
+        answer = np.zeros(len(nearest_m), np.bool_)
+        for row in np.flatnonzero(first & (rows.distance_m == nearest_m[lane])).tolist():
             record = lamps[rows.signal[row]]
             link = int(rows.link[row])
             if record is None or record.state[link] != "G" or now_s - record.green_from_s[link] < STALL_AFTER_S:
                 continue
-            answer[self.network.movements.from_lane[movement[row]]] = True
+            answer[lane[row]] = True
         return answer
 
     def _refill(self, model: JunctionModel, moving: Floats, stalled: Bools) -> Floats:
