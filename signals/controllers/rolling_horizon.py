@@ -40,7 +40,6 @@ RED_OUTFLOW_VPS = 0.02
 PRESS_M = 60.0
 PRESS_MAX = 20.0
 STALL_AFTER_S = 8.0  # first at the line at a protected green for so long: something beyond the line is in the way
-STALL_UNTIL_S = 120.0  # who stands for longer will not go at all, and must not shape the plans of everybody else
 STALL_LASTS_S = 15  # as far as anybody can tell
 STALL_WITHIN_M = 8.0
 STARVING_S = 25.0  # before what a change may take, a link near its longest red is served next at any cost
@@ -113,7 +112,6 @@ class RollingHorizon:
         self._twin_of = [twin_of for _, twin_of in doubled]
         self.stop_lines: StopLineMap = build_stop_lines(network, shares)
         self._walkers = walkers
-        self._gives_way = _gives_way(network)
         self._stream_of = np.zeros(len(network.movements.turn), np.int64)
         for model in plain:
             driven = model.movement >= 0
@@ -148,7 +146,7 @@ class RollingHorizon:
         order, first = self._by_lane(rows, movement)
         urgency = rows.weight * self._patience(rows.wait_s)
         press = self._press(rows, movement, urgency, room)
-        stalled = self._stalled(rows, movement, room, lamps, valid_from_s)
+        stalled = self._stalled(rows, movement, lamps, valid_from_s)
         proposals: list[Proposal] = []
         expected: list[tuple[NDArray[np.int64], Floats]] = []  # rows, crossing
         for index, model in enumerate(self.models):
@@ -330,28 +328,16 @@ class RollingHorizon:
         press = np.bincount(lane, weights=urgency[stands], minlength=len(room.vehicles))
         return np.minimum(press / np.maximum(room.vehicles, 1.0), PRESS_MAX)
 
-    def _stalled(
-        self,
-        rows: ApproachRows,
-        movement: Ints,
-        room: LaneRoom,
-        lamps: Sequence[LampRecord | None],
-        now_s: float,
-    ) -> Bools:
+    def _stalled(self, rows: ApproachRows, movement: Ints, lamps: Sequence[LampRecord | None], now_s: float) -> Bools:
         """Per lane: the first driver stands at a protected green, and has for longer than setting off takes.
 
-        Whatever holds him, a blocked box or another who in turn gives way to him: as long as he stands his lane does
-        not empty, whatever the lamps say, and two junctions can wait for each other. Who gives way to somebody by the
-        net itself may just be waiting for a gap: he counts only where his exit is full.
+        Nobody sees what holds him: a blocked box, another who gives way to him, a lane he has to leave. But as long
+        as he stands his lane does not empty, whatever the lamps say, and two junctions can wait for each other.
         """
-        moves = self.network.movements
-        storage = np.maximum(1.0, self.network.lanes.length_m[moves.to_lane[movement]] / VEHICLE_SPACE_M)
-        shut = (storage - room.vehicles[moves.to_lane[movement]] < 1.0) | ~self._gives_way[movement]
-        lane = moves.from_lane[movement]
+        lane = self.network.movements.from_lane[movement]
         nearest_m = np.full(len(self.network.lanes.ids), np.inf)
         np.minimum.at(nearest_m, lane, rows.distance_m)
-        held = (rows.wait_s >= STALL_AFTER_S) & (rows.wait_s < STALL_UNTIL_S)
-        first = shut & rows.stopped & held & (rows.distance_m < STALL_WITHIN_M)
+        first = rows.stopped & (rows.wait_s >= STALL_AFTER_S) & (rows.distance_m < STALL_WITHIN_M)
         answer = np.zeros(len(nearest_m), np.bool_)
         for row in np.flatnonzero(first & (rows.distance_m == nearest_m[lane])).tolist():
             record = lamps[rows.signal[row]]
@@ -515,12 +501,3 @@ def _pick(table: VehicleTable, use: Bools) -> VehicleTable:
         column = getattr(table, f.name)
         picked[f.name] = None if column is None else column[use]
     return VehicleTable(**picked)
-
-
-def _gives_way(network: Network) -> Bools:
-    """(M,) does the movement give way to any other of its node?"""
-    rows = network.movements.gives_way_to
-    if not len(rows):
-        return np.zeros(len(network.movements.turn), np.bool_)
-    answer: Bools = np.diff(rows.offsets) > 0
-    return answer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -106,6 +107,14 @@ def test_a_queue_before_a_full_street_is_not_served():
     assert choice.target == WEST
     assert (choice.crossing_s[3:] >= TUNING.horizon_s).all()
     assert choice_from("rG", view_of([0.0] * 3, [0.0] * 12)).crossing_s[3:].min() < 10.0
+
+
+def test_a_lane_whose_first_driver_is_held_loses_its_green_to_those_who_can_go():
+    both = view_of([0.0] * 6, [0.0] * 3)
+    assert choice_from("Gr", both).target == WEST or choice_from("Gr", both).hold_s > 0.0
+    held = choice_from("Gr", replace(both, stalled_s=np.array([15.0, 0.0])))
+    assert (held.target, held.hold_s) == (SOUTH, 0.0)
+    assert held.crossing_s[:6].min() >= 15.0
 
 
 def test_persons_weigh():
