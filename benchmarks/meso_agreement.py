@@ -33,9 +33,11 @@ from pathlib import Path
 
 import numpy as np
 import sumo
+from referee_runs import Scenario
 from scipy.stats import pearsonr, spearmanr
 
 from networks.graph import Network, Programme, ProgrammePhase
+from networks.readers.formats import holds_programmes
 from networks.readers.sumo import read_sumo
 from scenarios.cities import find_city
 from scenarios.routes import read_demand
@@ -44,16 +46,6 @@ from signals.meso import MesoModel, MesoResult, build_meso, timing_of
 MIN_GREEN_S = 5.0
 CLOSE, FAR = 0.1, 0.8  # log-spread of green times around the shipped ones, of the nearest and the farthest plans
 SECTION_VEH = 20.0  # approaches with less throughput say nothing
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    name: str
-    net: Path
-    routes: tuple[Path, ...]
-    additional: tuple[Path, ...]
-    begin_s: float
-    end_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +83,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0 if all(a["spearman_delay"] >= 0.9 for a in answers) else 1
 
 
-def compare(case: Case, options: Options) -> dict[str, object]:
+def compare(case: Scenario, options: Options) -> dict[str, object]:
     """Run the plans through both models and correlate."""
-    programmed = [path for path in case.additional if _has_programmes(path)]
-    network = read_sumo(case.net, programmed)
+    programmed = [path for path in case.additional if holds_programmes(path)]
+    network = read_sumo(case.network, programmed)
     demand = read_demand(network, case.routes, case.additional)
     model = build_meso(network, demand, begin_s=case.begin_s, end_s=case.end_s)
     drawn = [draw_plan(network, number) for number in range(options.plans)]
@@ -157,7 +149,7 @@ def draw_plan(network: Network, number: int) -> tuple[Programme, ...]:
 
 
 def _runs(
-    case: Case, network: Network, drawn: Sequence[Sequence[Programme]], options: Options
+    case: Scenario, network: Network, drawn: Sequence[Sequence[Programme]], options: Options
 ) -> dict[tuple[int, int], Run]:
     """SUMO's answer per plan and seed: what the file has, and what it does not have yet as far as time goes."""
     kept, lock = options.runs / f"{case.name}.jsonl", threading.Lock()
@@ -168,7 +160,7 @@ def _runs(
             edges = {name: tuple(values) for name, values in row["edges"].items()}
             known[row["key"]] = Run(row["mean_delay_s"], row["wall_s"], edges)
     digest = hashlib.sha1(usedforsecurity=False)
-    for path in (case.net, *case.routes, *case.additional):
+    for path in (case.network, *case.routes, *case.additional):
         digest.update(path.read_bytes())
     digest.update(f"{case.begin_s}|{case.end_s}".encode())
     jobs = {}
@@ -194,7 +186,7 @@ def _runs(
     return {job: known[key] for job, key in jobs.items() if key in known}
 
 
-def _simulate(case: Case, network: Network, plan: Sequence[Programme], seed: int) -> Run:
+def _simulate(case: Scenario, network: Network, plan: Sequence[Programme], seed: int) -> Run:
     """One run of SUMO, in a process of its own."""
     text = _tl_logics(network, plan)
     with tempfile.TemporaryDirectory() as name:
@@ -204,7 +196,7 @@ def _simulate(case: Case, network: Network, plan: Sequence[Programme], seed: int
             f'<additional>\n{text}<edgeData id="all" file="edges.xml" begin="{case.begin_s}"/>\n</additional>\n'
         )
         command = [
-            str(Path(sumo.SUMO_HOME) / "bin" / "sumo"), "-n", str(case.net),
+            str(Path(sumo.SUMO_HOME) / "bin" / "sumo"), "-n", str(case.network),
             "-r", ",".join(str(path) for path in case.routes),
             "-a", ",".join([*(str(path) for path in case.additional), str(plans)]),
             "-b", str(case.begin_s), "-e", str(case.end_s), "--seed", str(seed), "--time-to-teleport", "-1",
@@ -282,17 +274,15 @@ def _round(value: object) -> float:
     return round(float(value), 3)  # type: ignore[arg-type]
 
 
-def _has_programmes(path: Path) -> bool:
-    return any(element.tag == "tlLogic" for _, element in ET.iterparse(path)) if path.suffix == ".xml" else False
-
-
-def _cases(options: argparse.Namespace) -> Iterable[Case]:
+def _cases(options: argparse.Namespace) -> Iterable[Scenario]:
     for spec in options.city:
         city = find_city(spec)
         end_s = city.end_s if options.horizon is None else city.begin_s + options.horizon
-        yield Case(city.name, city.network, city.routes, (*city.additional, *city.programmes), city.begin_s, end_s)
+        yield Scenario(
+            city.name, city.network, city.routes, (*city.additional, *city.programmes), city.begin_s, end_s
+        )
     if options.net:
-        yield Case(
+        yield Scenario(
             options.name, options.net.resolve(), _paths(options.routes), _paths(options.additional),
             options.begin, options.end,
         )  # fmt: skip
@@ -302,7 +292,7 @@ def _cases(options: argparse.Namespace) -> Iterable[Case]:
         values = {e.tag: e.get("value") or "" for e in ET.parse(path).getroot().iter()}
         begin_s = float(values.get("begin") or 0)
         end_s = float(values["end"]) if options.horizon is None else begin_s + options.horizon
-        yield Case(
+        yield Scenario(
             name or path.stem,
             (path.parent / values["net-file"]).resolve(),
             _paths(values.get("route-files", ""), path.parent),

@@ -27,13 +27,14 @@ import tempfile
 import time
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import sumo
+from referee_runs import Scenario
 
 from networks.graph import Network
+from networks.readers.formats import holds_programmes
 from networks.readers.sumo import read_sumo
 from scenarios.cities import find_city
 from scenarios.routes import read_demand
@@ -49,18 +50,6 @@ PEERS = {
     "sumo": (),
     "sumo_meso": ("--mesosim", "true", "--meso-junction-control", "true"),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Ground:
-    """What all models drive."""
-
-    name: str
-    net: Path
-    routes: tuple[Path, ...]
-    additional: tuple[Path, ...]
-    begin_s: float
-    end_s: float
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -81,10 +70,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def race(ground: Ground, folder: Path) -> dict[str, object]:
+def race(ground: Scenario, folder: Path) -> dict[str, object]:
     """All models on one ground."""
-    programmes = [path for path in ground.additional if b"<tlLogic" in path.read_bytes()]
-    network = read_sumo(ground.net, programmes)
+    programmes = [path for path in ground.additional if holds_programmes(path)]
+    network = read_sumo(ground.network, programmes)
     demand = read_demand(network, ground.routes, ground.additional)
     model = build_meso(network, demand, begin_s=ground.begin_s, end_s=ground.end_s)
     ours, ours_vehicle_s = rate(model)
@@ -173,11 +162,12 @@ def _write_routes(folder: Path, network: Network, ways: Sequence[Sequence[int]])
     return path
 
 
-def _sumo(folder: Path, ground: Ground, extra: Sequence[str]) -> dict[str, float]:
+def _sumo(folder: Path, ground: Scenario, extra: Sequence[str]) -> dict[str, float]:
     """Vehicle-seconds of one run with trip information, and the time of runs without any output."""
     trips = folder / "trips.xml"
     command = [
-        str(BIN / "sumo"), "-n", str(ground.net), "-r", ",".join(map(str, ground.routes)), "-b", str(ground.begin_s),
+        str(BIN / "sumo"), "-n", str(ground.network), "-r", ",".join(map(str, ground.routes)),
+        "-b", str(ground.begin_s),
         "--time-to-teleport", "-1", "--no-step-log", "--no-warnings", "--ignore-route-errors", *extra,
         *(("-a", ",".join(map(str, ground.additional))) if ground.additional else ()),
     ]  # fmt: skip
@@ -200,7 +190,7 @@ def _spent_s(command: Sequence[str]) -> float:
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def _uxsim(network: Network, demand: Demand, ground: Ground, engine: dict[str, bool]) -> dict[str, float] | str:
+def _uxsim(network: Network, demand: Demand, ground: Scenario, engine: dict[str, bool]) -> dict[str, float] | str:
     """The same streets and vehicles in UXsim; each drives from the first to the last node of its route."""
     try:
         world_of = importlib.import_module("uxsim").World
@@ -234,19 +224,21 @@ def _uxsim(network: Network, demand: Demand, ground: Ground, engine: dict[str, b
     return {"vehicle_s": vehicle_s, "rate": vehicle_s / spent_s}
 
 
-def _grounds(options: argparse.Namespace, folder: Path) -> Iterable[Ground]:
+def _grounds(options: argparse.Namespace, folder: Path) -> Iterable[Scenario]:
     if options.net:
         paths = (_paths(options.routes), _paths(options.additional))
-        yield Ground("net", options.net.resolve(), *paths, options.begin, options.end)
+        yield Scenario("net", options.net.resolve(), *paths, options.begin, options.end)
         return
     net = _grid(folder, options.size)
     network = read_sumo(net)
     routes = _write_routes(folder, network, random_walks(network, CARS_PER_JUNCTION * options.size**2))
-    yield Ground("grid", net, (routes,), (), 0.0, HORIZON_S)
+    yield Scenario("grid", net, (routes,), (), 0.0, HORIZON_S)
     for spec in [*(str(options.cities / name) for name in NAMES if (options.cities / name).is_dir()), *options.city]:
         city = find_city(spec)
         end_s = min(city.end_s, city.begin_s + options.horizon)
-        yield Ground(city.name, city.network, city.routes, (*city.additional, *city.programmes), city.begin_s, end_s)
+        yield Scenario(
+            city.name, city.network, city.routes, (*city.additional, *city.programmes), city.begin_s, end_s
+        )
 
 
 def _paths(text: str) -> tuple[Path, ...]:

@@ -134,11 +134,12 @@ class FullDetection:
                 onward = (ids[ahead[1][0]], ahead[1][1], ahead[1][2] - distance)
             speed, waits = vehicle.getSpeed(name), vehicle.getWaitingTime(name)
             here, here_m, limit_here = self._lane_index.get(vehicle.getLaneID(name), -1), 0.0, limit
+            movement = self._movement(name, here, index, link)
             if here >= 0:
                 limit_here = float(limits[here])
                 here_m = float(self.network.lanes.length_m[here]) - vehicle.getLanePosition(name)
             driven = (limit, limit_here, here_m)
-            columns.append((index, link, distance, speed, waits, *onward, self._movement(name, index, link), *driven))
+            columns.append((index, link, distance, speed, waits, *onward, movement, *driven))
         table = np.array(columns, np.float64).reshape(-1, 12)
         speed = driven_speed_mps(table[:, 2], table[:, 11], (table[:, 10], table[:, 9]), table[:, 3])
         return ApproachRows(
@@ -155,9 +156,8 @@ class FullDetection:
             onward_m=table[:, 7],
         )
 
-    def _movement(self, name: str, signal: int, link: int) -> int:
+    def _movement(self, name: str, lane: int, signal: int, link: int) -> int:
         """The movement of a vehicle in an approach lane, -1 where lane and link do not tell."""
-        lane = self._lane_index.get(self.ls.vehicle.getLaneID(name), -1)
         found = [
             m
             for m in self.network.signals[signal].link_movements[link]
@@ -196,7 +196,7 @@ class FullDetection:
                 continue  # inside a junction, or at a bus stop
             ahead, movement = vehicle.getNextTLS(name), -1
             if ahead and ahead[0][0] in network.signal_index:
-                movement = self._movement(name, network.signal_index[ahead[0][0]], ahead[0][1])
+                movement = self._movement(name, lane, network.signal_index[ahead[0][0]], ahead[0][1])
             who = self._travellers.look(name, now_s)
             place = (vehicle.getLanePosition(name), vehicle.getSpeed(name))
             columns.append((who.number, lane, who.kind, movement, who.destination_edge, *place, who.late_s))

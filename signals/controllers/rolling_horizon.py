@@ -387,9 +387,9 @@ class RollingHorizon:
         use = (lines.signal[table.lane] >= 0) & (table.certainty > 0.05)
         weight = table.certainty[use] if table.weight is None else (table.certainty * table.weight)[use]
         table = _pick(table, use)
-        distance = self.network.lanes.length_m[table.lane] - table.position_m + lines.ahead_m[table.lane]
-        limits = self.network.lanes.speed_limit_mps
         here_m = self.network.lanes.length_m[table.lane] - table.position_m
+        distance = here_m + lines.ahead_m[table.lane]
+        limits = self.network.lanes.speed_limit_mps
         limits_mps = limits[table.lane], limits[lines.lane[table.lane]]
         speed_mps = driven_speed_mps(distance, here_m, limits_mps, table.speed_mps)
         signal = lines.signal[table.lane]

@@ -89,6 +89,19 @@ def build_street(edges: Sequence[Edge], turns: Sequence[Turn], shipped: Programm
     )  # fmt: skip
 
 
+def crossroads(green_s: float = 20.0) -> Network:
+    """A street that widens before a signal, where a left turn gives way and waits inside; a side street merges."""
+    edges = [
+        Edge("in", "a", "b", 120.0), Edge("mid", "b", "c", 35.0, 2), Edge("left", "c", "d", 60.0),
+        Edge("right", "c", "e", 60.0), Edge("side", "f", "c", 60.0),
+    ]  # fmt: skip
+    turns = [
+        Turn("in", 0, "mid", 0), Turn("in", 0, "mid", 1), Turn("mid", 0, "right", 0, link=0),
+        Turn("mid", 1, "left", 0, link=1, gives_way_to=(4,), inner_m=4.0), Turn("side", 0, "right", 0, link=2),
+    ]  # fmt: skip
+    return build_street(edges, turns, programme(("Ggr", green_s), ("yyr", 3.0), ("rrG", 20.0), ("rry", 3.0)))
+
+
 def _signal(turns: Sequence[Turn], nodes: tuple[str, ...], edges: EdgeTable, shipped: Programme) -> Signal:
     count = len(shipped.phases[0].state)
     here = {int(edges.to_node[edges.ids.index(t.source)]) for t in turns if t.link >= 0}

@@ -13,7 +13,7 @@ from networks.errors import ShapeError
 from networks.graph import Floats, Network
 from signals.delay import uniform_delay_s, webster_delay_s
 from signals.meso import build_meso, car_demand, timing_of, timing_of_day
-from tests.signals.meso_streets import SPEED_MPS, Edge, Turn, build_street, programme
+from tests.signals.meso_streets import SPEED_MPS, Edge, Turn, build_street, crossroads, programme
 
 CYCLE_S, GREEN_S = 90.0, 40.0
 SATURATION_VPS = 0.5
@@ -217,15 +217,7 @@ def test_programmes_must_fit_the_signals() -> None:
 def test_no_vehicle_is_lost_or_made(
     gaps_s: list[float], green_s: float, end_s: float, seed: int, ways: list[tuple[int, ...]]
 ) -> None:
-    edges = [
-        Edge("in", "a", "b", 120.0), Edge("mid", "b", "c", 35.0, 2), Edge("left", "c", "d", 60.0),
-        Edge("right", "c", "e", 60.0), Edge("side", "f", "c", 60.0),
-    ]  # fmt: skip
-    turns = [
-        Turn("in", 0, "mid", 0), Turn("in", 0, "mid", 1), Turn("mid", 0, "right", 0, link=0),
-        Turn("mid", 1, "left", 0, link=1, gives_way_to=(4,), inner_m=4.0), Turn("side", 0, "right", 0, link=2),
-    ]  # fmt: skip
-    network = build_street(edges, turns, programme(("Ggr", green_s), ("yyr", 3.0), ("rrG", 20.0), ("rry", 3.0)))
+    network = crossroads(green_s)
     depart_s = np.cumsum(gaps_s)
     demand = car_demand(depart_s, [list(way) for way in ways[: len(depart_s)]])
     model = build_meso(network, demand, begin_s=0.0, end_s=end_s)

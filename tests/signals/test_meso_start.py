@@ -13,20 +13,7 @@ from networks.graph import RIGHT, Floats, Network
 from networks.state import Estimate, Forecast, NetworkState, VehicleTable
 from signals.meso import MesoModel, build_meso, car_demand, timing_of
 from signals.meso_start import model_ahead, place
-from tests.signals.meso_streets import SPEED_MPS, Edge, Turn, build_street, programme
-
-
-def crossroads(green_s: float = 20.0) -> Network:
-    """A street that widens before a signal, where a left turn gives way and waits inside; a side street merges."""
-    edges = [
-        Edge("in", "a", "b", 120.0), Edge("mid", "b", "c", 35.0, 2), Edge("left", "c", "d", 60.0),
-        Edge("right", "c", "e", 60.0), Edge("side", "f", "c", 60.0),
-    ]  # fmt: skip
-    turns = [
-        Turn("in", 0, "mid", 0), Turn("in", 0, "mid", 1), Turn("mid", 0, "right", 0, link=0),
-        Turn("mid", 1, "left", 0, link=1, gives_way_to=(4,), inner_m=4.0), Turn("side", 0, "right", 0, link=2),
-    ]  # fmt: skip
-    return build_street(edges, turns, programme(("Ggr", green_s), ("yyr", 3.0), ("rrG", 20.0), ("rry", 3.0)))
+from tests.signals.meso_streets import SPEED_MPS, Edge, Turn, build_street, crossroads, programme
 
 
 @settings(max_examples=25, deadline=None)

@@ -240,19 +240,9 @@ def _write_day(answer: RetimedDay, out: Path) -> dict[str, str]:
 def _day_document(order: Order, answer: RetimedDay, files: dict[str, str]) -> dict[str, Any]:
     ends_s = (*answer.begins_s[1:], order.end_s)
     return {
-        "network": str(order.network),
-        "begin_s": order.begin_s,
-        "end_s": order.end_s,
-        "objective": order.objective,
-        "stages": order.stages,
-        "seed": order.seed,
-        "programme": PROGRAMME,
+        **_outcome(order, answer),
         "improved": bool(answer.book.programmes),
         "interrupted": any(part.interrupted for part in answer.parts),
-        "wall_s": round(answer.wall_s, 1),
-        "check_seeds": list(answer.check_seeds),
-        "delay_s": {"shipped": _delays(answer.shipped), "retimed": _delays(answer.chosen)},
-        "jammed_runs": {"shipped": answer.shipped.jammed, "retimed": answer.chosen.jammed},
         "periods": [
             {
                 "begin_s": begin_s,
@@ -276,6 +266,19 @@ def _day_document(order: Order, answer: RetimedDay, files: dict[str, str]) -> di
 def _document(order: Order, answer: Retimed, files: dict[str, str]) -> dict[str, Any]:
     network = answer.network
     return {
+        **_outcome(order, answer),
+        "improved": bool(answer.timings),
+        "interrupted": answer.interrupted,
+        "rounds": {"model": answer.rounds_model, "sumo": answer.rounds_street},
+        "signals": _signals(answer),
+        "kept": [s.id for n, s in enumerate(network.signals) if n not in answer.timings],
+        "files": files,
+    }
+
+
+def _outcome(order: Order, answer: Retimed | RetimedDay) -> dict[str, Any]:
+    """What the documents of one plan and of a day of plans both say."""
+    return {
         "network": str(order.network),
         "begin_s": order.begin_s,
         "end_s": order.end_s,
@@ -283,16 +286,10 @@ def _document(order: Order, answer: Retimed, files: dict[str, str]) -> dict[str,
         "stages": order.stages,
         "seed": order.seed,
         "programme": PROGRAMME,
-        "improved": bool(answer.timings),
-        "interrupted": answer.interrupted,
         "wall_s": round(answer.wall_s, 1),
-        "rounds": {"model": answer.rounds_model, "sumo": answer.rounds_street},
         "check_seeds": list(answer.check_seeds),
         "delay_s": {"shipped": _delays(answer.shipped), "retimed": _delays(answer.chosen)},
         "jammed_runs": {"shipped": answer.shipped.jammed, "retimed": answer.chosen.jammed},
-        "signals": _signals(answer),
-        "kept": [s.id for n, s in enumerate(network.signals) if n not in answer.timings],
-        "files": files,
     }
 
 
