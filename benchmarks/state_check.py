@@ -24,6 +24,7 @@ from networks.graph import Floats, Network
 from networks.sensors import default_detectors, instrumented_signals
 from networks.state import NetworkState
 from scenarios.cities import find_city
+from scenarios.measures import geh
 from scenarios.prior import build_prior
 from scenarios.virtual_city import StreetOptions, Truth, VirtualCity
 from twin.fusion import Fusion
@@ -91,14 +92,14 @@ class Score:
         span_s = sum(t.window_s for t in self._windows)
         flow = np.sum([t.edge_flow_vps * t.window_s for t in self._windows], axis=0) / span_s * 3600.0
         told = state.edge_flow_vps.value * 3600.0
-        geh = np.sqrt(2.0 * (told - flow) ** 2 / np.maximum(told + flow, 1e-9))
+        apart = geh(told, flow)
         observed = np.zeros(len(flow), np.bool_)
         observed[self._edges] = True
         rest = state.edge_flow_vps.valid & ~observed
         self._geh.append(
             (
-                float(np.mean(geh[observed] < 5)),
-                float(np.mean(geh[rest] < 5)),
+                float(np.mean(apart[observed] < 5)),
+                float(np.mean(apart[rest] < 5)),
                 float(state.edge_flow_vps.valid.mean()),
             )
         )
@@ -113,7 +114,7 @@ class Score:
 
     def table(self) -> dict[str, float]:
         queue, vehicles = np.abs(self._queue), np.abs(self._vehicles)
-        geh, speed = np.nanmean(self._geh, axis=0), np.sqrt(np.nanmean(self._speed, axis=0))
+        shares, speed = np.nanmean(self._geh, axis=0), np.sqrt(np.nanmean(self._speed, axis=0))
         return {
             "queue_mean_veh": float(np.mean(self._true_queue)),
             "queue_mae_veh": float(queue.mean()),
@@ -124,9 +125,9 @@ class Score:
             "vehicles_bias": float(np.mean(self._vehicles)),
             "other_lanes_vehicles_mae": float(np.mean(self._other, axis=0)[0]),
             "other_lanes_vehicles_mean": float(np.mean(self._other, axis=0)[1]),
-            "flow_geh_lt5_share": float(geh[0]),
-            "flow_geh_lt5_share_other_links": float(geh[1]),
-            "links_with_flow_share": float(geh[2]),
+            "flow_geh_lt5_share": float(shares[0]),
+            "flow_geh_lt5_share_other_links": float(shares[1]),
+            "links_with_flow_share": float(shares[2]),
             "speed_rmse_mps": float(speed[0]),
             "speed_rmse_other_links_mps": float(speed[1]),
         }

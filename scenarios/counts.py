@@ -23,7 +23,8 @@ from scipy.sparse import csr_array, eye_array, vstack
 
 from networks.errors import InputError
 from networks.graph import PASSENGER, Floats, Ints, Network
-from networks.readers.sumo_xml import read_seconds
+from networks.readers.sumo_xml import read_clock
+from scenarios.measures import geh
 from scenarios.shortest import Leg, find_ways
 
 LINK_COLUMNS, TURN_COLUMNS = ("time", "edge", "flow"), ("time", "from", "to", "flow")
@@ -61,10 +62,8 @@ class RouteFlows:
 
     @property
     def geh(self) -> Floats:
-        """(N,) distance of modelled from counted hourly flows; under 5 counts as good (FHWA)."""
-        total = np.maximum(self.modelled_vph + self.counted_vph, 1e-9)
-        distance: Floats = np.sqrt(2.0 * (self.modelled_vph - self.counted_vph) ** 2 / total)
-        return distance
+        """(N,)"""
+        return geh(self.modelled_vph, self.counted_vph)
 
 
 def read_counts(path: Path, network: Network) -> Counts:
@@ -106,7 +105,7 @@ def _fits(cells: Sequence[str], head: Sequence[str], where: str) -> bool:
 
 def _row(cells: dict[str, str], network: Network, where: str) -> tuple[float, int, int, float]:
     text = cells["time"].strip()
-    moment_s = read_seconds(f"{text}:0" if text.count(":") == 1 else text)
+    moment_s = read_clock(text)
     if moment_s is None or not 0.0 <= moment_s < np.inf:
         raise InputError(f"{where}: time: {text!r} is neither seconds nor HH:MM")
 

@@ -13,6 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
+from networks.graph import Floats
+
 ARRIVED, RUNNING, NEVER_INSERTED = "arrived", "running", "never inserted"
 
 
@@ -101,6 +105,13 @@ def summarise(
         teleports=teleports,
         collisions=collisions,
     )
+
+
+def geh(modelled_vph: Floats, counted_vph: Floats) -> Floats:
+    """Distance of modelled from counted hourly flows; under 5 counts as good (FHWA)."""
+    total = np.maximum(modelled_vph + counted_vph, 1e-9)
+    distance: Floats = np.sqrt(2.0 * (modelled_vph - counted_vph) ** 2 / total)
+    return distance
 
 
 def _mean(values: list[float]) -> float:

@@ -193,23 +193,21 @@ def retime_scene(order: Order, scene: Scene, hours: Hours, told: Told = lambda p
     model = MesoScorer(
         task.maker, demand, order.begin_s, order.end_s, objective=order.objective, workers=order.workers
     )
-    with Bench(street_of(order, network), task.maker, objective=order.objective, workers=order.workers) as bench:
+    with Bench(
+        street_of(order, network.edges.ids), task.maker, objective=order.objective, workers=order.workers
+    ) as bench:
         return _Retiming(order, network, task, routes, model, bench, hours, told, Progress(), wave).run()
 
 
-def street_of(order: Order, network: Network) -> Street:
-    """The scenario in SUMO."""
-    return _street(order, network.edges.ids)
-
-
-def _street(order: Order, edges: tuple[str, ...]) -> Street:
+def street_of(order: Order, edges: tuple[str, ...] = ()) -> Street:
+    """The scenario in SUMO. `edges`: ids whose delay is told apart."""
     return Street(order.network, order.routes, order.additional, order.begin_s, order.end_s, edges)
 
 
 def inactive_signals(order: Order, plan: Path) -> tuple[str, ...]:
     """Signals of a written plan file at which SUMO does not run our programme, the first of the day, at the begin."""
     meant = {named.signal_id: named.programme.id for named in book_from_sumo(plan).programmes}
-    active = run_in_process(active_programmes, _street(order, ()), plan)
+    active = run_in_process(active_programmes, street_of(order), plan)
     return tuple(sorted(name for name, programme in meant.items() if active.get(name) != programme))
 
 

@@ -128,7 +128,7 @@ def _check(
         name: {d: [] for d in CHECK_DEMANDS} for name in ("shipped", "day")
     }
     with Bench(
-        street_of(order, scene.network), part.task.maker, objective=order.objective, workers=order.workers
+        street_of(order, scene.network.edges.ids), part.task.maker, objective=order.objective, workers=order.workers
     ) as bench:
         bench.wait_ready()
         took_s = 0.0

@@ -7,9 +7,8 @@ least number of seconds that lets them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 from networks.graph import Programme, ProgrammePhase
 from signals.formats.book import NamedProgramme, PlanBook, Switch, TimedSignal, Timetable
@@ -100,8 +99,3 @@ def _programme(maker: PlanMaker, signal: int, timing: StageTiming, name: str) ->
     plan = maker.prove(signal, timing)
     phases = tuple(ProgrammePhase(s.state, s.duration_s, s.duration_s, s.duration_s) for s in plan.steps)
     return Programme(name, "static", plan.offset_s, phases)
-
-
-def periods_of(begin_s: float, end_s: float, breaks_s: Sequence[float]) -> Iterator[tuple[float, float]]:
-    """(Begin, end) of each period."""
-    return pairwise([begin_s, *breaks_s, end_s])

@@ -8,6 +8,7 @@ import numpy as np
 
 from networks.graph import Bools, Floats, Network
 from networks.state import NetworkState
+from scenarios.measures import geh
 from scenarios.street_terms import Truth
 
 WINDOW_S = 300.0  # flows and speeds are compared over five minutes
@@ -60,8 +61,7 @@ class TwinScore:
         flow = np.sum([t.edge_flow_vps * t.window_s for t in self._truths], axis=0) / seconds
         known = state.edge_flow_vps.valid & self._driven
         model, real = state.edge_flow_vps.value[known] * 3600.0, flow[known] * 3600.0
-        geh = np.sqrt(2.0 * (model - real) ** 2 / np.maximum(model + real, 1e-9))
-        self._good += int((geh < 5.0).sum())
+        self._good += int((geh(model, real) < 5.0).sum())
         self._edges += int(known.sum())
         samples = np.sum([t.edge_samples for t in self._truths], axis=0)
         distance = np.sum([np.nan_to_num(t.edge_speed_mps) * t.edge_samples for t in self._truths], axis=0)

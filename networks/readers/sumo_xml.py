@@ -229,6 +229,11 @@ def _programme(element: ET.Element) -> Programme:
     )
 
 
+def read_clock(text: str) -> float | None:
+    """A moment as people write it: as `read_seconds`, but two parts are hours and minutes."""
+    return read_seconds(f"{text}:0" if text.count(":") == 1 else text)
+
+
 def read_seconds(text: str | None) -> float | None:
     """A moment in SUMO's files: seconds, or [days:]hours:minutes:seconds; None for words such as "triggered"."""
     try:

@@ -19,7 +19,7 @@ from rich.table import Table
 
 from networks.errors import InputError
 from networks.readers.sumo import read_sumo
-from networks.readers.sumo_xml import read_seconds
+from networks.readers.sumo_xml import read_clock
 from scenarios.counts import fit_routes, read_counts, write_routes
 from scenarios.retime import (
     Hours,
@@ -160,13 +160,10 @@ def read_periods(text: str) -> Periods:
         return "auto"
     if len(words) == 1 and words[0].isdecimal() and int(words[0]) > 0:
         return int(words[0])
-    breaks_s = [read_seconds(word) if ":" in word else None for word in words]
-    if any(b is None for b in breaks_s):
+    breaks_s = [read_clock(word) for word in words if ":" in word]
+    if len(breaks_s) < len(words) or None in breaks_s:
         raise InputError(f"--periods {text}: neither auto, nor a number of periods, nor breaks as HH:MM,HH:MM")
-    # read_seconds takes two parts for minutes and seconds
-    return tuple(
-        (b or 0.0) * (60.0 if word.count(":") == 1 else 1.0) for b, word in zip(breaks_s, words, strict=True)
-    )
+    return tuple(b for b in breaks_s if b is not None)
 
 
 def _draw_demand(net: Path, counts: Path, out: Path, end_s: float, seed: int) -> dict[str, Any]:
