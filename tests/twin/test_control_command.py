@@ -150,13 +150,23 @@ def test_help_has_an_example() -> None:
     assert "citytwin signals control --net" in " ".join(answer.stdout.split())
 
 
+def heed_interruptions() -> None:
+    """What a shell starts in the background ignores Ctrl-C, and hands that down to all that it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("blow", [signal.SIGINT, signal.SIGKILL])
 def test_what_was_done_before_an_interruption_is_kept(given: dict[str, str], tmp_path: Path, blow: int) -> None:
     out = tmp_path / "out"
     options = {**given, "--seed": None, "--seeds": "1-2", "--workers": "1", "--out": str(out), "--json": ""}
     command = [sys.executable, "-m", "twin.cli", "signals", "control", *words(options)]
     process = subprocess.Popen(
-        command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True
+        command,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=heed_interruptions,
     )
     kept = out / "runs.jsonl"
     while not (kept.exists() and kept.read_bytes().endswith(b"\n")):
