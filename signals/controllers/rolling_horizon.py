@@ -242,18 +242,19 @@ class RollingHorizon:
     def _latest_end_s(
         self, model: JunctionModel, record: LampRecord, steps: tuple[LampStep, ...], valid_from_s: float
     ) -> float:
-        """As long as the plan may stand: no link that some stage serves is red for longer than allowed by then."""
+        """As long as the plan may stand: up to the longest red of any link that it opens later, or not at all."""
         rules = rules_of(model.signal)
-        end_s = valid_from_s + VALIDITY_S
         floor_s = valid_from_s + rules.shortest_wait_s
         red_since = np.where(np.isfinite(record.since_s), record.since_s, valid_from_s)  # not red before: since then
-        lit = np.zeros(model.signal.link_count, np.bool_)
+        deadline_s = np.maximum(red_since + rules.max_red_s, floor_s)
+        lit_s, begin_s = np.full(model.signal.link_count, np.inf), valid_from_s
         for step in steps:
-            lit |= np.array([c not in "r" for c in step.state])
-        always_red = rules.served & ~lit
-        if always_red.any():
-            deadline = np.maximum(red_since[always_red] + rules.max_red_s, floor_s)
-            end_s = min(end_s, float(np.floor(deadline.min())))
+            lit_s = np.where([c not in "r" for c in step.state], np.minimum(lit_s, begin_s), lit_s)
+            begin_s += step.duration_s
+        end_s = valid_from_s + VALIDITY_S
+        late = rules.served & (lit_s > deadline_s)
+        if late.any():
+            end_s = min(end_s, float(np.floor(deadline_s[late].min())))
         return max(end_s, valid_from_s + 1.0)
 
     def _allowed(self, model: JunctionModel, record: LampRecord, now_s: float) -> Bools | None:

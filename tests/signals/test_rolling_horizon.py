@@ -30,6 +30,7 @@ from signals.controllers.rolling_horizon import ApproachRows, LaneRoom, RollingH
 from signals.lamps import LampRecord
 from signals.plan import LampStep, Proposal
 from signals.rules import rules_of
+from signals.safety import find_violations
 from signals.transitions import settle
 from tests.twin.small_city import small_network
 
@@ -156,6 +157,17 @@ def test_a_weight_common_to_all_changes_no_choice(west, south, factor):
     one, all_of_them = (choice_from("Gr", view_of(west, south, weight=w)) for w in (1.0, factor))
     assert all_of_them.cost_veh_s == pytest.approx(factor * one.cost_veh_s)
     assert all_of_them.served_veh == pytest.approx(factor * one.served_veh)
+
+
+@pytest.mark.parametrize("hold_s", [20.0, 54.0, 200.0])
+def test_a_plan_stands_no_longer_than_the_longest_red_allows(hold_s):
+    """South has been red for 150 of at most 180 s; its green comes in time, later, or never."""
+    record = standing("Gr", 149.0)
+    steps = (LampStep("Gr", hold_s), LampStep("yr", 3.0), LampStep("rr", 1.0), LampStep("rG", 60.0))
+    controller = RollingHorizon(TOWN)
+    plan = controller._plan(0, MODEL, record, steps, NOW_S, "")
+    assert plan.valid_until_s == NOW_S + (60.0 if hold_s <= 26.0 else 30.0)
+    assert not find_violations(plan, TOWN.signals[0], record)
 
 
 def test_lamps_between_two_stages_leave_no_choice():
