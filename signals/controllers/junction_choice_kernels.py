@@ -9,7 +9,7 @@ drivers who give way wait past the stop line where the junction has room for the
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -21,6 +21,14 @@ LONGEST = 12  # elements of a sequence that are kept; the base policy goes on fr
 SPANS, SPAN_S = 6, 3.5  # over which the base policy compares stages: 3.5, 7, ... 21 s
 LEAST_SPAN_S = 5.0  # of a stage that is changed to: its minimum green
 KEEP_FAVOUR = 1.05
+
+# As in `signals.meso_kernels`: counting references to the arrays of tuples, and copying the tuples for each call,
+# take longer than the kernels themselves. Only kernels that make no array can go without the counting.
+_OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"}
+_FLAT: dict[str, Any] = {**_OPTIONS, "_nrt": False}
+making: Any = njit(**_OPTIONS)
+flat: Any = njit(**_FLAT)
+inlined: Any = njit(forceinline=True, **_FLAT)
 
 _F = NDArray[np.float64]
 _I = NDArray[np.int64]
@@ -88,7 +96,6 @@ class Desk(NamedTuple):
 
     head: _I  # (L,) first vehicle of the lane not yet over the stop line
     arrived: _I  # (L,) first vehicle still on its way
-    waiting: _F  # (L,) weight at the stop line
     ready_s: _F  # (L,) next departure at saturation flow
     begin_s: _F  # (K,)
     end_s: _F  # (K,)
@@ -103,16 +110,39 @@ class Desk(NamedTuple):
     stage_now: _I  # (LONGEST,) sequence as realised by the latest roll-out
     hold_now: _F  # (LONGEST,)
     spans: _F  # (SPANS,) weight that a stage serves in each span
+    coming: _I  # (V,) vehicles in the order in which they arrive
+    lane: _I  # (V,) approach lane
+    tight: _I  # (O,) receiving lanes without room for all who want to go there, the first `counts[0]` rows
+    full: _I  # (L,) approach lanes that all their vehicles do not fit on, the first `counts[1]` rows
+    counts: _I  # (2,)
+    opens: _I  # (S, L) lanes of which the stage lets somebody in view go, for each useful stage
+    opens_count: _I  # (S,)
 
 
-@njit(cache=True, nogil=True)
+@making
 def make_desk(layout: Layout, moment: Moment) -> Desk:
     stages, links = layout.stages.shape
     lanes, outs = len(moment.lane_first) - 1, len(moment.space_veh)
+    lane_of = np.empty(len(moment.arrival_s), np.int64)
+    wanted = np.zeros(outs)
+    full, tight, counts = np.empty(lanes, np.int64), np.empty(outs, np.int64), np.zeros(2, np.int64)
+    for lane in range(lanes):
+        for v in range(moment.lane_first[lane], moment.lane_first[lane + 1]):
+            lane_of[v] = lane
+            wanted[layout.link_out[moment.link[v]]] += 1.0
+        if moment.lane_first[lane + 1] - moment.lane_first[lane] > layout.storage_veh[lane]:
+            full[counts[1]] = lane
+            counts[1] += 1
+    for k in range(links):
+        if moment.inside[k] > 0.0:
+            wanted[layout.link_out[k]] += moment.inside[k]
+    for o in range(outs):
+        if moment.space_veh[o] < wanted[o] + 1.0:
+            tight[counts[0]] = o
+            counts[0] += 1
     return Desk(
         np.empty(lanes, np.int64),
         np.empty(lanes, np.int64),
-        np.empty(lanes),
         np.empty(lanes),
         np.empty(links),
         np.empty(links),
@@ -127,10 +157,17 @@ def make_desk(layout: Layout, moment: Moment) -> Desk:
         np.empty(LONGEST, np.int64),
         np.empty(LONGEST),
         np.empty(SPANS),
+        np.argsort(moment.arrival_s, kind="mergesort"),
+        lane_of,
+        tight,
+        full,
+        counts,
+        np.empty((stages, lanes), np.int64),
+        np.zeros(stages, np.int64),
     )
 
 
-@njit(cache=True, nogil=True)
+@making
 def search(
     layout: Layout,
     moment: Moment,
@@ -159,34 +196,38 @@ def search(
     cost_of = np.full(2, np.inf)
     trial_stage, trial_hold = np.empty(LONGEST, np.int64), np.empty(LONGEST)
     may_stay = allowed[moment.stage]
-    trial_stage[0] = moment.stage
-    for exhaustive in (False, True):
-        for h in range(len(holds_s)):
-            trial_hold[0] = holds_s[h]
-            if holds_s[h] > 0.0:
-                if not may_stay:
-                    continue
-                _try(layout, moment, drivers, desk, useful_count, trial_stage, trial_hold, 1, exhaustive,
-                     0, stage_of, hold_of, length, cost_of)  # fmt: skip
-            kind = 0 if holds_s[h] > 0.0 else 1
-            for u in range(useful_count):
-                if desk.useful[u] == moment.stage:
-                    continue
-                trial_stage[1], trial_hold[1] = desk.useful[u], 5.0
-                _try(layout, moment, drivers, desk, useful_count, trial_stage, trial_hold, 2, exhaustive,
-                     kind, stage_of, hold_of, length, cost_of)  # fmt: skip
-    if len(before_stage) > 0 and before_stage[0] == moment.stage:
+    if len(before_stage) > 0 and before_stage[0] == moment.stage:  # first: a good bound for all that follow
         count = min(len(before_stage), LONGEST)
         trial_stage[:count], trial_hold[:count] = before_stage[:count], before_hold[:count]
         kind = 0 if before_hold[0] > 0.0 else 1
         if (kind == 1 and count > 1 and allowed[before_stage[1]]) or (kind == 0 and may_stay):
             _try(layout, moment, drivers, desk, useful_count, trial_stage, trial_hold, count, True,
                  kind, stage_of, hold_of, length, cost_of)  # fmt: skip
+    trial_stage[0] = moment.stage
+    parted = np.ones((len(holds_s), useful_count + 1), np.bool_)  # did the two policies behind the sequence differ?
+    for exhaustive in (False, True):
+        for h in range(len(holds_s)):
+            trial_hold[0] = holds_s[h]
+            if holds_s[h] > 0.0:
+                if not may_stay:
+                    continue
+                if parted[h, useful_count]:
+                    parted[h, useful_count] = _try(
+                        layout, moment, drivers, desk, useful_count, trial_stage, trial_hold, 1, exhaustive,
+                        0, stage_of, hold_of, length, cost_of)  # fmt: skip
+            kind = 0 if holds_s[h] > 0.0 else 1
+            for u in range(useful_count):
+                if desk.useful[u] == moment.stage or not parted[h, u]:
+                    continue
+                trial_stage[1], trial_hold[1] = desk.useful[u], 5.0
+                parted[h, u] = _try(
+                    layout, moment, drivers, desk, useful_count, trial_stage, trial_hold, 2, exhaustive,
+                    kind, stage_of, hold_of, length, cost_of)  # fmt: skip
     best = 0 if length[0] > 0 and cost_of[0] <= cost_of[1] else 1  # among equals stay
     count = int(length[best])
     if count == 0:
         return stage_of[best, :0], hold_of[best, :0], NEVER, NEVER, 0.0, desk.crossing_s
-    cost, _, served = _roll(
+    cost, _, served, _ = _roll(
         layout, moment, drivers, desk, useful_count, stage_of[best], hold_of[best], count, True, np.inf
     )
     other = cost_of[1 - best] if length[1 - best] > 0 else NEVER
@@ -200,27 +241,25 @@ def search(
     )
 
 
-@njit(cache=True, nogil=True)
+@flat
 def _try(
     layout: Layout, moment: Moment, drivers: Drivers, desk: Desk, useful_count: int,
     trial_stage: _I, trial_hold: _F, count: int, exhaustive: bool, kind: int,
     stage_of: NDArray[np.int64], hold_of: _F, length: _I, cost_of: _F,
 ) -> bool:  # fmt: skip
-    """Roll one sequence out; keep it as realised where it is the best of its kind."""
-    cost, realised, _ = _roll(
+    """Roll one sequence out; keep it as realised where it is the best of its kind. Answers `_roll`'s `parts`."""
+    cost, realised, _, parts = _roll(
         layout, moment, drivers, desk, useful_count, trial_stage, trial_hold, count, exhaustive, cost_of[kind]
     )
-    if cost >= cost_of[kind] - 1e-9:
-        return False
-    if kind == 0 and desk.hold_now[0] <= 0.0:
-        return False
+    if cost >= cost_of[kind] - 1e-9 or (kind == 0 and desk.hold_now[0] <= 0.0):
+        return bool(parts)
     cost_of[kind], length[kind] = cost, realised
     for i in range(realised):
         stage_of[kind, i], hold_of[kind, i] = desk.stage_now[i], desk.hold_now[i]
-    return True
+    return bool(parts)
 
 
-@njit(cache=True, nogil=True)
+@making
 def _find_useful(
     layout: Layout, moment: Moment, allowed: NDArray[np.bool_], desk: Desk, drivers: Drivers, targets_max: int
 ) -> int:
@@ -285,23 +324,30 @@ def _find_useful(
             break
         count -= 1
         desk.useful[at] = desk.useful[count]
+    for u in range(count):
+        for lane in range(len(moment.lane_first) - 1):
+            for v in range(moment.lane_first[lane], moment.lane_first[lane + 1]):
+                if layout.stages[desk.useful[u], moment.link[v]] != CLOSED:
+                    desk.opens[u, desk.opens_count[u]] = lane
+                    desk.opens_count[u] += 1
+                    break
     return count
 
 
-@njit(cache=True, nogil=True)
+@flat
 def _roll(
     layout: Layout, moment: Moment, drivers: Drivers, desk: Desk, useful_count: int,
     seq_stage: _I, seq_hold: _F, count: int, exhaustive: bool, bound: float,
-) -> tuple[float, int, float]:  # fmt: skip
-    """Cost of a sequence, number of elements realised into `desk.stage_now` and `desk.hold_now`, weight served.
+) -> tuple[float, int, float, bool]:  # fmt: skip
+    """(Cost, elements realised into `desk.stage_now` and `desk.hold_now`, weight served, `parts`) of a sequence.
 
     Stops as soon as the cost passes `bound`. Behind the sequence a base policy goes on: serve most per second, the
-    change paid for; with `exhaustive` a stage that discharges a queue is not ended.
+    change paid for; with `exhaustive` a stage that discharges a queue is not ended. `parts`: the other way of the two
+    would have gone another way by then.
     """
     links, lanes = layout.stages.shape[1], len(moment.lane_first) - 1
     for lane in range(lanes):
         desk.head[lane] = desk.arrived[lane] = moment.lane_first[lane]
-        desk.waiting[lane] = 0.0
         desk.ready_s[lane] = moment.stalled_s[lane]
     inside_any = 0.0
     for k in range(links):
@@ -315,8 +361,9 @@ def _roll(
     for o in range(len(desk.space)):
         desk.space[o] = moment.space_veh[o]
     current, age_s, element, since_s, ready_s = moment.stage, moment.age_s, 0, 0.0, -1.0
-    realised = 0
-    total, done = 0.0, 0.0
+    realised, parts = 0, False
+    total, done, waiting = 0.0, 0.0, 0.0
+    upcoming, vehicles = 0, len(desk.coming)
     for second in range(drivers.horizon_s):
         t = float(second)
         if t >= ready_s:
@@ -325,10 +372,13 @@ def _roll(
                 element += 1
                 if element < count:
                     to = seq_stage[element]
-            if element >= count and age_s >= 5.0 and not (
-                exhaustive and age_s < drivers.max_green_s and _is_discharging(current, t, layout, moment, desk)
-            ):  # fmt: skip
-                to = _base_choice(current, age_s, t, layout, moment, drivers, desk, useful_count)
+            if element >= count and age_s >= 5.0:
+                if exhaustive and age_s < drivers.max_green_s and _is_discharging(current, t, layout, moment, desk):
+                    parts = True
+                else:
+                    to = _base_choice(current, age_s, t, layout, moment, drivers, desk, useful_count)
+                    if to != current and age_s < drivers.max_green_s and not parts:
+                        parts = _is_discharging(current, t, layout, moment, desk)
             if to != current:
                 if realised < LONGEST:
                     desk.stage_now[realised], desk.hold_now[realised] = current, t - since_s
@@ -336,16 +386,21 @@ def _roll(
                 ready_s = _change(current, to, t, layout, desk, drivers)
                 current, age_s, since_s = to, t - ready_s, ready_s
         age_s += 1.0
-        for lane in range(lanes):
-            i = desk.arrived[lane]
-            while i < moment.lane_first[lane + 1] and moment.arrival_s[i] <= t:
-                desk.waiting[lane] += moment.weight[i]
-                i += 1
-            desk.arrived[lane] = i
-        for o in range(len(desk.space)):
+        while upcoming < vehicles:
+            v = desk.coming[upcoming]
+            if moment.arrival_s[v] > t:
+                break
+            desk.arrived[desk.lane[v]] = v + 1
+            waiting += moment.weight[v] * moment.lane_weight[desk.lane[v]]
+            upcoming += 1
+        for i in range(desk.counts[0]):
+            o = desk.tight[i]
             desk.space[o] = min(layout.out_storage_veh[o], desk.space[o] + moment.refill_vps[o, second])
         # departures: protected links first, so that those who give way see them
+        gives_way = False
         for turn in range(2):
+            if turn == 1 and not gives_way and inside_any <= 0.0:
+                break
             if turn == 1 and inside_any > 0.0:
                 inside_any = 0.0
                 for k in range(links):
@@ -367,6 +422,7 @@ def _roll(
                         break
                     permissive = layout.stages[current, k] == PERMISSIVE
                     if permissive != (turn == 1):
+                        gives_way = True
                         break
                     o = layout.link_out[k]
                     if permissive:
@@ -399,12 +455,13 @@ def _roll(
                     desk.last_cross_s[k] = t
                     desk.space[o] -= 1.0
                     desk.crossing_s[v] = t
-                    desk.waiting[lane] -= moment.weight[v]
+                    waiting -= moment.weight[v] * moment.lane_weight[lane]
                     total += moment.jam_frac[o] * moment.weight[v] * (drivers.horizon_s - t)
                     done += moment.weight[v]
                     desk.head[lane] = v + 1
-        for lane in range(lanes):
-            total += desk.waiting[lane] * moment.lane_weight[lane]
+        total += waiting
+        for i in range(desk.counts[1]):
+            lane = desk.full[i]
             over = desk.arrived[lane] - desk.head[lane] - layout.storage_veh[lane]
             if over > 0.0:
                 total += over * drivers.overflow_weight
@@ -415,7 +472,7 @@ def _roll(
                 desk.walkers[k] += moment.walker_rate[k]
                 total += desk.walkers[k]
         if total >= bound:
-            return total, 0, 0.0
+            return total, 0, 0.0, parts
     if realised < LONGEST:
         desk.stage_now[realised], desk.hold_now[realised] = current, max(1.0, drivers.horizon_s - since_s)
         realised += 1
@@ -430,10 +487,10 @@ def _roll(
         total += desk.inside_weight[k] * drivers.terminal_s
     for k in layout.crossings:
         total += desk.walkers[k] * drivers.terminal_s
-    return total, realised, done
+    return total, realised, done, parts
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def _change(current: int, to: int, t: float, layout: Layout, desk: Desk, drivers: Drivers) -> float:
     """Set begin and end of green of every link for a change that starts at t; answer when the new stage stands.
 
@@ -460,7 +517,7 @@ def _change(current: int, to: int, t: float, layout: Layout, desk: Desk, drivers
     return ready_s
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def _has_gap(k: int, t: float, layout: Layout, moment: Moment, drivers: Drivers, desk: Desk) -> bool:
     """May link k go at t, seen from the streams that it gives way to?
 
@@ -490,7 +547,7 @@ def _has_gap(k: int, t: float, layout: Layout, moment: Moment, drivers: Drivers,
     return True
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def _base_choice(
     current: int,
     age_s: float,
@@ -505,7 +562,7 @@ def _base_choice(
 
     As Smith's rule orders jobs by weight over time (Smith 1956): a stage is a batch whose time includes the change.
     """
-    best, best_score = current, -1.0
+    best, best_weight, best_s = current, -1.0, 1.0
     for u in range(useful_count):
         s = desk.useful[u]
         lost_s, least_s, favour = layout.change_s[current, s], LEAST_SPAN_S, 1.0
@@ -513,31 +570,34 @@ def _base_choice(
             if age_s > drivers.max_green_s:
                 continue
             lost_s, least_s, favour = 0.0, 0.0, KEEP_FAVOUR
-        desk.spans[:] = 0.0
-        for lane in range(len(desk.head)):
+        for n in range(SPANS):
+            desk.spans[n] = 0.0
+        for i in range(desk.opens_count[u]):
+            lane = desk.opens[u, i]
             free_s = max(t + lost_s, moment.stalled_s[lane])
             for v in range(desk.head[lane], moment.lane_first[lane + 1]):
                 mode = layout.stages[s, moment.link[v]]
                 if mode == CLOSED:
                     break
                 free_s = max(free_s, moment.arrival_s[v])
-                n = int((free_s - t - lost_s) / SPAN_S)
+                n = int((free_s - t - lost_s) * (1.0 / SPAN_S))
                 if n >= SPANS:
                     break
                 desk.spans[n] += moment.weight[v]
                 free_s += drivers.headway_s if mode == PROTECTED else 2.0 * drivers.headway_s
-        served, score = 0.0, 0.0
+        served = 0.0
         for n in range(SPANS):
             served += desk.spans[n]
-            score = max(score, favour * served / (lost_s + max(SPAN_S * (n + 1.0), least_s)))
-        if s == current:
-            score += 1e-3
-        if score > best_score:
-            best, best_score = s, score
+            span_s = lost_s + max(SPAN_S * (n + 1.0), least_s)
+            weight = favour * served
+            if s == current:
+                weight += 1e-3 * span_s
+            if weight * best_s > best_weight * span_s:  # more a second
+                best, best_weight, best_s = s, weight, span_s
     return best
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def _is_discharging(current: int, t: float, layout: Layout, moment: Moment, desk: Desk) -> bool:
     """Is a vehicle that had to wait about to leave in the present stage?"""
     for lane in range(len(desk.head)):

@@ -28,7 +28,7 @@ from signals.controllers.junction_choice import (
     travel_time_s,
 )
 from signals.controllers.unsure_turns import LEAST_OPEN_FRAC, with_twins
-from signals.lamps import LampRecord
+from signals.lamps import GREEN, LampRecord
 from signals.plan import LampStep, Proposal, SignalPlan
 from signals.priority import Walkers
 from signals.rules import rules_of
@@ -146,7 +146,7 @@ class RollingHorizon:
         order, first = self._by_lane(rows, movement)
         urgency = rows.weight * self._patience(rows.wait_s)
         press = self._press(rows, movement, urgency, room)
-        stalled = self._stalled(rows, movement, lamps, valid_from_s)
+        stalled = self._stalled(rows, movement, room, lamps, valid_from_s)
         proposals: list[Proposal] = []
         expected: list[tuple[NDArray[np.int64], Floats]] = []  # rows, crossing
         for index, model in enumerate(self.models):
@@ -329,7 +329,14 @@ class RollingHorizon:
         press = np.bincount(lane, weights=urgency[stands], minlength=len(room.vehicles))
         return np.minimum(press / np.maximum(room.vehicles, 1.0), PRESS_MAX)
 
-    def _stalled(self, rows: ApproachRows, movement: Ints, lamps: Sequence[LampRecord | None], now_s: float) -> Bools:
+    def _stalled(
+        self,
+        rows: ApproachRows,
+        movement: Ints,
+        room: LaneRoom,
+        lamps: Sequence[LampRecord | None],
+        now_s: float,
+    ) -> Bools:
         """Per lane: the first driver stands at a protected green, and has for longer than setting off takes.
 
         Nobody sees what holds him: a blocked box, another who gives way to him, a lane he has to leave. But as long
@@ -345,8 +352,21 @@ class RollingHorizon:
             link = int(rows.link[row])
             if record is None or record.state[link] != "G" or now_s - record.green_from_s[link] < STALL_AFTER_S:
                 continue
-            answer[lane[row]] = True
+            answer[lane[row]] = not self._waits_for_gap(int(movement[row]), room, lamps)
         return answer
+
+    def _waits_for_gap(self, movement: int, room: LaneRoom, lamps: Sequence[LampRecord | None]) -> bool:
+        """Has whoever stands at a green room beyond, and somebody to give way to whose lamp is green as well?"""
+        moves = self.network.movements
+        out = moves.to_lane[movement]
+        if self.network.lanes.length_m[out] / VEHICLE_SPACE_M - room.vehicles[out] < 1.0:
+            return False
+        foes = moves.gives_way_to[movement] if len(moves.gives_way_to) else ()
+        for foe in foes:
+            record = lamps[moves.signal[foe]] if moves.signal[foe] >= 0 else None
+            if record is None or record.state[moves.link[foe]] in GREEN:
+                return True
+        return False
 
     def _refill(self, model: JunctionModel, moving: Floats, stalled: Bools) -> Floats:
         """(O, horizon) how fast receiving lanes empty: as the signal at their end plans, a backward wave later."""

@@ -13,7 +13,7 @@ import sumolib
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from networks.graph import Network
+from networks.graph import VEHICLE_SPACE_M, Network, Ragged
 from networks.readers.sumo import read_sumo
 from networks.state import Estimate, NetworkState, VehicleTable
 from signals.arbiter import decide
@@ -263,6 +263,37 @@ def test_a_queue_that_never_ends_starves_nobody():
         if record.state[SOUTH] == "r" and np.isfinite(record.since_s[SOUTH]):
             longest_s = max(longest_s, now_s + 5 - record.since_s[SOUTH])
     assert 60.0 < longest_s <= TOWN.signals[0].max_red_s
+
+
+@pytest.mark.parametrize(
+    ("stands_s", "space_veh", "kept"),
+    [(3.0, 20.0, True), (20.0, 20.0, False), (20.0, 0.0, False)],
+)
+def test_nobody_waits_for_a_lane_whose_first_driver_does_not_go(stands_s, space_veh, kept):
+    """Seven stand in the west, at green for half a minute, three in the south: who does not go needs no green."""
+    assert stays_open(TOWN, stands_s, space_veh) == kept
+
+
+@pytest.mark.parametrize(("space_veh", "kept"), [(20.0, True), (0.0, False)])
+def test_who_waits_for_his_gap_is_given_time(space_veh, kept):
+    """He gives way to a stream without lamps; where his exit is full it is not the gap that he lacks."""
+    moves = replace(
+        TOWN.movements,
+        signal=np.array([0, -1], np.int32),
+        gives_way_to=Ragged(np.array([0, 1, 1], np.int32), np.array([1], np.int32)),
+    )
+    assert stays_open(replace(TOWN, movements=moves), 20.0, space_veh) == kept
+
+
+def stays_open(network: Network, stands_s: float, space_veh: float) -> bool:
+    queues = rows_of([0] * 10, [WEST] * 7 + [SOUTH] * 3, [2.0 + 7.5 * n for n in (*range(7), *range(3))])
+    rows = replace(queues, wait_s=np.full(10, stands_s), movement=np.array([WEST] * 7 + [SOUTH] * 3, np.int32))
+    room = room_in(network)
+    room.vehicles[network.movements.to_lane[WEST]] = (
+        network.lanes.length_m[network.movements.to_lane[WEST]] / VEHICLE_SPACE_M - space_veh
+    )
+    (proposal,) = RollingHorizon(network).plan(rows, room, [standing("Gr", 30.0)], valid_from_s=NOW_S)
+    return [proposal.plan.state_at(NOW_S + s) for s in range(5)] == ["Gr"] * 5
 
 
 def test_a_young_green_is_kept_to_its_minimum():
