@@ -198,9 +198,9 @@ class FullDetection:
             if ahead and ahead[0][0] in network.signal_index:
                 movement = self._movement(name, lane, network.signal_index[ahead[0][0]], ahead[0][1])
             who = self._travellers.look(name, now_s)
-            place = (vehicle.getLanePosition(name), vehicle.getSpeed(name))
+            place = (vehicle.getLanePosition(name), vehicle.getSpeed(name), vehicle.getWaitingTime(name))
             columns.append((who.number, lane, who.kind, movement, who.destination_edge, *place, who.late_s))
-        table = np.array(columns, np.float64).reshape(-1, 8)
+        table = np.array(columns, np.float64).reshape(-1, 9)
         ints = table[:, :5].astype(np.int32)
         count, lanes, edges = len(table), len(network.lanes.ids), len(network.edges.ids)
         vehicles = VehicleTable(
@@ -214,7 +214,8 @@ class FullDetection:
             destination_edge=ints[:, 4],
             certainty=np.ones(count),
             age_s=np.zeros(count),
-            late_s=table[:, 7],
+            late_s=table[:, 8],
+            wait_s=table[:, 7],
         )
         on_lane = np.bincount(ints[:, 1], minlength=lanes).astype(np.float64)
         queue = np.bincount(ints[:, 1], table[:, 6] < 2.0, minlength=lanes).astype(np.float64)
