@@ -15,7 +15,7 @@ import numpy as np
 from networks.batches import Batches
 from networks.city import Detector
 from networks.graph import Network
-from networks.messages import FEEDS, Frame
+from networks.messages import FEEDS, FORMATS, Frame
 from twin.feeds.receipts import Receipt
 from twin.inbox import UNKNOWN_FEED, Inbox
 from twin.privacy import Pseudonyms
@@ -102,7 +102,7 @@ class _Counted:
 
     def __iter__(self) -> Iterator[Frame]:
         for frame in self._frames:
-            self.frames[frame.feed if frame.feed in FEEDS else UNKNOWN_FEED] += 1
+            self.frames[frame.feed if frame.feed in FEEDS or frame.feed in FORMATS else UNKNOWN_FEED] += 1
             self.first_s = min(frame.received_at_s, self.first_s) if self.frames.total() > 1 else frame.received_at_s
             self.last_s = max(frame.received_at_s, self.last_s) if self.frames.total() > 1 else frame.received_at_s
             yield frame

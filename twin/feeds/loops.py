@@ -33,6 +33,8 @@ class CountRow(NamedTuple):
 
 class LoopAdapter:
     feed = "loops"
+    delivers = "loops"
+    own_clock = True
     lateness_s = 30.0
     expected_every_s = 10.0
     source_every_s = 10.0

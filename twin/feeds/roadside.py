@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from networks.batches import VEHICLE_KINDS, TrackBatch
 from networks.errors import MessageError
@@ -30,8 +31,26 @@ class TrackRow(NamedTuple):
     kind: int
 
 
+TRACK_ROWS = np.dtype(
+    [
+        ("measured_at_s", np.float64),
+        ("available_at_s", np.float64),
+        ("unit", np.int32),
+        ("object_id", np.int64),
+        ("x_m", np.float64),
+        ("y_m", np.float64),
+        ("speed_mps", np.float64),
+        ("heading_rad", np.float64),
+        ("kind", np.int32),
+    ]
+)
+"""The fields of `TrackRow` as a structured array, for units that tell of fifty thousand objects a second."""
+
+
 class RoadsideAdapter:
     feed = "roadside"
+    delivers = "roadside"
+    own_clock = True
     lateness_s = 10.0
     expected_every_s = 2.0
     source_every_s = 2.0
@@ -86,20 +105,22 @@ class Area:
         )
 
 
-def track_batch(rows: Sequence[TrackRow]) -> TrackBatch:
-    measured, available, unit, object_id, x, y, speed, heading, kind = (
-        zip(*rows, strict=True) if rows else ((),) * len(TrackRow._fields)
-    )
+def track_batch(rows: Sequence[TrackRow], blocks: Sequence[NDArray[Any]] = ()) -> TrackBatch:
+    """One batch of rows and of arrays of `TRACK_ROWS`, in order of event time."""
+    table = np.concatenate([np.array(rows, TRACK_ROWS), *blocks])
+    if blocks:
+        keys = ("x_m", "object_id", "unit", "available_at_s", "measured_at_s")
+        table = table[np.lexsort([table[key] for key in keys])]
     return TrackBatch(
-        unit=np.array(unit, np.int32),
-        object_id=np.array(object_id, np.int64),
-        x_m=np.array(x, float),
-        y_m=np.array(y, float),
-        speed_mps=np.array(speed, float),
-        heading_rad=np.array(heading, float),
-        kind=np.array(kind, np.int32),
-        measured_at_s=np.array(measured, float),
-        available_at_s=np.array(available, float),
+        unit=table["unit"].copy(),
+        object_id=table["object_id"].copy(),
+        x_m=table["x_m"].copy(),
+        y_m=table["y_m"].copy(),
+        speed_mps=table["speed_mps"].copy(),
+        heading_rad=table["heading_rad"].copy(),
+        kind=table["kind"].copy(),
+        measured_at_s=table["measured_at_s"].copy(),
+        available_at_s=table["available_at_s"].copy(),
     )
 
 
