@@ -36,7 +36,10 @@ FORMATS = {
     "cma": "weather",
     "cap": "warnings",
 }
-"""Formats of others that we read, each as a feed of that name, and the feed whose rows it delivers."""
+"""Formats of others that we read, each as a feed of that name, and the feed whose rows it delivers.
+
+Weather warnings have no format of our own.
+"""
 
 
 class Frame(NamedTuple):

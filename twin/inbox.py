@@ -23,6 +23,7 @@ from networks.messages import Frame
 from twin.clock_skew import ClockSkews
 from twin.feeds import make_adapters
 from twin.feeds.base import MALFORMED, AnyAdapter, Decoded, Placed, Rejected, at_time, find_envelope_defect
+from twin.feeds.cap import weather_warnings
 from twin.feeds.control import control_notices
 from twin.feeds.loops import count_batch
 from twin.feeds.receipts import Receipt
@@ -126,6 +127,7 @@ class Inbox:
             notices=control_notices(self._take_rows("control", available_by_s)),
             weather=weather_batch(self._take_rows("weather", available_by_s)),
             health=self.health(available_by_s),
+            warnings=weather_warnings(self._take_rows("warnings", available_by_s)),
         )
 
     def take_receipts(self, available_by_s: float) -> tuple[Receipt, ...]:

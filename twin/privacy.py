@@ -128,6 +128,8 @@ def _mask_gtfs(payload: bytes, name: Callable[[str], int]) -> bytes:
     for entity in feed.entity:
         vehicle = entity.vehicle.vehicle
         for field in ("id", "label", "license_plate"):
+            if isinstance(getattr(vehicle, field), bytes):
+                raise MessageError("malformed", f"vehicle.{field}: not UTF-8")
             if vehicle.HasField(field):
                 setattr(vehicle, field, f"p{name(getattr(vehicle, field)):016x}")
     masked: bytes = feed.SerializeToString()

@@ -46,8 +46,8 @@ class StreetPaths:
 
     def at(self, x_m: float, y_m: float) -> int:
         """The edge nearest to a point, -1 none in reach."""
-        headings = np.arange(_DIRECTIONS) * (2.0 * math.pi / _DIRECTIONS)
-        points = np.full(_DIRECTIONS, x_m), np.full(_DIRECTIONS, y_m)
-        found = self._finder.place(*points, headings, np.full(_DIRECTIONS, -1, np.int32))
+        headings = np.linspace(0.0, 2.0 * math.pi, _DIRECTIONS, endpoint=False)
+        x, y = np.full(_DIRECTIONS, x_m, np.float64), np.full(_DIRECTIONS, y_m, np.float64)
+        found = self._finder.place(x, y, headings, np.full(_DIRECTIONS, -1, np.int32))
         best = int(found.lateral_m.argmin())
         return int(self._edge_of[found.lane[best]]) if found.lane[best] >= 0 else -1
