@@ -36,6 +36,7 @@ FAR_S = 30.0
 """Half a minute: two clocks that differ by more may disagree about the minute that a secMark counts in."""
 LAST_MS = 60_999  # of a minute with a leap second; beyond: reserved, 65535 unavailable
 
+_LONGEST_WAY_S = 86_400.0  # beyond a day the time sent is no clock's
 _NAME_BYTES, _HEAD_BYTES = 8, 16
 _MAX_MESSAGE_BYTES = 0xFFFF
 
@@ -158,8 +159,11 @@ def kind_of_topic(topic: str) -> str:
 
 
 def moment_near(frame: Frame) -> float:
-    """A moment within half a minute of a frame's message: when it was sent, or received where that is no time."""
-    plausible = abs(frame.sent_at_s - frame.received_at_s) < FAR_S
+    """A moment within half a minute of a frame's message: when it was sent, or received where that is no time.
+
+    A frame may have been under way for long; but none was sent in the future.
+    """
+    plausible = -FAR_S < frame.received_at_s - frame.sent_at_s < _LONGEST_WAY_S
     return frame.sent_at_s if plausible else frame.received_at_s
 
 

@@ -223,7 +223,7 @@ class Inbox:
         if key in feed.seen:
             raise MessageError("duplicate", f"counter: {frame.counter} was here already")
         late_s = frame.received_at_s - measured_s - skew_s
-        if late_s > feed.adapter.lateness_s or not feed.seen.covers(measured_s):
+        if late_s > feed.adapter.lateness_s or not feed.seen.covers(measured_s + skew_s):
             raise MessageError("late", f"measured_at: {late_s:.1f} s before it came in")
         if -late_s > MAX_CLOCK_LEAD_S:
             raise MessageError("future", f"measured_at: {-late_s:.1f} s after it came in")
@@ -239,7 +239,7 @@ class Inbox:
         return placed
 
     def _remember(self, feed: _Feed, frame: Frame, key: tuple[str, int, float], measured_s: float) -> None:
-        feed.seen.add(key, key[2])
+        feed.seen.add(key, measured_s)
         feed.last_measured_s = _later(feed.last_measured_s, measured_s)
         feed.last_received_s = _later(feed.last_received_s, frame.received_at_s)
         if math.isfinite(feed.adapter.source_every_s):

@@ -132,7 +132,7 @@ def _mask_gtfs(payload: bytes, name: Callable[[str], int]) -> bytes:
                 raise MessageError("malformed", f"vehicle.{field}: not UTF-8")
             if vehicle.HasField(field):
                 setattr(vehicle, field, f"p{name(getattr(vehicle, field)):016x}")
-    masked: bytes = feed.SerializeToString()
+    masked: bytes = feed.SerializePartialToString()
     return masked
 
 

@@ -45,6 +45,8 @@ class GtfsAdapter:
             message.ParseFromString(frame.payload)
         except DecodeError:
             raise MessageError(MALFORMED, "feed: not GTFS-Realtime, or cut off") from None
+        if not message.IsInitialized():
+            raise MessageError(MALFORMED, "feed: a field that must be there is missing")
         told_s = float(message.header.timestamp)
         reports: list[OwnReport] = []
         rejected: list[Rejected] = []
