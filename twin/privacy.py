@@ -11,12 +11,13 @@ from collections.abc import Callable, Mapping
 from hashlib import blake2b
 from typing import Any, get_args
 
+import numpy as np
 from google.protobuf.message import DecodeError
 from google.transit import gtfs_realtime_pb2
 from pydantic import ValidationError
 from pydantic_core import from_json, to_json
 
-from networks import day_one
+from networks import day_one, day_one_kernels
 from networks.errors import InputError, MessageError
 from networks.messages import FEEDS, FORMATS, Frame, Kind, VehicleReport
 
@@ -111,7 +112,12 @@ def _mask_bsm(payload: bytes, name: Callable[[str], int]) -> bytes:
 
 
 def _mask_rsm(payload: bytes, name: Callable[[str], int]) -> bytes:
-    """A unit may hand on the identities of vehicles that it hears."""
+    """A unit may hand on the identities of vehicles that it hears; most messages carry none and stay as they are."""
+    head = np.zeros(day_one_kernels.HEAD_COLUMNS, np.int64)
+    rows = np.zeros((day_one_kernels.MOST_PARTICIPANTS, day_one_kernels.COLUMNS), np.int64)
+    count = day_one_kernels.read_rsm(np.frombuffer(payload, np.uint8), head, rows)
+    if count > 0 and head[day_one_kernels.NAMED] == 0:
+        return payload
     kind, value = day_one.decode(payload)
     named = [one for one in value.get("participants", ()) if "id" in one]
     for one in named:

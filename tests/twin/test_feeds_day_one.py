@@ -13,13 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from networks import day_one
+from networks import day_one_kernels as kernels
 from networks.batches import VEHICLE_KINDS, ControlNotice
 from networks.coordinates import from_wgs84
 from networks.errors import InputError, MessageError
 from networks.messages import Frame
 from signals.plan import LampStep, SignalPlan
 from tests.twin import placed_town as town
-from twin.feeds import day_one_kernels as kernels
 from twin.feeds.bsm import BsmAdapter, read_own
 from twin.feeds.rsi import RsiAdapter
 from twin.feeds.rsm import RsmAdapter, absolute_position, read_participants

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from networks import day_one
+from networks import day_one_kernels as kernels
 from networks.errors import MessageError
 from networks.graph import Network
 from networks.messages import Frame
-from twin.feeds import day_one_kernels as kernels
 from twin.feeds.base import IMPOSSIBLE, MALFORMED, Decoded, Placed
 from twin.feeds.datum import Locator
 from twin.feeds.recent import MAX_SPEED_MPS

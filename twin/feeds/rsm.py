@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from pydantic_core import to_json
 
 from networks import day_one
+from networks import day_one_kernels as kernels
 from networks.errors import InputError, MessageError
 from networks.graph import Floats, Network
 from networks.messages import Frame
-from twin.feeds import day_one_kernels as kernels
 from twin.feeds.base import IMPOSSIBLE, MALFORMED, UNKNOWN_ID, Decoded, Placed, Rejected
 from twin.feeds.datum import Locator
 from twin.feeds.recent import Fix, Whereabouts

@@ -1,7 +1,7 @@
 """Reads the bits of Day-I messages that come in masses: RSM and BSM. Imports numba and numpy, nothing else.
 
 ITU-T X.691, unaligned: constrained integers in as few bits as their range needs, one bit an optional component, no
-alignment anywhere. Layout after the message's definition in `networks/day_one.asn`.
+alignment anywhere. Layout after the message's definition in `day_one.asn`.
 """
 
 from __future__ import annotations
