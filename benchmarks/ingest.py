@@ -47,7 +47,7 @@ BAR_MESSAGES_S, BAR_DECODE_US, BAR_LATENCY_S = 5000.0, 30.0, 1.0
 
 
 class Traffic(NamedTuple):
-    """Cars that drive to and fro on lanes before signals, one row a car."""
+    """Cars that drive up and down lanes before signals, one row a car."""
 
     x0_m: np.ndarray[Any, np.dtype[np.float64]]
     y0_m: np.ndarray[Any, np.dtype[np.float64]]

@@ -117,6 +117,14 @@ class Inbox:
             tally.frames_refused += 1
         return accepted
 
+    def refuse(self, frame: Frame, error: MessageError, now_s: float) -> None:
+        """Account for what came in over a line and is not even a frame of one of our feeds."""
+        self._strays.frames_offered += 1
+        self._strays.frames_refused += 1
+        self._strays.rows_offered += 1
+        self._strays.rows_refused += 1
+        self._refuse(frame, (Rejected(error.reason, error.detail, b""),), now_s)
+
     def take(self, available_by_s: float) -> Batches:
         """Everything received up to a time and not taken yet, each batch in order of event time."""
         return Batches(
