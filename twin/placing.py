@@ -67,6 +67,11 @@ class LaneFinder:
         self._offsets = np.searchsorted(table[:, 0], np.arange(columns * lines + 1)).astype(np.int32)
         self._members = table[:, 1].astype(np.int32)
 
+    @property
+    def index(self) -> tuple[Floats, Ints, Floats, Ints, Ints]:
+        """Segments, the lane of each, and the grid over them, as `placing_kernels.place_points` takes them."""
+        return self._segments, self._segment_lane, self._cells, self._offsets, self._members
+
     def place(self, x_m: Floats, y_m: Floats, heading_rad: Floats, prior_lane: Ints) -> Placement:
         """Place points (N,); `prior_lane` (N,) is the lane believed so far, -1 none."""
         count = len(x_m)
