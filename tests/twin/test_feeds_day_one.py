@@ -25,6 +25,7 @@ from twin.feeds.rsi import RsiAdapter
 from twin.feeds.rsm import RsmAdapter, absolute_position, read_participants
 from twin.feeds.spat import SpatAdapter
 from twin.inbox import Inbox
+from twin.map_reading import numbering_of_maps
 from twin.numbering import own_numbering
 from twin.privacy import Pseudonyms
 from twin.road_messages import map_value, rsi_value, spat_value
@@ -554,6 +555,45 @@ def test_our_map_tells_every_lane_movement_and_phase() -> None:
             lon, lat = absolute_position(lane["points"][-1]["posOffset"], node["refPos"])
             middle_lon, middle_lat = node["refPos"]["long"], node["refPos"]["lat"]
             assert math.hypot((lon - middle_lon) * 0.0085, (lat - middle_lat) * 0.0111) < 40, "ends at the stop line"
+
+
+def test_our_own_map_read_back_gives_every_vehicle_link_its_phase() -> None:
+    message = day_one.encode("MAP", map_value(NETWORK, NUMBERING, 0, now_s=T0_S, count=3))
+    numbering, findings = numbering_of_maps(NETWORK, [message])
+    assert findings == ()
+    signal, own, back = NETWORK.signals[0], NUMBERING.signals[0], numbering.signals[0]
+    assert (back.region, back.node) == (own.region, own.node)
+    for link in range(signal.link_count):
+        assert back.groups[link] == (own.groups[link] if signal.link_movements[link] else 0)
+
+
+def test_links_that_a_map_does_not_tell_show_what_the_shipped_phases_say() -> None:
+    message = day_one.encode("MAP", map_value(NETWORK, NUMBERING, 0, now_s=T0_S, count=3))
+    numbering = numbering_of_maps(NETWORK, [message]).numbering
+    signal = NETWORK.signals[0]
+    assert 0 in numbering.signals[0].groups, "crossings have no phase in a MAP message"
+    inbox = Inbox(NETWORK, (), formats=(SpatAdapter(NETWORK, numbering),))
+    into_s = 0.0
+    accepted = 0
+    for k, phase in enumerate(signal.programme.phases):
+        at_s = T0_S + into_s + 0.5
+        value = spat_value(NETWORK, NUMBERING, [plan(T0_S)], now_s=at_s, count=k, sure_until_s=at_s)
+        told = town.sent("SPAT", value, at_s=at_s)
+        if offer(inbox, *told) == [True]:
+            accepted += 1
+            assert inbox.take(at_s + 1).signals.state == (phase.state,)
+        else:
+            assert "does not say what link" in inbox.quarantine.newest()[-1].detail
+        into_s += phase.duration_s
+    assert accepted >= len(signal.programme.phases) / 2, "the others leave a crossing open"
+
+
+def test_maps_of_other_places_are_named() -> None:
+    value = map_value(NETWORK, NUMBERING, 0, now_s=T0_S, count=3)
+    value["nodes"][0]["refPos"] = {"lat": 310_000_000, "long": 1_210_000_000}
+    numbering, (finding,) = numbering_of_maps(NETWORK, [day_one.encode("MAP", value)])
+    assert "node 7/1" in finding
+    assert set(numbering.signals[0].groups) == {0}
 
 
 @settings(max_examples=150, deadline=None)

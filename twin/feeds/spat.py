@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from networks import day_one
 from networks.errors import InputError, MessageError
-from networks.graph import Network
+from networks.graph import Network, Signal
 from networks.messages import Frame
-from signals.formats.spat_csae53 import lamps_of_spat, state_of_phases
+from signals.formats.spat_csae53 import lamps_of_spat
 from twin.feeds.base import MALFORMED, UNKNOWN_ID, Decoded, Placed
 from twin.feeds.signals import LampRow
 from twin.numbering import Numbering
@@ -37,7 +37,7 @@ class SpatAdapter:
 
     def __init__(self, network: Network, numbering: Numbering) -> None:
         self._numbering = numbering
-        self._names = [signal.id for signal in network.signals]
+        self._network = network
 
     def decode(self, frame: Frame) -> Decoded[SpatReport]:
         kind, value = day_one.decode(frame.payload)
@@ -59,11 +59,35 @@ class SpatAdapter:
         signal = self._numbering.signal_of.get((report.region, report.node), -1)
         if signal < 0:
             raise MessageError(UNKNOWN_ID, f"intersectionId: {report.region}/{report.node} is not in this city")
-        try:
-            state = state_of_phases(report.phases, self._numbering.signals[signal].groups)
-        except InputError as defect:
-            raise MessageError(UNKNOWN_ID, f"phases of {self._names[signal]}: {defect}") from None
+        state = complete_state(self._network.signals[signal], self._numbering.signals[signal].groups, report.phases)
         return Placed((LampRow(report.measured_at, received_at_s, signal, state, _NO_PLAN),))
+
+
+def complete_state(signal: Signal, groups: Sequence[int], phases: Mapping[int, str]) -> str:
+    """The lamps of all links of a signal (K,) from the phases that a message tells.
+
+    A link without a phase of its own (walkers, mostly) shows what it shows in every shipped phase that agrees with
+    all links told. Raises MessageError where a phase that should be told is not, or where that is not one lamp.
+    """
+    told = [phases.get(group, "") if group else "" for group in groups]
+    missing = sorted({group for group, lamp in zip(groups, told, strict=True) if group and not lamp})
+    if missing:
+        raise MessageError(UNKNOWN_ID, f"phases of {signal.id}: phase {missing[0]} is not told")
+    if all(told):
+        return "".join(told)
+    fitting = [
+        phase.state
+        for programme in signal.programmes
+        for phase in programme.phases
+        if all(not lamp or lamp.upper() == shown.upper() for lamp, shown in zip(told, phase.state, strict=True))
+    ]
+    state = ""
+    for link, lamp in enumerate(told):
+        shown = {lamp} if lamp else {one[link] for one in fitting}
+        if len(shown) != 1:
+            raise MessageError(UNKNOWN_ID, f"phases of {signal.id}: the message does not say what link {link} shows")
+        state += shown.pop()
+    return state
 
 
 def _moment(intersection: Mapping[str, object], message: Mapping[str, object], near_s: float) -> float:
