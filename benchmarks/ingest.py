@@ -10,6 +10,8 @@ and controllers tell their lamps (SPAT, 1 Hz), as frames of bytes. Three measure
   by processor time;
 - latency: the same in real time; from the moment a frame comes in until a fused state made after it is there.
 
+With `--line` the frames also go through a real Mosquitto (Debian: mosquitto) that is restarted half way.
+
 Lost is what was offered and is neither a row nor in quarantine with its reason. The network is the synthetic zone,
 where several units share a signal when it has fewer signals than units.
 """
@@ -17,9 +19,16 @@ where several units share a signal when it has fewer signals than units.
 from __future__ import annotations
 
 import argparse
+import getpass
 import json
+import math
+import os
+import socket
+import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,11 +39,14 @@ from networks.coordinates import to_wgs84
 from networks.graph import Network
 from scenarios.cities import find_city
 from signals.fixed import fixed_plan
+from twin.broadcast import Sending
+from twin.broker import CENTRE, find_tool, write_broker_files
 from twin.feeds.bsm import BsmAdapter
 from twin.feeds.rsm import RsmAdapter
 from twin.feeds.spat import SpatAdapter
 from twin.fusion import Fusion
 from twin.inbox import Inbox
+from twin.mqtt import BrokerAddress, BrokerLink, carry
 from twin.numbering import Numbering, own_numbering
 from twin.privacy import Pseudonyms
 from twin.road_messages import spat_value
@@ -297,6 +309,66 @@ def _paced(messages: list[Message], shift_s: float) -> Iterator[Message | None]:
     yield None
 
 
+def measure_line(network: Network, messages: list[Message], count: int) -> dict[str, Any]:
+    """One unit says `count` frames over a broker at QoS 1; the broker is stopped and started when half are there."""
+    frames = [Sending(day_one.up_topic("RSM"), m.payload) for m in messages if m.kind == "RSM"][:count]
+    with tempfile.TemporaryDirectory() as name, socket.socket() as probe:
+        folder = Path(name)
+        folder.chmod(0o755)
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+        probe.close()
+        passwords = {CENTRE: "centre", "unit": "unit"}
+        owner = "root" if os.geteuid() == 0 else getpass.getuser()
+        config = write_broker_files(folder / "b", units=["unit"], passwords=passwords, port=port, run_as=owner)
+        broker = _start_broker(config, port)
+        inbox = Inbox(network, (), formats=(RsmAdapter(network),))
+        arrives_s = messages[-1].arrives_s
+        said = 0
+        restarted_s = math.nan
+        begin_s = time.perf_counter()
+        with (
+            BrokerLink(BrokerAddress("127.0.0.1", port, CENTRE, CENTRE, "centre"), clock=lambda: arrives_s) as centre,
+            BrokerLink(BrokerAddress("127.0.0.1", port, "unit", "unit", "unit"), ()) as unit,
+        ):
+            if not (centre.wait_connected(30) and unit.wait_connected(30)):
+                raise SystemExit(f"no line to the broker: {centre.refusal} {unit.refusal}")
+            while inbox.tallies["rsm"].frames_accepted < len(frames) and time.perf_counter() - begin_s < 120.0:
+                said += unit.send(frames[said : said + 200])
+                if not carry(centre, inbox, None, arrives_s):
+                    time.sleep(0.005)
+                if math.isnan(restarted_s) and inbox.tallies["rsm"].frames_accepted >= len(frames) // 2:
+                    mark_s = time.perf_counter()
+                    broker.terminate()
+                    broker.wait()
+                    broker = _start_broker(config, port)
+                    restarted_s = time.perf_counter() - mark_s
+        spent_s = time.perf_counter() - begin_s
+        broker.terminate()
+        broker.wait()
+    tally = inbox.tallies["rsm"]
+    return {
+        "said": len(frames),
+        "accepted": tally.frames_accepted,
+        "lost": len(frames) - tally.frames_accepted,
+        "came_twice": inbox.quarantine.count_reasons().get(("rsm", "duplicate"), 0),
+        "broker_away_s": restarted_s,
+        "wall_s": spent_s,
+        "messages_per_s": tally.frames_accepted / spent_s,
+    }
+
+
+def _start_broker(config: Path, port: int) -> subprocess.Popen[bytes]:
+    broker = subprocess.Popen([str(find_tool("mosquitto")), "-c", str(config)], stderr=subprocess.DEVNULL)
+    deadline_s = time.monotonic() + 30.0
+    while time.monotonic() < deadline_s:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return broker
+        time.sleep(0.02)
+    raise SystemExit("Mosquitto does not start")
+
+
 def run(args: argparse.Namespace) -> dict[str, Any]:
     network = load_network(find_city(args.city))
     numbering = own_numbering(network)
@@ -324,6 +396,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "decode": decode,
         "throughput": throughput,
         "latency": latency,
+        "line": measure_line(network, messages, args.line) if args.line else None,
         "bars": {
             "messages_per_s": throughput["messages_per_s"] >= BAR_MESSAGES_S,
             "decode_us": decode["rsm_us_p50"] <= BAR_DECODE_US,
@@ -339,12 +412,15 @@ def main() -> None:
     parser.add_argument("--participants", type=int, default=16, help="participants of each message, 1 to 16")
     parser.add_argument("--vehicles", type=int, default=200, help="vehicles that tell of themselves")
     parser.add_argument("--seconds", type=int, default=6, help="seconds of street time")
-    parser.add_argument("--cycle", type=float, default=0.5, help="seconds from one fused state to the next")
+    parser.add_argument("--cycle", type=float, default=0.25, help="seconds from one fused state to the next")
+    parser.add_argument("--line", type=int, default=0, help="frames to send over a real broker, 0 none")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true", help="one JSON document")
     args = parser.parse_args()
     if not 1 <= args.participants <= 16 or args.units < 1 or args.seconds < 1 or args.cycle <= 0:
         parser.error("participants 1 to 16, units and seconds at least 1, cycle above 0")
+    if args.line and find_tool("mosquitto") is None:
+        parser.error("--line needs Mosquitto (Debian: mosquitto)")
     result = run(args)
     if args.json:
         print(json.dumps(result))
@@ -354,6 +430,9 @@ def main() -> None:
     print(f"through  {result['messages_per_s']:.0f} messages/s with fusion")
     print(f"latency  p50 {result['latency']['p50_s']:.2f} s, p99 {result['latency']['p99_s']:.2f} s")
     print(f"lost     {result['loss']}")
+    if result["line"]:
+        line = result["line"]
+        print(f"line     {line['messages_per_s']:.0f} messages/s, lost {line['lost']}, twice {line['came_twice']}")
 
 
 if __name__ == "__main__":

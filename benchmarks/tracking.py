@@ -100,20 +100,30 @@ def synthetic(seed: int, seconds: float, cars: int, walkers: int) -> list[Truth]
 
 
 def recorded(path: Path) -> list[Truth]:
-    """Cars of a recording in the columns of INTERACTION, every 0.1 s, in metres."""
+    """Everybody in a recording in the columns of INTERACTION, every 0.1 s, in metres.
+
+    Velocities are taken from the positions: a recording's own need not agree with them.
+    """
     rows: dict[int, list[tuple[int, float, float, float, float]]] = {}
     with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as stream:
         for row in csv.DictReader(stream):
-            walks = row["agent_type"].startswith("pedestrian")
+            walks = row["agent_type"].lower().startswith("pedestrian")
             values = tuple(float(row[name]) for name in ("x", "y", "vx", "vy"))
             rows.setdefault(int(row["timestamp_ms"]), []).append(
                 (int(row["track_id"]) * 2 + walks, *values)  # type: ignore[arg-type]
             )
     moments = []
+    before: dict[int, Array] = {}
     for stamp in sorted(rows):
         table = np.array(rows[stamp])
-        kind = np.where(table[:, 0] % 2 == 1, WALKER, CAR).astype(np.int32)
-        moments.append(Truth(table[:, 0].astype(np.int64), table[:, 1:3], table[:, 3:5], kind))
+        ids = table[:, 0].astype(np.int64)
+        moved = [
+            (place - before[name]) / PERIOD_S if name in before else speed
+            for name, place, speed in zip(ids.tolist(), table[:, 1:3], table[:, 3:5], strict=True)
+        ]
+        before = dict(zip(ids.tolist(), table[:, 1:3], strict=True))
+        kind = np.where(ids % 2 == 1, WALKER, CAR).astype(np.int32)
+        moments.append(Truth(ids, table[:, 1:3], np.array(moved), kind))
     return moments
 
 

@@ -29,6 +29,7 @@ class TrackerSettings:
     speed_mps: float = 1.0  # of each component of a detected velocity
     accel_density: float = 2.0  # m2/s3: a car changes its speed by 1.4 m/s within a second
     gate: float = 13.8  # squared distance: 99.9 % of a chi-square of two degrees of freedom
+    speed_gate: float = 9.0  # a detected velocity three sigma off the track's is not believed: some units' are wrong
     confirm_hits: int = 3
     tentative_s: float = 0.35  # a new track is given up when nothing confirms it for so long
     coast_s: float = 2.5  # a confirmed one, unseen
@@ -187,9 +188,8 @@ class Tracker:
         return cost
 
     def _correct(self, rows: Rows, at_s: float, found: Floats, position_m: float, speed_mps: float) -> None:
-        kernels.update(
-            self._all.state, self._all.covariance, self._all.at_s, rows, at_s, found, position_m**2, speed_mps**2
-        )
+        table, noise = self._all, (position_m**2, speed_mps**2, self.settings.speed_gate)
+        kernels.update(table.state, table.covariance, table.at_s, rows, at_s, found, *noise)
         self._all.seen_s[rows] = np.maximum(self._all.seen_s[rows], at_s)
         self._all.hits[rows] += 1
 

@@ -100,10 +100,12 @@ def update(
     detections: Floats,
     position_var: float,
     speed_var: float,
+    speed_gate: float,
 ) -> None:
     """Correct tracks by one detection each: detection n belongs to track rows[n].
 
     detections  (N, 4)  x, y, vx, vy; velocity NaN where unknown
+    speed_gate  float   a velocity farther off than this, squared and by its variance, is not believed
     """
     for n in range(len(rows)):
         i = rows[n]
@@ -116,6 +118,8 @@ def update(
             off = detections[n, c] - expected
             noise = position_var if c < 2 else speed_var
             spread = p[c, c] + noise
+            if c >= 2 and off * off > speed_gate * spread:
+                continue
             gain = p[:, c] / spread
             row = p[c].copy()
             for a in range(4):

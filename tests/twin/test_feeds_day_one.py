@@ -379,6 +379,7 @@ def test_what_no_envelope_holds_is_refused(unit: str, kind: str, messages: list[
 # Times
 
 
+@settings(deadline=None)
 @given(st.floats(1e9, 3e9), st.floats(-29.9, 29.9))
 def test_a_second_of_the_minute_is_found_across_the_roll_over(at_s: float, apart_s: float) -> None:
     at_s = round(at_s, 3)

@@ -305,6 +305,7 @@ def test_airport_reports_read_as_meteorologists_do(
     assert report.measured_at % 86_400 == int(text.split("Z ")[0][-4:-2]) * 3600 + int(text.split("Z ")[0][-2:]) * 60
 
 
+@settings(deadline=None)
 @given(st.integers(0, 59), st.floats(0, 20 * 86_400))
 def test_the_day_of_an_airport_report_is_the_latest_past_one(minute: int, ago_s: float) -> None:
     when = datetime.fromtimestamp(T0_S - ago_s, UTC).replace(minute=minute, second=0, microsecond=0)

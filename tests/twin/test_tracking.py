@@ -66,12 +66,13 @@ def test_the_filter_is_the_textbooks(
         step = T0_S + k * dt - at_s[0]
         plain_state, plain_covariance = plain_filter(plain_state, plain_covariance, step, q, found, noise)
         kernels.predict(state, covariance, at_s, row, T0_S + k * dt, q)
-        kernels.update(state, covariance, at_s, row, T0_S + k * dt, found[None], 0.5, 1.5)
+        kernels.update(state, covariance, at_s, row, T0_S + k * dt, found[None], 0.5, 1.5, math.inf)
     assert state[0] == pytest.approx(plain_state, rel=1e-6, abs=1e-6)
     assert covariance[0] == pytest.approx(plain_covariance, rel=1e-6, abs=1e-6)
     assert np.linalg.eigvalsh(covariance[0]).min() > -1e-9
 
 
+@settings(deadline=None)
 @given(st.tuples(coordinate, coordinate, speed, speed), st.tuples(coordinate, coordinate))
 def test_distances_are_mahalanobis(first: tuple[float, ...], point: tuple[float, float]) -> None:
     covariance = np.array([[[2.0, 0.3, 0, 0], [0.3, 1.0, 0, 0], [0, 0, 4.0, 0], [0, 0, 0, 4.0]]])
@@ -248,6 +249,7 @@ def test_a_swap_costs_two_switches_and_half_the_identities() -> None:
     assert swapped.idf1 == pytest.approx(0.5)
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(coordinate, coordinate), max_size=5), st.lists(st.tuples(coordinate, coordinate), max_size=5)
 )
