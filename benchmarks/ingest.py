@@ -36,7 +36,9 @@ import numpy as np
 from networks import day_one
 from networks.city import load_network
 from networks.coordinates import to_wgs84
+from networks.errors import MessageError
 from networks.graph import Network
+from networks.messages import Frame
 from scenarios.cities import find_city
 from signals.fixed import fixed_plan
 from twin.broadcast import Sending
@@ -241,6 +243,34 @@ def _time_us(work: Any) -> float:
     return (time.perf_counter() - begin) * 1e6
 
 
+def measure_flood(network: Network, numbering: Numbering, messages: list[Message], seed: int) -> dict[str, float]:
+    """Processor time that a refused frame costs: noise of every feed, honest frames cut short, and the same again."""
+    rng = np.random.default_rng([seed, 7])
+    border = Border(network, numbering)
+    honest = messages[:500]
+    for message in honest:
+        border.offer(message)
+    now_s = honest[0].arrives_s
+    cut = [m._replace(payload=m.payload[: 16 + int(rng.integers(0, 60))]) for m in honest]
+    noise = [
+        Frame(feed, f"liar{k % 50}", k, now_s, now_s, rng.bytes(int(rng.integers(1, 400))))
+        for k in range(1000)
+        for feed in ("rsm", "bsm", "spat")
+    ]
+    begin_s = time.process_time()
+    for frame in noise:
+        border.inbox.offer(frame, now_s)
+    for message in cut:
+        try:
+            border.offer(message)
+        except MessageError as error:
+            border.inbox.refuse(Frame("mqtt", "", 0, now_s, now_s, message.payload), error, now_s)
+    for message in honest:
+        border.offer(message)
+    spent_s = time.process_time() - begin_s
+    return {"frames": float(len(noise) + 1000), "us_per_frame": spent_s / (len(noise) + 1000) * 1e6}
+
+
 def measure_throughput(
     network: Network, numbering: Numbering, messages: list[Message], cycle_s: float
 ) -> dict[str, Any]:
@@ -396,6 +426,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "decode": decode,
         "throughput": throughput,
         "latency": latency,
+        "flood": measure_flood(network, numbering, messages, args.seed),
         "line": measure_line(network, messages, args.line) if args.line else None,
         "bars": {
             "messages_per_s": throughput["messages_per_s"] >= BAR_MESSAGES_S,
@@ -430,6 +461,7 @@ def main() -> None:
     print(f"through  {result['messages_per_s']:.0f} messages/s with fusion")
     print(f"latency  p50 {result['latency']['p50_s']:.2f} s, p99 {result['latency']['p99_s']:.2f} s")
     print(f"lost     {result['loss']}")
+    print(f"flood    {result['flood']['us_per_frame']:.0f} us a refused frame")
     if result["line"]:
         line = result["line"]
         print(f"line     {line['messages_per_s']:.0f} messages/s, lost {line['lost']}, twice {line['came_twice']}")

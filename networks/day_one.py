@@ -142,6 +142,14 @@ def identity_of(message: bytes) -> str:
     return _counter_of("BSM", message)[1]
 
 
+def with_identity(message: bytes, identity: bytes) -> bytes:
+    """A BSM with another identity (8 bytes) in the place of its own; the message must be long enough to hold one."""
+    bits = int.from_bytes(message, "big")
+    shift = 8 * len(message) - _IDENTITY_BIT - 64
+    bits ^= (bits >> shift & (2**64 - 1) ^ int.from_bytes(identity, "big")) << shift
+    return bits.to_bytes(len(message), "big")
+
+
 def up_topic(kind: str) -> str:
     return f"V2X.RSU.{kind}.UP"
 
@@ -206,6 +214,7 @@ def _counter_of(kind: str, message: bytes) -> tuple[int, str]:
     return counter, f"{bits >> (length - start - 71) & (2**64 - 1):016x}"
 
 
+_IDENTITY_BIT = 4 + 1 + 7 + 7
 _OPTIONALS = {"BSM": 7, "MAP": 1, "RSM": 0, "SPAT": 3, "RSI": 3}
 _CARELESS = (ValueError, IndexError, KeyError, TypeError, OverflowError, AttributeError, NotImplementedError)
 """What asn1tools lets through, besides its own errors, on bytes and values that fit no rule (found by fuzzing)."""

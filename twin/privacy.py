@@ -105,10 +105,10 @@ class Pseudonyms:
 
 
 def _mask_bsm(payload: bytes, name: Callable[[str], int]) -> bytes:
-    kind, value = day_one.decode(payload)
-    if kind == "BSM":
-        value["id"] = name(value["id"].hex()).to_bytes(8, "big")
-    return day_one.encode(kind, value)
+    own = np.zeros(day_one_kernels.OWN_FIELDS, np.int64)
+    if day_one_kernels.read_bsm(np.frombuffer(payload, np.uint8), own) != 1:
+        raise MessageError("malformed", "message: not a BSM that we can read")
+    return day_one.with_identity(payload, name(day_one.identity_of(payload)).to_bytes(8, "big"))
 
 
 def _mask_rsm(payload: bytes, name: Callable[[str], int]) -> bytes:
@@ -116,13 +116,15 @@ def _mask_rsm(payload: bytes, name: Callable[[str], int]) -> bytes:
     head = np.zeros(day_one_kernels.HEAD_COLUMNS, np.int64)
     rows = np.zeros((day_one_kernels.MOST_PARTICIPANTS, day_one_kernels.COLUMNS), np.int64)
     count = day_one_kernels.read_rsm(np.frombuffer(payload, np.uint8), head, rows)
+    if count < 0:
+        raise MessageError("malformed", "message: not an RSM")
     if count > 0 and head[day_one_kernels.NAMED] == 0:
         return payload
     kind, value = day_one.decode(payload)
-    named = [one for one in value.get("participants", ()) if "id" in one]
-    for one in named:
-        one["id"] = name(one["id"].hex()).to_bytes(8, "big")
-    return day_one.encode(kind, value) if named or kind != "RSM" else payload
+    for one in value.get("participants", ()):
+        if "id" in one:
+            one["id"] = name(one["id"].hex()).to_bytes(8, "big")
+    return day_one.encode(kind, value)
 
 
 def _mask_gtfs(payload: bytes, name: Callable[[str], int]) -> bytes:
