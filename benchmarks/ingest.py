@@ -5,7 +5,7 @@
 Units of a city send roadside safety messages (RSM, 16 participants, 10 Hz), vehicles tell of themselves (BSM, 10 Hz)
 and controllers tell their lamps (SPAT, 1 Hz), as frames of bytes. Three measurements on one thread:
 
-- decode: one RSM from bytes to the arrays of a report, by the bit reader and by asn1tools alone;
+- decode: one RSM, BSM and SPAT from bytes to the values of a report, by the bit readers and by asn1tools alone;
 - throughput: every frame through envelope, inbox and fused state, as fast as it goes, in cycles of `--cycle` seconds,
   by processor time;
 - latency: the same in real time; from the moment a frame comes in until a fused state made after it is there.
@@ -218,23 +218,28 @@ class Border:
         }
 
 
-def measure_decode(network: Network, messages: list[Message]) -> dict[str, float]:
-    adapter = RsmAdapter(network)
-    frames = [
-        frame
-        for message in messages
-        if message.kind == "RSM"
-        for frame in day_one.frames_of("RSM", message.payload, message.arrives_s)
-    ][:2000]
-    adapter.decode(frames[0])
-    own = [_time_us(lambda frame=frame: adapter.decode(frame)) for frame in frames]
-    general = [_time_us(lambda frame=frame: day_one.decode(frame.payload)) for frame in frames[:200]]
-    return {
-        "rsm_us_p50": float(np.percentile(own, 50)),
-        "rsm_us_p99": float(np.percentile(own, 99)),
-        "asn1tools_us_p50": float(np.percentile(general, 50)),
-        "messages": len(own),
-    }
+def measure_decode(network: Network, numbering: Numbering, messages: list[Message]) -> dict[str, float]:
+    """Microseconds a message, from bytes to the values of a report; by asn1tools for comparison."""
+    names = Pseudonyms(b"benchmark")
+    adapters = (RsmAdapter(network), BsmAdapter(network, names), SpatAdapter(network, numbering))
+    result: dict[str, float] = {}
+    for adapter in adapters:
+        kind = adapter.feed.upper()
+        frames = [
+            frame
+            for message in messages
+            if message.kind == kind
+            for frame in day_one.frames_of(kind, message.payload, message.arrives_s)
+        ][:2000]
+        if not frames:
+            continue
+        adapter.decode(frames[0])
+        own = [_time_us(lambda frame=frame, adapter=adapter: adapter.decode(frame)) for frame in frames]
+        general = [_time_us(lambda frame=frame: day_one.decode(frame.payload)) for frame in frames[:200]]
+        result[f"{adapter.feed}_us_p50"] = float(np.percentile(own, 50))
+        result[f"{adapter.feed}_us_p99"] = float(np.percentile(own, 99))
+        result[f"{adapter.feed}_asn1tools_us_p50"] = float(np.percentile(general, 50))
+    return result
 
 
 def _time_us(work: Any) -> float:
@@ -409,7 +414,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     warm.cycle(messages[200].arrives_s)
     throughput = measure_throughput(network, numbering, messages, args.cycle)
     latency = measure_latency(network, numbering, messages, args.cycle)
-    decode = measure_decode(network, messages)
+    decode = measure_decode(network, numbering, messages)
     return {
         "mix": {
             "units": args.units,
@@ -457,7 +462,7 @@ def main() -> None:
         print(json.dumps(result))
         return
     decode = result["decode"]
-    print(f"decode   {decode['rsm_us_p50']:.1f} us an RSM (asn1tools {decode['asn1tools_us_p50']:.0f} us)")
+    print(f"decode   {decode['rsm_us_p50']:.1f} us an RSM (asn1tools {decode['rsm_asn1tools_us_p50']:.0f} us)")
     print(f"through  {result['messages_per_s']:.0f} messages/s with fusion")
     print(f"latency  p50 {result['latency']['p50_s']:.2f} s, p99 {result['latency']['p99_s']:.2f} s")
     print(f"lost     {result['loss']}")

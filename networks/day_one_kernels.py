@@ -1,4 +1,4 @@
-"""Reads the bits of Day-I messages that come in masses: RSM and BSM. Imports numba and numpy, nothing else.
+"""Reads the bits of Day-I messages that come in masses: RSM, BSM and SPAT. Imports numba and numpy, nothing else.
 
 ITU-T X.691, unaligned: constrained integers in as few bits as their range needs, one bit an optional component, no
 alignment anywhere. Layout after the message's definition in `day_one.asn`.
@@ -311,6 +311,172 @@ def read_bsm(data: NDArray[np.uint8], own: NDArray[np.int64]) -> int:
         return EXTENDED
     own[OWN_CLASS] = _bits(data, at + 2, 8)
     return 1
+
+
+# A SPAT message: columns of the head, of an intersection and of a phase.
+SPAT_COUNTER, SPAT_MINUTE, SPAT_SECOND_MS = range(3)
+SPAT_HEAD = 3
+REGION, NODE, MINUTE, MILLISECONDS, PHASES = range(5)
+INTERSECTION_COLUMNS, MOST_INTERSECTIONS = 5, 32
+PHASE, LIGHT = range(2)
+PHASE_COLUMNS, MOST_PHASES = 2, 16 * 32
+
+
+@njit(cache=True)
+def read_spat(
+    data: NDArray[np.uint8],
+    head: NDArray[np.int64],
+    intersections: NDArray[np.int64],
+    phases: NDArray[np.int64],
+) -> int:
+    """Read one message; the number of intersections, or EXTENDED, CUT_OFF, OUT_OF_RANGE.
+
+    data           (B,)      the message, MessageFrame and all
+    head           (3,)      written: msgCnt, minute of the year and milliseconds, ABSENT where not told
+    intersections  (32, 5)   written: region, node, its own minute and milliseconds, ABSENT where not told; how many
+                             phases it has
+    phases         (512, 2)  written, one intersection after the other: number, and the LightState that it shows now,
+                             ABSENT where the message does not say: the first light whose countdown has begun, or the
+                             only one when that has no countdown
+    """
+    end = data.shape[0] * 8
+    if end < 5:
+        return CUT_OFF
+    if _bits(data, 0, 1) == 1:
+        return EXTENDED
+    if _bits(data, 1, 3) != 3:
+        return OUT_OF_RANGE
+    if _bits(data, 4, 1) == 1:
+        return EXTENDED
+    if end < 5 + 3 + 7:
+        return CUT_OFF
+    present = _bits(data, 5, 3)
+    head[SPAT_COUNTER] = _bits(data, 8, 7)
+    at = _read_moment(data, 15, end, present >> 2, present >> 1 & 1, head, SPAT_MINUTE)
+    if at < 0:
+        return at
+    if present & 1:
+        if end < at + 6:
+            return CUT_OFF
+        length = _bits(data, at, 6)
+        if length > 62:
+            return OUT_OF_RANGE
+        at += 6 + 7 * (length + 1)
+    if end < at + 5:
+        return CUT_OFF
+    count = _bits(data, at, 5) + 1
+    at += 5
+    written = 0
+    for n in range(count):
+        row = intersections[n]
+        if end < at + 4 + 1:
+            return CUT_OFF
+        if _bits(data, at, 1) == 1:
+            return EXTENDED
+        present = _bits(data, at + 1, 3)
+        placed = _bits(data, at + 4, 1)
+        at += 5
+        if end < at + 16 * placed + 32:
+            return CUT_OFF
+        row[REGION] = _bits(data, at, 16) if placed else ABSENT
+        at += 16 * placed
+        row[NODE] = _bits(data, at, 16)
+        at += 32  # and the status
+        at = _read_moment(data, at, end, present >> 2, present >> 1 & 1, row, MINUTE)
+        if at < 0:
+            return at
+        if present & 1:
+            if end < at + 6:
+                return CUT_OFF
+            if _bits(data, at, 6) > 39:
+                return OUT_OF_RANGE
+            at += 6
+        if end < at + 4:
+            return CUT_OFF
+        row[PHASES] = _bits(data, at, 4) + 1
+        at += 4
+        for _ in range(row[PHASES]):
+            at = _read_phase(data, at, end, phases[written])
+            if at <= 0:
+                return at
+            written += 1
+    return count
+
+
+@njit(cache=True)
+def _read_moment(
+    data: NDArray[np.uint8], at: int, end: int, has_minute: int, has_second: int, row: NDArray[np.int64], column: int
+) -> int:
+    """Read an optional minute of the year and optional milliseconds into two columns; where the next begins."""
+    row[column] = row[column + 1] = ABSENT
+    if end < at + 20 * has_minute + 16 * has_second:
+        return CUT_OFF
+    if has_minute:
+        row[column] = _bits(data, at, 20)
+        at += 20
+        if row[column] > 527040:
+            return OUT_OF_RANGE
+    if has_second:
+        row[column + 1] = _bits(data, at, 16)
+        at += 16
+    return at
+
+
+@njit(cache=True)
+def _read_phase(data: NDArray[np.uint8], at: int, end: int, row: NDArray[np.int64]) -> int:
+    """Read one phase into a row; where the next begins, or EXTENDED, CUT_OFF, OUT_OF_RANGE."""
+    if end < at + 12:
+        return CUT_OFF
+    row[PHASE] = _bits(data, at, 8)
+    count = _bits(data, at + 8, 4) + 1
+    at += 12
+    row[LIGHT] = ABSENT
+    for _ in range(count):
+        if end < at + 7:
+            return CUT_OFF
+        if _bits(data, at, 1) == 1 or _bits(data, at + 2, 1) == 1:
+            return EXTENDED
+        timed = _bits(data, at + 1, 1)
+        light = _bits(data, at + 3, 4)
+        at += 7
+        if light > 8:
+            return OUT_OF_RANGE
+        begun = False
+        if timed:
+            if end < at + 2 + 5 + 32:
+                return CUT_OFF
+            if _bits(data, at, 1) == 1:
+                return EXTENDED
+            counts_down = _bits(data, at + 1, 1) == 0
+            present = _bits(data, at + 2, 5)
+            at += 7
+            start = _bits(data, at, 16)
+            # Times in order: start, min end, max end, likely end; then a confidence; then next start, next end.
+            marks = 2 + (present >> 4) + (present >> 3 & 1)
+            later = (present >> 1 & 1) + (present & 1)
+            sure = present >> 2 & 1
+            if end < at + 16 * (marks + later) + 8 * sure:
+                return CUT_OFF
+            for _ in range(marks):
+                if _bits(data, at, 16) > 36001:
+                    return OUT_OF_RANGE
+                at += 16
+            if sure:
+                if _bits(data, at, 8) > 200:
+                    return OUT_OF_RANGE
+                at += 8
+            for _ in range(later):
+                if _bits(data, at, 16) > 36001:
+                    return OUT_OF_RANGE
+                at += 16
+            begun = counts_down and start == 0
+            if not counts_down and count == 1:
+                begun = True
+        elif count == 1:
+            begun = True
+        if begun and row[LIGHT] == ABSENT:
+            row[LIGHT] = light
+    return at
 
 
 # Columns of a described participant.

@@ -23,7 +23,7 @@ from tests.twin import placed_town as town
 from twin.feeds.bsm import BsmAdapter, read_own
 from twin.feeds.rsi import RsiAdapter
 from twin.feeds.rsm import RsmAdapter, absolute_position, read_participants
-from twin.feeds.spat import SpatAdapter
+from twin.feeds.spat import SpatAdapter, SpatReport, read_by_decoder, read_intersections
 from twin.inbox import Inbox
 from twin.map_reading import numbering_of_maps
 from twin.numbering import own_numbering
@@ -99,6 +99,8 @@ def test_the_bit_readers_agree_with_real_frames(real_frames: list[dict[str, Any]
         for frame in day_one.frames_of(real["kind"], bytes.fromhex(real["hex"]), real["timestamp_ms"] / 1e3):
             if real["kind"] == "RSM":
                 assert read_rows(frame.payload) == rows_by_decoder(frame.payload)
+            if real["kind"] == "SPAT":
+                assert lamps_by_reader(frame.payload) == lamps_by_decoder(frame.payload)
             if real["kind"] == "BSM":
                 assert read_own(frame.payload, np.zeros(9, np.int64)).tolist() == own_by_decoder(frame.payload)
 
@@ -340,6 +342,87 @@ def test_a_message_of_a_later_release_is_read_by_the_general_decoder() -> None:
         head, rows = np.zeros(4, np.int64), np.zeros((16, 11), np.int64)
         assert kernels.read_rsm(np.frombuffer(data, np.uint8), head, rows) == kernels.EXTENDED
         assert read_rows(data) == rows_by_decoder(data)
+
+
+marks = st.integers(0, 36_001) | st.just(0)
+counting = st.fixed_dictionaries(
+    {"startTime": marks, "likelyEndTime": marks},
+    optional={
+        "minEndTime": marks,
+        "maxEndTime": marks,
+        "timeConfidence": st.integers(0, 200),
+        "nextStartTime": marks,
+        "nextDuration": marks,
+    },
+).map(lambda told: ("counting", told))
+clocked = st.fixed_dictionaries(
+    {"startUTCTime": marks, "likelyEndUTCTime": marks},
+    optional={"maxEndUTCTime": marks, "timeConfidence": st.just(7), "nextEndUTCTime": marks},
+).map(lambda told: ("utcTiming", told))
+lights = st.fixed_dictionaries(
+    {
+        "light": st.sampled_from(
+            ("unavailable", "dark", "red", "permissive-green", "protected-green", "flashing-yellow")
+        )
+    },
+    optional={"timing": counting | clocked},
+)
+moments = {"moy": st.integers(0, 527_040), "timeStamp": st.integers(0, 65_535)}
+crossings = st.fixed_dictionaries(
+    {
+        "intersectionId": st.fixed_dictionaries(
+            {"id": st.integers(0, 65_535)}, optional={"region": st.integers(0, 65_535)}
+        ),
+        "status": st.just((b"\x04\x00", 16)),
+        "phases": st.lists(
+            st.fixed_dictionaries(
+                {"id": st.integers(0, 255), "phaseStates": st.lists(lights, min_size=1, max_size=4)}
+            ),
+            min_size=1,
+            max_size=5,
+        ),
+    },
+    optional={**moments, "timeConfidence": st.just("time-000-001")},
+)
+lamp_messages = st.fixed_dictionaries(
+    {
+        "msgCnt": st.integers(0, 127),
+        "intersections": st.lists(
+            crossings,
+            min_size=1,
+            max_size=4,
+            unique_by=lambda one: (one["intersectionId"].get("region"), one["intersectionId"]["id"]),
+        ),
+    },
+    optional={**moments, "name": st.text("az AZ09", min_size=1, max_size=63)},
+)
+
+
+def lamps_by_reader(payload: bytes) -> list[SpatReport] | None:
+    try:
+        return read_intersections(payload, T0_S)
+    except MessageError:
+        return None
+
+
+def lamps_by_decoder(payload: bytes) -> list[SpatReport] | None:
+    try:
+        return read_by_decoder(payload, T0_S)
+    except MessageError:
+        return None
+
+
+@settings(max_examples=120, deadline=None)
+@given(lamp_messages, spoils | st.just([]), st.integers(0, 10_000) | st.just(-1))
+def test_the_lamp_reader_agrees_with_the_general_decoder(
+    value: dict[str, Any], spoil: list[tuple[int, int]], keep: int
+) -> None:
+    whole = day_one.encode("SPAT", value)
+    assert lamps_by_reader(whole) == lamps_by_decoder(whole)
+    payload = spoilt(whole, spoil, keep)
+    known = lamps_by_decoder(payload)
+    if known is None or len(known) == len(day_one.decode(payload)[1]["intersections"]):
+        assert lamps_by_reader(payload) == known
 
 
 # Envelopes

@@ -6,7 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from networks import day_one
+from networks import day_one_kernels as kernels
 from networks.errors import InputError, MessageError
 from networks.graph import Network, Signal
 from networks.messages import Frame
@@ -40,19 +43,9 @@ class SpatAdapter:
         self._network = network
 
     def decode(self, frame: Frame) -> Decoded[SpatReport]:
-        kind, value = day_one.decode(frame.payload)
-        if kind != "SPAT":
-            raise MessageError(MALFORMED, f"message: {kind}, expected a SPAT")
         near_s = day_one.moment_near(frame)
-        try:
-            lamps = lamps_of_spat(value)
-        except InputError as defect:
-            raise MessageError(MALFORMED, str(defect)) from None
-        reports, tellers = [], []
-        for intersection, ((region, node), phases) in zip(value["intersections"], lamps.items(), strict=False):
-            reports.append(SpatReport(_moment(intersection, value, near_s), region, node, phases))
-            tellers.append(f"{frame.source}/{region}/{node}")
-        return Decoded(reports, tellers=tellers)
+        reports = read_intersections(frame.payload, near_s)
+        return Decoded(reports, tellers=[f"{frame.source}/{one.region}/{one.node}" for one in reports])
 
     def place(self, report: SpatReport, received_at_s: float) -> Placed[LampRow]:
         """Raises MessageError when the intersection is not ours or one of its phases is not told."""
@@ -90,15 +83,59 @@ def complete_state(signal: Signal, groups: Sequence[int], phases: Mapping[int, s
     return state
 
 
-def _moment(intersection: Mapping[str, object], message: Mapping[str, object], near_s: float) -> float:
+def read_intersections(payload: bytes, near_s: float) -> list[SpatReport]:
+    """The intersections of a message. Raises MessageError("malformed")."""
+    head = np.zeros(kernels.SPAT_HEAD, np.int64)
+    rows = np.zeros((kernels.MOST_INTERSECTIONS, kernels.INTERSECTION_COLUMNS), np.int64)
+    phases = np.zeros((kernels.MOST_PHASES, kernels.PHASE_COLUMNS), np.int64)
+    count = kernels.read_spat(np.frombuffer(payload, np.uint8), head, rows, phases)
+    if count == kernels.EXTENDED:
+        return read_by_decoder(payload, near_s)
+    if count < 0:
+        reason = "cut off" if count == kernels.CUT_OFF else "a component is out of range, or it is another message"
+        raise MessageError(MALFORMED, f"message: not a SPAT: {reason}")
+    reports: list[SpatReport] = []
+    first = 0
+    for region, node, minute, second_ms, phase_count in rows[:count].tolist():
+        told = phases[first : first + phase_count].tolist()
+        first += phase_count
+        moments = ((minute, second_ms), (head[kernels.SPAT_MINUTE], head[kernels.SPAT_SECOND_MS]))
+        place = None if region == kernels.ABSENT else region
+        lamps = {number: _LAMPS[light] if light != kernels.ABSENT else "" for number, light in told}
+        reports.append(SpatReport(_moment(moments, near_s), place, node, lamps))
+    return reports
+
+
+def read_by_decoder(payload: bytes, near_s: float) -> list[SpatReport]:
+    """The same by the general decoder, which can step over what later releases add."""
+    kind, value = day_one.decode(payload)
+    if kind != "SPAT":
+        raise MessageError(MALFORMED, f"message: {kind}, expected a SPAT")
+    try:
+        lamps = lamps_of_spat(value)
+    except InputError as defect:
+        raise MessageError(MALFORMED, str(defect)) from None
+    told = {(one["intersectionId"].get("region"), one["intersectionId"]["id"]): one for one in value["intersections"]}
+    reports = []
+    for (region, node), phases in lamps.items():
+        stamps = [
+            (part.get("moy", kernels.ABSENT), part.get("timeStamp", kernels.ABSENT))
+            for part in (told[region, node], value)
+        ]
+        reports.append(SpatReport(_moment(stamps, near_s), region, node, phases))
+    return reports
+
+
+def _moment(told: Sequence[tuple[int, int]], near_s: float) -> float:
     """When an intersection's lamps were so: by its own time, else the message's, else when it was sent."""
-    for told in (intersection, message):
-        minute, second_ms = told.get("moy"), told.get("timeStamp")
-        if isinstance(second_ms, int) and second_ms <= day_one.LAST_MS:
-            if isinstance(minute, int) and minute < _NO_MINUTE:
-                return day_one.from_minute_of_year(minute, second_ms, near_s)
-            return day_one.nearest_second(second_ms, near_s)
+    for minute, second_ms in told:
+        if 0 <= second_ms <= day_one.LAST_MS:
+            if 0 <= minute < _NO_MINUTE:
+                return day_one.from_minute_of_year(int(minute), int(second_ms), near_s)
+            return day_one.nearest_second(int(second_ms), near_s)
     return near_s
 
 
 _NO_MINUTE = 527_040
+_LAMPS = ("", "O", "s", "r", "G", "g", "G", "y", "o")
+"""Lamp letter of each LightState, as `signals.formats.spat_csae53` reads them."""
