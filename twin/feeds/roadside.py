@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from networks.batches import VEHICLE_KINDS, TrackBatch
 from networks.errors import MessageError
-from networks.graph import Network
+from networks.graph import Bools, Floats, Network
 from networks.messages import Frame, ObjectList, SeenObject
 from twin.feeds.base import IMPOSSIBLE, UNKNOWN_ID, Decoded, Placed, Rejected, decode_list
 from twin.feeds.recent import Fix, Whereabouts
@@ -97,6 +97,12 @@ class Area:
 
     def __init__(self, network: Network) -> None:
         self._west, self._south, self._east, self._north = network.bounds_m
+
+    def hold(self, x_m: Floats, y_m: Floats) -> Bools:
+        """Which of many points (N,) lie inside."""
+        inside = (x_m >= self._west - BOUNDS_MARGIN_M) & (x_m <= self._east + BOUNDS_MARGIN_M)
+        both: Bools = inside & (y_m >= self._south - BOUNDS_MARGIN_M) & (y_m <= self._north + BOUNDS_MARGIN_M)
+        return both
 
     def holds(self, x_m: float, y_m: float) -> bool:
         return (

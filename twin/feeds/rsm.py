@@ -20,7 +20,7 @@ from networks.graph import Floats, Network
 from networks.messages import Frame
 from twin.feeds.base import IMPOSSIBLE, MALFORMED, UNKNOWN_ID, Decoded, Placed, Rejected
 from twin.feeds.datum import Locator
-from twin.feeds.recent import Fix, Whereabouts
+from twin.feeds.recent import NumberedWhereabouts
 from twin.feeds.roadside import TRACK_ROWS, Area
 
 UNIT_REACH_M = 150.0
@@ -32,6 +32,7 @@ _SHORTCOMINGS = {
     kernels.NO_SPEED: "speed: not available, or faster than anything drives",
     kernels.NO_HEADING: "heading: not available",
 }
+_OUTSIDE, _JUMPED = "outside the network", "jumped faster than anything drives"
 _KINDS = ("unknown", "motor", "non-motor", "pedestrian", "rsu")
 _SOURCES = ("unknown", "selfinfo", "v2x", "video", "microwaveRadar", "loop", "lidar", "integrated")
 _MOST_UNITS = 20_000
@@ -69,7 +70,7 @@ class RsmAdapter:
         middles = [network.node_xy[list(s.nodes)].mean(axis=0) for s in network.signals]
         self._middles = np.array(middles).reshape(-1, 2)
         self._near: dict[tuple[float, float], int] = {}
-        self._whereabouts: Whereabouts[tuple[int, int]] = Whereabouts(3 * self.lateness_s)
+        self._whereabouts = NumberedWhereabouts(3 * self.lateness_s)
         self._head = np.zeros(kernels.HEAD_COLUMNS, np.int64)
         self._rows = np.zeros((kernels.MOST_PARTICIPANTS, kernels.COLUMNS), np.int64)
         self._described = np.zeros((kernels.MOST_PARTICIPANTS, kernels.DESCRIBED_COLUMNS))
@@ -114,19 +115,16 @@ class RsmAdapter:
         rows["speed_mps"] = described[:, kernels.SPEED_MPS]
         rows["heading_rad"] = described[:, kernels.HEADING_RAD]
         rows["kind"] = described[:, kernels.ROAD_USER]
-        good: list[int] = []
+        near = self._area.hold(x_m, y_m)
+        key = (np.int64(unit) << 16) | report.number
+        good = near.copy()
+        good[near] = self._whereabouts.believes(key[near], rows["measured_at_s"][near], x_m[near], y_m[near])
         rejected: list[Rejected] = []
-        fixes = zip(report.number.tolist(), rows["measured_at_s"].tolist(), x_m.tolist(), y_m.tolist(), strict=True)
-        for i, (number, at_s, x, y) in enumerate(fixes):
-            if not self._area.holds(x, y):
-                rejected.append(Rejected(IMPOSSIBLE, f"participants.{i}.pos: outside the network", b""))
-            elif not self._whereabouts.believes((unit, number), Fix(at_s, x, y)):
-                rejected.append(
-                    Rejected(IMPOSSIBLE, f"participants.{i}.pos: jumped faster than anything drives", b"")
-                )
-            else:
-                good.append(i)
-        if rejected:
+        if not good.all():
+            rejected = [
+                Rejected(IMPOSSIBLE, f"participants.{i}.pos: {_JUMPED if near[i] else _OUTSIDE}", b"")
+                for i in np.flatnonzero(~good).tolist()
+            ]
             rows = rows[good]
         return Placed(rows if len(rows) else (), rejected)
 
