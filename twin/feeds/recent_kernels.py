@@ -12,14 +12,14 @@ Floats = NDArray[np.float64]
 Keys = NDArray[np.int64]
 
 EMPTY = -1
-_GOLDEN = np.int64(-7046029254386353131)  # 2**64 over the golden ratio, as a signed number
+_PRIME, _STIR = 2_147_483_647, 1_103_515_245  # their product stays within 63 bits
 
 
 @njit(cache=True)
 def _slot_of(key: int, keys: Keys) -> int:
     """The slot of a key, or the empty one where it belongs. `keys` has a power of two slots, one empty at least."""
     mask = len(keys) - 1
-    slot = int(((key * _GOLDEN) >> 20) & mask)
+    slot = int((key % _PRIME * _STIR >> 12) & mask)
     while keys[slot] != key and keys[slot] != EMPTY:
         slot = (slot + 1) & mask
     return slot
