@@ -93,6 +93,17 @@ class WeatherBatch:
     available_at_s: Floats
 
 
+class WeatherWarning(NamedTuple):
+    """An official warning for an area that touches the network."""
+
+    id: str
+    event: str  # as the authority names it
+    severity: str  # CAP: Extreme, Severe, Moderate, Minor, Unknown
+    begin_s: float
+    end_s: float
+    available_at_s: float
+
+
 VEHICLE_KINDS = ("car", "bus", "truck", "bicycle", "pedestrian", "emergency", "tram")
 
 
@@ -120,3 +131,4 @@ class Batches:
     notices: tuple[ControlNotice, ...]
     weather: WeatherBatch
     health: tuple[FeedHealth, ...]
+    warnings: tuple[WeatherWarning, ...] = ()

@@ -21,11 +21,31 @@ Kind = Literal["car", "bus", "truck", "bicycle", "pedestrian", "emergency", "tra
 
 FEEDS = ("loops", "roadside", "v2x", "signals", "control", "weather", "receipts")
 
+FORMATS = {
+    "rsm": "roadside",
+    "v2x_seq": "roadside",
+    "bsm": "v2x",
+    "gtfs_rt": "v2x",
+    "spat": "signals",
+    "gat1049": "signals",
+    "rsi": "control",
+    "wzdx": "control",
+    "counts_csv": "loops",
+    "counts_json": "loops",
+    "metar": "weather",
+    "cma": "weather",
+    "cap": "warnings",
+}
+"""Formats of others that we read, each as a feed of that name, and the feed whose rows it delivers.
+
+Weather warnings have no format of our own.
+"""
+
 
 class Frame(NamedTuple):
     """One raw message as received."""
 
-    feed: str  # one of FEEDS
+    feed: str  # one of FEEDS or FORMATS
     source: str  # device
     counter: int  # counts up by one per source and feed; duplicates carry the same
     sent_at_s: float

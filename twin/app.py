@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from signals.fallback import Chain
 from signals.fixed import fixed_plan
 from signals.guidance import RouteGuide
 from signals.priority import Policy, expect_walkers, read_policy
+from twin.feed_declarations import Declaration, make_formats
 from twin.fusion import Fusion
 from twin.inbox import Inbox
 from twin.lamp_tracker import LampTracker
@@ -69,8 +71,13 @@ def build_city(
     mirrored: bool = True,
     guided: bool = True,
     pseudonyms: Pseudonyms | None = None,
+    declared: Sequence[Declaration] = (),
 ) -> City:
-    """One live loop, its mirror started. The caller closes it. `pseudonyms` None: fresh random ones."""
+    """One live loop, its mirror started. The caller closes it. `pseudonyms` None: fresh random ones.
+
+    `declared`: feeds in the formats of others that the inbox takes as well.
+    """
+    names = pseudonyms or Pseudonyms()
     folder, network = model.folder, model.network
     zero_s = folder.epoch_s - folder.begin_s
     fixed = [fixed_plan(s, index=i, epoch_of_zero_s=zero_s) for i, s in enumerate(network.signals)]
@@ -79,7 +86,12 @@ def build_city(
         mirror.start()
     return City(
         network=network,
-        inbox=Inbox(network, model.detectors, pseudonyms=pseudonyms),
+        inbox=Inbox(
+            network,
+            model.detectors,
+            pseudonyms=names,
+            formats=make_formats(declared, network, model.detectors, names),
+        ),
         fusion=Fusion(network, model.detectors, model.instrumented, model.prior),
         mirror=mirror,
         history=HistoryBuffer(len(network.edges.ids)),

@@ -107,6 +107,9 @@ TABLES: Mapping[str, Table] = {
             "available_at_s": _F64,
         }
     ),
+    "warnings": Table(
+        {"id": _TEXT, "event": _TEXT, "severity": _TEXT, "begin_s": _F64, "end_s": _F64, "available_at_s": _F64}
+    ),
     "weather": Table({"rain_mm_h": _F64, "visibility_m": _F64, "temperature_c": _F64, "wind_mps": _F64, **_TIMES}),
     "states": Table(
         {
@@ -170,6 +173,7 @@ def to_tables(cycle: int, record: CycleRecord, *, with_forecast: bool = True) ->
         "probes": _columns_of(batches.probes),
         "lamps": _columns_of(batches.signals),
         "notices": _transpose(batches.notices),
+        "warnings": _transpose(batches.warnings),
         "weather": _columns_of(batches.weather),
         "receipts": _transpose(record.receipts),
         "quarantine": _transpose(record.quarantined),

@@ -26,7 +26,9 @@ class Placement(NamedTuple):
 class LaneFinder:
     """Finds the lane of a point among the lanes that motor vehicles use."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, reach_m: float = REACH_M) -> None:
+        """`reach_m`: how far from a lane's centre a point may lie."""
+        self._reach_m = reach_m
         lanes = network.lanes
         motor = (lanes.allowed & ~(PEDESTRIAN | BICYCLE)) != 0
         rows: list[tuple[float, ...]] = []
@@ -48,8 +50,8 @@ class LaneFinder:
     def _build_grid(self) -> None:
         start = self._segments[:, :2]
         end = start + self._segments[:, 2:4] * self._segments[:, 4:5]
-        low = np.minimum(start, end) - REACH_M - 2.0
-        high = np.maximum(start, end) + REACH_M + 2.0
+        low = np.minimum(start, end) - self._reach_m - 2.0
+        high = np.maximum(start, end) + self._reach_m + 2.0
         origin = low.min(axis=0) if len(low) else np.zeros(2)
         first = ((low - origin) // CELL_M).astype(np.int64)
         last = ((high - origin) // CELL_M).astype(np.int64)
@@ -65,6 +67,11 @@ class LaneFinder:
         self._offsets = np.searchsorted(table[:, 0], np.arange(columns * lines + 1)).astype(np.int32)
         self._members = table[:, 1].astype(np.int32)
 
+    @property
+    def index(self) -> tuple[Floats, Ints, Floats, Ints, Ints]:
+        """Segments, the lane of each, and the grid over them, as `placing_kernels.place_points` takes them."""
+        return self._segments, self._segment_lane, self._cells, self._offsets, self._members
+
     def place(self, x_m: Floats, y_m: Floats, heading_rad: Floats, prior_lane: Ints) -> Placement:
         """Place points (N,); `prior_lane` (N,) is the lane believed so far, -1 none."""
         count = len(x_m)
@@ -79,7 +86,7 @@ class LaneFinder:
             self._cells,
             self._offsets,
             self._members,
-            REACH_M,
+            self._reach_m,
             *found,
         )
         return found

@@ -7,15 +7,21 @@ secret, nobody can join its traces. The secret is random and lives in memory unl
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping
 from hashlib import blake2b
 from typing import Any, get_args
 
+import numpy as np
+from google.protobuf.message import DecodeError
+from google.transit import gtfs_realtime_pb2
 from pydantic import ValidationError
 from pydantic_core import from_json, to_json
 
-from networks.messages import FEEDS, Frame, Kind, VehicleReport
+from networks import day_one, day_one_kernels
+from networks.errors import InputError, MessageError
+from networks.messages import FEEDS, FORMATS, Frame, Kind, VehicleReport
 
-IDENTIFYING_FEEDS = frozenset({"v2x"})
+IDENTIFYING_FEEDS = frozenset({"v2x", "bsm", "rsm", "gtfs_rt"})
 """Feeds whose source and payload name a vehicle or a person."""
 
 _NUMBERS = frozenset({"measured_at", "x_m", "y_m", "speed_mps", "heading_rad"})
@@ -45,11 +51,13 @@ class Pseudonyms:
 
         Of a feed that we do not know nothing is kept but its name and size.
         """
-        if frame.feed not in FEEDS:
+        if frame.feed not in FEEDS and frame.feed not in FORMATS:
             source = self.name_of(frame.source, frame.received_at_s)
             return frame._replace(source=source, payload=_withhold(frame.payload))
         if frame.feed not in IDENTIFYING_FEEDS:
             return frame
+        if frame.feed in FORMATS:
+            return self._mask_format(frame)
         try:
             said = VehicleReport.model_validate_json(frame.payload)
         except ValidationError:
@@ -59,6 +67,16 @@ class Pseudonyms:
         return frame._replace(
             source=self.name_of(frame.source, said.measured_at), payload=masked.model_dump_json().encode()
         )
+
+    def _mask_format(self, frame: Frame) -> Frame:
+        """The same message with pseudonyms of the same length; only its size where it cannot be read."""
+        at_s = frame.received_at_s
+        try:
+            payload = _MASKERS[frame.feed](frame.payload, lambda identity: self.of(identity, at_s))
+        except (MessageError, InputError):
+            payload = _withhold(frame.payload)
+        source = self.name_of(frame.source, at_s) if frame.feed == "bsm" else frame.source
+        return frame._replace(source=source, payload=payload)
 
     def _mask_malformed(self, payload: bytes, at_s: float) -> bytes:
         """What can be kept of a payload that no rule fits: known fields in known forms, no names of others."""
@@ -84,6 +102,53 @@ class Pseudonyms:
             key = blake2b(period.to_bytes(16, "big", signed=True), key=self._secret, digest_size=32).digest()
             self._keyed = (period, blake2b(key=key, digest_size=8))
         return self._keyed[1].copy()
+
+
+def _mask_bsm(payload: bytes, name: Callable[[str], int]) -> bytes:
+    own = np.zeros(day_one_kernels.OWN_FIELDS, np.int64)
+    if day_one_kernels.read_bsm(np.frombuffer(payload, np.uint8), own) != 1:
+        raise MessageError("malformed", "message: not a BSM that we can read")
+    return day_one.with_identity(payload, name(day_one.identity_of(payload)).to_bytes(8, "big"))
+
+
+def _mask_rsm(payload: bytes, name: Callable[[str], int]) -> bytes:
+    """A unit may hand on the identities of vehicles that it hears; most messages carry none and stay as they are."""
+    head = np.zeros(day_one_kernels.HEAD_COLUMNS, np.int64)
+    rows = np.zeros((day_one_kernels.MOST_PARTICIPANTS, day_one_kernels.COLUMNS), np.int64)
+    count = day_one_kernels.read_rsm(np.frombuffer(payload, np.uint8), head, rows)
+    if count < 0:
+        raise MessageError("malformed", "message: not an RSM")
+    if count > 0 and head[day_one_kernels.NAMED] == 0:
+        return payload
+    kind, value = day_one.decode(payload)
+    for one in value.get("participants", ()):
+        if "id" in one:
+            one["id"] = name(one["id"].hex()).to_bytes(8, "big")
+    return day_one.encode(kind, value)
+
+
+def _mask_gtfs(payload: bytes, name: Callable[[str], int]) -> bytes:
+    feed = gtfs_realtime_pb2.FeedMessage()
+    try:
+        feed.ParseFromString(payload)
+    except DecodeError:
+        raise MessageError("malformed", "feed: not GTFS-Realtime") from None
+    for entity in feed.entity:
+        vehicle = entity.vehicle.vehicle
+        for field in ("id", "label", "license_plate"):
+            if isinstance(getattr(vehicle, field), bytes):
+                raise MessageError("malformed", f"vehicle.{field}: not UTF-8")
+            if vehicle.HasField(field):
+                setattr(vehicle, field, f"p{name(getattr(vehicle, field)):016x}")
+    masked: bytes = feed.SerializePartialToString()
+    return masked
+
+
+_MASKERS: Mapping[str, Callable[[bytes, Callable[[str], int]], bytes]] = {
+    "bsm": _mask_bsm,
+    "rsm": _mask_rsm,
+    "gtfs_rt": _mask_gtfs,
+}
 
 
 def _withhold(payload: bytes) -> bytes:

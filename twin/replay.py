@@ -15,7 +15,8 @@ import numpy as np
 from networks.batches import Batches
 from networks.city import Detector
 from networks.graph import Network
-from networks.messages import FEEDS, Frame
+from networks.messages import FEEDS, FORMATS, Frame
+from twin.feed_declarations import Declaration, make_formats
 from twin.feeds.receipts import Receipt
 from twin.inbox import UNKNOWN_FEED, Inbox
 from twin.privacy import Pseudonyms
@@ -63,9 +64,14 @@ def replay(frames: Iterable[Frame], inbox: Inbox, *, cycle_s: float) -> Iterator
 
 
 def survey(
-    path: Path, *, network: Network | None = None, detectors: Sequence[Detector] = (), cycle_s: float = 5.0
+    path: Path,
+    *,
+    network: Network | None = None,
+    detectors: Sequence[Detector] = (),
+    cycle_s: float = 5.0,
+    declared: Sequence[Declaration] = (),
 ) -> Survey:
-    """Read a whole log. Raises InputError when there is none at `path`."""
+    """Read a whole log; `declared`: feeds in others' formats. Raises InputError when there is none at `path`."""
     recording = Recording(path)
     counted = _Counted(recording)
     accepted: dict[str, int] | None = None
@@ -75,7 +81,9 @@ def survey(
         for _ in counted:
             pass
     else:
-        inbox = Inbox(network, detectors, pseudonyms=Pseudonyms(_SECRET))
+        names = Pseudonyms(_SECRET)
+        formats = make_formats(declared, network, detectors, names)
+        inbox = Inbox(network, detectors, pseudonyms=names, formats=formats)
         for cycle in replay(counted, inbox, cycle_s=cycle_s):
             _digest_cycle(digest, cycle)
         accepted = {feed: tally.frames_accepted for feed, tally in inbox.tallies.items() if tally.frames_offered}
@@ -102,7 +110,7 @@ class _Counted:
 
     def __iter__(self) -> Iterator[Frame]:
         for frame in self._frames:
-            self.frames[frame.feed if frame.feed in FEEDS else UNKNOWN_FEED] += 1
+            self.frames[frame.feed if frame.feed in FEEDS or frame.feed in FORMATS else UNKNOWN_FEED] += 1
             self.first_s = min(frame.received_at_s, self.first_s) if self.frames.total() > 1 else frame.received_at_s
             self.last_s = max(frame.received_at_s, self.last_s) if self.frames.total() > 1 else frame.received_at_s
             yield frame
@@ -110,6 +118,8 @@ class _Counted:
 
 def _digest_cycle(digest: hashlib.blake2b, cycle: ReplayedCycle) -> None:
     digest.update(repr((cycle.now_s, cycle.receipts, cycle.batches.notices)).encode())
+    if cycle.batches.warnings:
+        digest.update(repr(cycle.batches.warnings).encode())
     for field in fields(cycle.batches):
         batch: Any = getattr(cycle.batches, field.name)
         if is_dataclass(batch):

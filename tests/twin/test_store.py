@@ -42,7 +42,13 @@ def test_everything_of_a_cycle_comes_back(tmp_path: Path) -> None:
         assert archive.cycles() == (1, 2, 3, 4, 5, 6)
         assert archive.report(5)["stage_ms"] == {"fusion": 1.5}
         sizes = {name: len(archive.query(f"select * from {name}")) for name in TABLES}
-        assert sizes == dict.fromkeys(TABLES, 6) | {"tracks": 0, "weather": 0, "proposals": 12, "quarantine": 12}
+        assert sizes == dict.fromkeys(TABLES, 6) | {
+            "tracks": 0,
+            "warnings": 0,
+            "weather": 0,
+            "proposals": 12,
+            "quarantine": 12,
+        }
         assert archive.query("select count from counts order by cycle")["count"].to_pylist() == [1, 2, 3, 4, 5, 6]
         assert archive.query("select plan_version from receipts where cycle = 3")["plan_version"].to_pylist() == [3]
         states = archive.query("select * from states where cycle = 4")

@@ -17,7 +17,8 @@ from twin.commands.answers import SAYS_NO
 
 NEEDED = (
     "eclipse-sumo", "libsumo", "sumolib", "traci", "numpy", "numba", "scipy", "torch", "geopandas", "osmium",
-    "pyarrow", "duckdb", "pydantic", "fastapi", "uvicorn",
+    "pyarrow", "duckdb", "pydantic", "fastapi", "uvicorn", "asn1tools", "defusedxml", "gtfs-realtime-bindings",
+    "paho-mqtt",
 )  # fmt: skip
 SUMO_PARTS = ("eclipse-sumo", "libsumo", "sumolib", "traci")
 

@@ -19,6 +19,7 @@ from networks.graph import Network
 from networks.sensors import default_detectors
 from scenarios.cities import find_city
 from twin.commands.answers import SAYS_NO, answering
+from twin.feed_declarations import read_declarations
 from twin.recorder import Recording
 from twin.replay import Survey, survey
 
@@ -29,6 +30,9 @@ def replay(
         str, typer.Option(help="City to hold the messages against; the log's own where it is at hand.")
     ] = "",
     cycle_s: Annotated[float, typer.Option("--cycle", min=0.1, help="Seconds between two cycles.")] = 5.0,
+    feeds: Annotated[
+        Path | None, typer.Option(help="Declarations of feeds in the formats of others; see docs/feeds.md.")
+    ] = None,
     verify: Annotated[
         bool, typer.Option(help="Replay twice; ends with 1 when the log is damaged or the two differ.")
     ] = False,
@@ -37,6 +41,7 @@ def replay(
     """Put a recorded feed through the inbox again and show what it accepts and refuses."""
     with answering():
         network: Network | None = None
+        declared = read_declarations(feeds) if feeds is not None else ()
         detectors: tuple[Detector, ...] = ()
         note = ""
         spec = city or Recording(log).header.city
@@ -50,12 +55,12 @@ def replay(
             if city:
                 raise
             note = f"not held against a city: {error}"
-        looked = survey(log, network=network, detectors=detectors, cycle_s=cycle_s)
+        looked = survey(log, network=network, detectors=detectors, cycle_s=cycle_s, declared=declared)
         if network is not None and looked.header.network not in ("", network.fingerprint):
             note = f"recorded on another version of the network of {spec}"
         verified: bool | None = None
         if verify:
-            again = survey(log, network=network, detectors=detectors, cycle_s=cycle_s)
+            again = survey(log, network=network, detectors=detectors, cycle_s=cycle_s, declared=declared)
             verified = not looked.damage and again == looked
         if as_json:
             typer.echo(json.dumps(_document(log, looked, note, verified), ensure_ascii=False))

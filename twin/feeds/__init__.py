@@ -1,7 +1,8 @@
 """Feed adapters, one file a feed, each behind `base.Adapter`.
 
 To add a feed: a pydantic model in `networks.messages`, a file here with one class that decodes it and places it on
-the network, and an entry in `make_adapters`.
+the network, and an entry in `make_adapters`. To add a format of others for a feed that there is: its name in
+`networks.messages.FORMATS`, a file here, and a line in `twin.feed_declarations`.
 """
 
 from __future__ import annotations

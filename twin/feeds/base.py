@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar, cast
 
+from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, from_json, to_json
 
@@ -37,29 +38,39 @@ M = TypeVar("M", bound=BaseModel)
 
 
 class Decoded(NamedTuple, Generic[R]):
-    """A validated report, and the list rows of it that were not valid."""
+    """The validated reports of a frame, and the parts of it that were not valid.
 
-    report: R
+    A document that speaks for several devices or moments holds several reports and names in `tellers` who tells each:
+    such a report counts once a teller and moment, under whatever counter, however often the document is fetched.
+    """
+
+    reports: Sequence[R]
     rejected: Sequence[Rejected] = ()
+    tellers: Sequence[str] = ()
 
 
 class Placed(NamedTuple, Generic[Row]):
-    """Rows ready for a batch, `measured_at_s` first and `available_at_s` second, and what had to be left out."""
+    """Rows ready for a batch, `measured_at_s` first and `available_at_s` second, and what had to be left out.
 
-    rows: Sequence[Row]
+    Where speed matters the rows are one structured array with the same fields.
+    """
+
+    rows: Sequence[Row] | NDArray[Any]
     rejected: Sequence[Rejected] = ()
 
 
 class Adapter(Protocol[R, Row]):
-    """One feed of one city."""
+    """One feed of one city, in one format."""
 
-    feed: str
+    feed: str  # name of the frames that it reads: one of FEEDS, or of FORMATS
+    delivers: str  # the one of FEEDS whose rows it makes
+    own_clock: bool  # the source's own clock tells `measured_at` and the time sent, so that its error can be found
     lateness_s: float  # how long after `measured_at` a message may come in and still count
     expected_every_s: float  # longest honest pause of the whole feed; infinite: it speaks only when there is news
     source_every_s: float  # the same for each of its devices
 
     def decode(self, frame: Frame) -> Decoded[R]:
-        """The report in a frame. Keeps nothing. Raises MessageError naming the field."""
+        """The reports in a frame. Keeps nothing. Raises MessageError naming the field."""
         ...
 
     def place(self, report: R, received_at_s: float) -> Placed[Row]:
@@ -68,6 +79,13 @@ class Adapter(Protocol[R, Row]):
 
 
 AnyAdapter: TypeAlias = Adapter[Any, Any]
+
+
+def at_time(report: Any, measured_at: float) -> Any:
+    """The same report, measured at another time."""
+    if isinstance(report, BaseModel):
+        return report.model_copy(update={"measured_at": measured_at})
+    return report._replace(measured_at=measured_at)
 
 
 def find_envelope_defect(frame: Frame) -> str:
@@ -104,7 +122,7 @@ def decode_list(model: type[M], row_model: type[BaseModel], rows_field: str, pay
     Raises MessageError("malformed") when anything outside the rows is wrong.
     """
     try:
-        return Decoded(model.model_validate_json(payload))
+        return Decoded((model.model_validate_json(payload),))
     except ValidationError as error:
         if any(len(e["loc"]) < 2 or e["loc"][0] != rows_field for e in error.errors(include_url=False)):
             raise MessageError(MALFORMED, name_fields(error)) from None
@@ -116,7 +134,7 @@ def decode_list(model: type[M], row_model: type[BaseModel], rows_field: str, pay
             good.append(row_model.model_validate(row))
         except ValidationError as error:
             rejected.append(Rejected(MALFORMED, f"{rows_field}.{number}.{name_fields(error)}", to_json(row)))
-    return Decoded(model.model_validate({**document, rows_field: good}), rejected)
+    return Decoded((model.model_validate({**document, rows_field: good}),), rejected)
 
 
 def name_fields(error: ValidationError) -> str:

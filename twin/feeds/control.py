@@ -26,6 +26,8 @@ class NoticeRow(NamedTuple):
 
 class NoticeAdapter:
     feed = "control"
+    delivers = "control"
+    own_clock = False
     lateness_s = 3600.0
     expected_every_s = math.inf
     source_every_s = math.inf
@@ -35,7 +37,7 @@ class NoticeAdapter:
         self._first_lane = network.edges.first_lane
 
     def decode(self, frame: Frame) -> Decoded[NoticeReport]:
-        return Decoded(decode_message(NoticeReport, frame.payload))
+        return Decoded((decode_message(NoticeReport, frame.payload),))
 
     def place(self, report: NoticeReport, received_at_s: float) -> Placed[NoticeRow]:
         """Raises MessageError when the edge or a lane is unknown or the notice ends before it begins."""

@@ -33,13 +33,15 @@ class CountRow(NamedTuple):
 
 class LoopAdapter:
     feed = "loops"
-    lateness_s = 30.0
+    delivers = "loops"
+    own_clock = True
     expected_every_s = 10.0
     source_every_s = 10.0
 
-    def __init__(self, detectors: Sequence[Detector]) -> None:
+    def __init__(self, detectors: Sequence[Detector], *, lateness_s: float = 30.0) -> None:
+        self.lateness_s = lateness_s
         self._index = {detector.id: i for i, detector in enumerate(detectors)}
-        self._seen: RecentKeys[tuple[int, float]] = RecentKeys(3 * self.lateness_s)
+        self._seen: RecentKeys[tuple[int, float]] = RecentKeys(3 * lateness_s)
 
     def decode(self, frame: Frame) -> Decoded[LoopReport]:
         return decode_list(LoopReport, LoopReading, "readings", frame.payload)

@@ -25,6 +25,8 @@ class Receipt(NamedTuple):
 
 class ReceiptAdapter:
     feed = "receipts"
+    delivers = "receipts"
+    own_clock = True
     lateness_s = 60.0
     expected_every_s = math.inf
     source_every_s = math.inf
@@ -33,7 +35,7 @@ class ReceiptAdapter:
         self._signals = network.signal_index
 
     def decode(self, frame: Frame) -> Decoded[PlanReceipt]:
-        return Decoded(decode_message(PlanReceipt, frame.payload))
+        return Decoded((decode_message(PlanReceipt, frame.payload),))
 
     def place(self, report: PlanReceipt, received_at_s: float) -> Placed[Receipt]:
         """Raises MessageError when the signal is unknown."""

@@ -7,6 +7,12 @@ from collections import deque
 from collections.abc import Hashable
 from typing import Generic, NamedTuple, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
+from networks.graph import Bools, Floats
+from twin.feeds.recent_kernels import EMPTY, believe_fixes, copy_since
+
 K = TypeVar("K", bound=Hashable)
 
 MAX_SPEED_MPS = 70.0
@@ -96,3 +102,42 @@ class Whereabouts(Generic[K]):
         oldest_s = self._newest_s - self._keep_s
         self._known = {key: fix for key, fix in self._known.items() if fix.at_s >= oldest_s}
         self._doubted = {key: fix for key, fix in self._doubted.items() if fix.at_s >= oldest_s}
+
+
+class NumberedWhereabouts:
+    """`Whereabouts` of things with numbers (0 <= n < 2**63), many at a time."""
+
+    def __init__(self, keep_s: float) -> None:
+        self._keep_s = keep_s
+        self._newest_s = -math.inf
+        self._count = 0
+        self._keys, self._known, self._doubted = _table(_FIRST_SLOTS)
+
+    def believes(self, key: NDArray[np.int64], at_s: Floats, x_m: Floats, y_m: Floats) -> Bools:
+        """Which fixes (N,) are believable, each after those before it."""
+        if 2 * (self._count + len(key)) > len(self._keys):
+            self._rebuild(len(key))
+        believed = np.empty(len(key), np.bool_)
+        table = (self._keys, self._known, self._doubted)
+        self._count += believe_fixes(key, at_s, x_m, y_m, MAX_SPEED_MPS, POSITION_SLACK_M, *table, believed)
+        self._newest_s = max(self._newest_s, float(at_s.max(initial=-math.inf)))
+        return believed
+
+    def _rebuild(self, more: int) -> None:
+        """Forget what is old; make more room where that is not enough."""
+        slots = len(self._keys)
+        while True:
+            table = _table(slots)
+            old = (self._keys, self._known, self._doubted)
+            self._count = copy_since(self._newest_s - self._keep_s, *old, *table)
+            if 4 * (self._count + more) <= slots:
+                self._keys, self._known, self._doubted = table
+                return
+            slots *= 2
+
+
+_FIRST_SLOTS = 1 << 12
+
+
+def _table(slots: int) -> tuple[NDArray[np.int64], Floats, Floats]:
+    return np.full(slots, EMPTY, np.int64), np.full((slots, 3), np.nan), np.full((slots, 3), np.nan)

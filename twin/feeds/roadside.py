@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from networks.batches import VEHICLE_KINDS, TrackBatch
 from networks.errors import MessageError
-from networks.graph import Network
+from networks.graph import Bools, Floats, Network
 from networks.messages import Frame, ObjectList, SeenObject
 from twin.feeds.base import IMPOSSIBLE, UNKNOWN_ID, Decoded, Placed, Rejected, decode_list
 from twin.feeds.recent import Fix, Whereabouts
@@ -30,8 +31,26 @@ class TrackRow(NamedTuple):
     kind: int
 
 
+TRACK_ROWS = np.dtype(
+    [
+        ("measured_at_s", np.float64),
+        ("available_at_s", np.float64),
+        ("unit", np.int32),
+        ("object_id", np.int64),
+        ("x_m", np.float64),
+        ("y_m", np.float64),
+        ("speed_mps", np.float64),
+        ("heading_rad", np.float64),
+        ("kind", np.int32),
+    ]
+)
+"""The fields of `TrackRow` as a structured array, for units that tell of fifty thousand objects a second."""
+
+
 class RoadsideAdapter:
     feed = "roadside"
+    delivers = "roadside"
+    own_clock = True
     lateness_s = 10.0
     expected_every_s = 2.0
     source_every_s = 2.0
@@ -79,6 +98,12 @@ class Area:
     def __init__(self, network: Network) -> None:
         self._west, self._south, self._east, self._north = network.bounds_m
 
+    def hold(self, x_m: Floats, y_m: Floats) -> Bools:
+        """Which of many points (N,) lie inside."""
+        inside = (x_m >= self._west - BOUNDS_MARGIN_M) & (x_m <= self._east + BOUNDS_MARGIN_M)
+        both: Bools = inside & (y_m >= self._south - BOUNDS_MARGIN_M) & (y_m <= self._north + BOUNDS_MARGIN_M)
+        return both
+
     def holds(self, x_m: float, y_m: float) -> bool:
         return (
             self._west - BOUNDS_MARGIN_M <= x_m <= self._east + BOUNDS_MARGIN_M
@@ -86,20 +111,22 @@ class Area:
         )
 
 
-def track_batch(rows: Sequence[TrackRow]) -> TrackBatch:
-    measured, available, unit, object_id, x, y, speed, heading, kind = (
-        zip(*rows, strict=True) if rows else ((),) * len(TrackRow._fields)
-    )
+def track_batch(rows: Sequence[TrackRow], blocks: Sequence[NDArray[Any]] = ()) -> TrackBatch:
+    """One batch of rows and of arrays of `TRACK_ROWS`, in order of event time."""
+    table = np.concatenate([np.array(rows, TRACK_ROWS), *blocks])
+    if blocks:
+        keys = ("x_m", "object_id", "unit", "available_at_s", "measured_at_s")
+        table = table[np.lexsort([table[key] for key in keys])]
     return TrackBatch(
-        unit=np.array(unit, np.int32),
-        object_id=np.array(object_id, np.int64),
-        x_m=np.array(x, float),
-        y_m=np.array(y, float),
-        speed_mps=np.array(speed, float),
-        heading_rad=np.array(heading, float),
-        kind=np.array(kind, np.int32),
-        measured_at_s=np.array(measured, float),
-        available_at_s=np.array(available, float),
+        unit=table["unit"].copy(),
+        object_id=table["object_id"].copy(),
+        x_m=table["x_m"].copy(),
+        y_m=table["y_m"].copy(),
+        speed_mps=table["speed_mps"].copy(),
+        heading_rad=table["heading_rad"].copy(),
+        kind=table["kind"].copy(),
+        measured_at_s=table["measured_at_s"].copy(),
+        available_at_s=table["available_at_s"].copy(),
     )
 
 

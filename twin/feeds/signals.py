@@ -27,6 +27,8 @@ class LampRow(NamedTuple):
 
 class LampAdapter:
     feed = "signals"
+    delivers = "signals"
+    own_clock = True
     lateness_s = 30.0
     expected_every_s = 10.0
     source_every_s = math.inf
@@ -36,7 +38,7 @@ class LampAdapter:
         self._link_count = [signal.link_count for signal in network.signals]
 
     def decode(self, frame: Frame) -> Decoded[SignalReport]:
-        return Decoded(decode_message(SignalReport, frame.payload))
+        return Decoded((decode_message(SignalReport, frame.payload),))
 
     def place(self, report: SignalReport, received_at_s: float) -> Placed[LampRow]:
         """Raises MessageError when the signal is unknown or has another number of lamps."""

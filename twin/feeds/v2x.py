@@ -48,6 +48,8 @@ class ProbeRow(NamedTuple):
 
 class VehicleAdapter:
     feed = "v2x"
+    delivers = "v2x"
+    own_clock = True
     lateness_s = 10.0
     expected_every_s = 2.0
     source_every_s = math.inf
@@ -60,18 +62,17 @@ class VehicleAdapter:
 
     def decode(self, frame: Frame) -> Decoded[OwnReport]:
         said = decode_message(VehicleReport, frame.payload)
-        return Decoded(
-            OwnReport(
-                said.measured_at,
-                self._pseudonyms.of(said.vehicle, said.measured_at),
-                said.x_m,
-                said.y_m,
-                said.speed_mps,
-                said.heading_rad,
-                KIND_INDEX[said.kind],
-                said.destination,
-            )
+        report = OwnReport(
+            said.measured_at,
+            self._pseudonyms.of(said.vehicle, said.measured_at),
+            said.x_m,
+            said.y_m,
+            said.speed_mps,
+            said.heading_rad,
+            KIND_INDEX[said.kind],
+            said.destination,
         )
+        return Decoded((report,))
 
     def place(self, report: OwnReport, received_at_s: float) -> Placed[ProbeRow]:
         """A wish to go where our map does not reach costs the wish, not the position.

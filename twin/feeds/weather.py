@@ -24,12 +24,14 @@ class WeatherRow(NamedTuple):
 
 class WeatherAdapter:
     feed = "weather"
+    delivers = "weather"
+    own_clock = False
     lateness_s = 1800.0
     expected_every_s = 600.0
     source_every_s = math.inf
 
     def decode(self, frame: Frame) -> Decoded[WeatherReport]:
-        return Decoded(decode_message(WeatherReport, frame.payload))
+        return Decoded((decode_message(WeatherReport, frame.payload),))
 
     def place(self, report: WeatherReport, received_at_s: float) -> Placed[WeatherRow]:
         row = WeatherRow(
