@@ -1,7 +1,7 @@
 """How far the fused state is from the street: any SUMO scenario as a virtual city under its own signals.
 
     python benchmarks/state.py --net N.net.xml --routes R.rou.xml[,MORE] --begin B --end E --seeds 1,2,3 --json
-    python benchmarks/state.py --city bologna --seconds 1800 [--loops 0.5 --roadside 0.2 --equipped 0.05]
+    python benchmarks/state.py --city zone --seconds 1800 [--loops 0.5 --roadside 0.2 --equipped 0.05]
 
 Three states are held against the same truth: `fused` (sensors and the prior of the demand), `sensors only` and
 `prior only`. The day driven differs from the demand file by seed and by origin, as everywhere. Flows and speeds of
