@@ -1,0 +1,106 @@
+"""What a window shows of every place: the numbers that the ridge and the network read, all without a unit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from forecasting.city_context import GRAPHS, STATISTICS, CityContext, calendar
+from forecasting.series import STEPS_IN, STEPS_OUT
+
+_IN, _OUT = torch.arange(STEPS_IN), STEPS_IN + torch.arange(STEPS_OUT)
+_BLOCKS = 1 + 2 + len(GRAPHS) + 1 + 3  # own lags, profile past and ahead, graphs, whole city, drift
+LINEAR = 12 * _BLOCKS
+OWN = 12 + 4 + 3 + 12  # of the linear ones that a place's own correction reads
+EXTRA = STEPS_IN + 3 + len(GRAPHS) + 1 + STATISTICS + 12 + 5
+
+
+@dataclass(frozen=True, slots=True)
+class WindowFeatures:
+    """Axes (N, B, F): places first, so that a graph is one sparse product."""
+
+    linear: torch.Tensor  # (N, B, LINEAR)
+    extra: torch.Tensor  # (N, B, EXTRA) masks, statistics, calendar: read by the network alone
+    target: torch.Tensor  # (N, B, 12) deviation from the profile over scale
+    target_known: torch.Tensor  # (N, B, 12) bool
+
+
+def window_features(
+    context: CityContext,
+    starts: torch.Tensor,
+    *,
+    hidden: torch.Tensor | None = None,
+    inputs: tuple[torch.Tensor, torch.Tensor] | None = None,
+) -> WindowFeatures:
+    """Features of the windows that begin at grid rows `starts` (B,).
+
+    hidden  (B, 12, N) bool   inputs to take away, as if they had not been reported
+    inputs  deviations over scale and their mask, (B, 12, N) each, in place of the context's own rows
+    """
+    rows_in, rows_out = starts[:, None] + _IN, starts[:, None] + _OUT
+    rows_out = rows_out.clamp(max=len(context.usual) - 1)
+    value, known = inputs if inputs is not None else (context.deviation[rows_in], context.known[rows_in])
+    if hidden is not None:
+        known = known & ~hidden
+    known = known.permute(2, 0, 1).float()  # (N, B, 12)
+    value = value.permute(2, 0, 1) * known
+    nodes, windows, _ = value.shape
+    pair = torch.cat([value, known], dim=-1).reshape(nodes, -1)
+    around = []
+    seen = []
+    for graph in context.graphs:
+        mixed = torch.sparse.mm(graph, pair).reshape(nodes, windows, 2, STEPS_IN)
+        around.append(mixed[:, :, 0] / (mixed[:, :, 1] + 1e-2))
+        seen.append(mixed[:, :, 1].mean(dim=-1, keepdim=True))
+    city_known = known.sum(dim=0, keepdim=True)
+    city = (value.sum(dim=0, keepdim=True) / (city_known + 1e-2)).expand(nodes, -1, -1)
+    filled = _filled(value, known, around[-1], city)
+    centred = (context.usual - context.mean) / context.spread
+    past, ahead = centred[rows_in].permute(2, 0, 1), centred[rows_out].permute(2, 0, 1)
+    drift = context.drift[:, rows_out].permute(0, 3, 1, 2)
+    drift_known = context.drift_known[:, rows_out].permute(0, 3, 1, 2).float().mean(dim=-1).permute(1, 2, 0)
+    linear = torch.cat([filled, past, ahead, *around, city, *drift], dim=-1)
+    extra = torch.cat(
+        [
+            known,
+            *seen,
+            (city_known.mean(dim=-1, keepdim=True) / nodes).expand(nodes, -1, -1),
+            drift_known,
+            context.statistics[:, None].expand(-1, windows, -1),
+            calendar(context, starts)[None].expand(nodes, -1, -1),
+            _setting(context).expand(nodes, windows, -1),
+        ],
+        dim=-1,
+    )
+    target_known = context.known[rows_out].permute(2, 0, 1)
+    return WindowFeatures(linear, extra, context.deviation[rows_out].permute(2, 0, 1), target_known)
+
+
+def own_features(linear: torch.Tensor) -> torch.Tensor:
+    """The part (..., OWN) that a place's own correction reads: its lags, the latest of those alike, drift, profile."""
+    alike, city, drift = 12 * (2 + len(GRAPHS)), 12 * (3 + len(GRAPHS)), 12 * (4 + len(GRAPHS))
+    latest = torch.cat([linear[..., alike + 10 : alike + 12], linear[..., city + 10 : city + 12]], dim=-1)
+    mean_drift = linear[..., drift : drift + 36].unflatten(-1, (3, 12)).mean(dim=-1)
+    return torch.cat([linear[..., :12], latest, mean_drift, linear[..., 24:36]], dim=-1)
+
+
+def _filled(value: torch.Tensor, known: torch.Tensor, alike: torch.Tensor, city: torch.Tensor) -> torch.Tensor:
+    """Missing lags take the window's mean deviation of the place, a silent place that of places alike."""
+    count = known.sum(dim=-1, keepdim=True)
+    own = value.sum(dim=-1, keepdim=True) / count.clamp(min=1.0)
+    other = torch.where(alike != 0, alike, city)
+    return torch.where(known > 0, value, torch.where(count > 0, own, other))
+
+
+def _setting(context: CityContext) -> torch.Tensor:
+    hour = torch.tensor(float(context.step_s) / 3600.0)
+    return torch.stack(
+        [
+            torch.log(hour) / 2.0,
+            torch.tensor(float(context.quantity == "speed")),
+            torch.tensor(context.reliability),
+            torch.log1p(torch.tensor(context.history_days)) / 4.0,
+            torch.tensor(min(context.nodes, 500) / 500.0),
+        ]
+    )
