@@ -1,4 +1,4 @@
-"""What a forecaster knows of one city before it looks at a window: profile, scales, graphs, drift; no learned weights.
+"""What a forecaster knows of a city before it looks at a window: profile, scales, graphs, drift; no learned weights.
 
 Everything that is fitted comes from the first `training` rows. Rows after them are only read as the past of a later
 window: the profile and the drift of a row know nothing younger than a day before it.
@@ -148,7 +148,8 @@ def _drift(values: Float32s, usual: Usual, scale: Float32s, grid: Grid) -> NDArr
         weight[shift:] += seen
     with np.errstate(invalid="ignore"):
         answer[2] = np.where(weight > 0, (total / np.maximum(weight, 1e-6) - usual.value) / scale, np.nan)
-    return np.clip(answer, -8.0, 8.0)
+    limited: Float32s = np.clip(answer, -8.0, 8.0)
+    return limited
 
 
 def _road_graphs(series: CitySeries) -> tuple[sparse.csr_array, ...]:
@@ -214,7 +215,8 @@ def _statistics(
         known.mean(axis=0),
         np.log1p(known.sum(axis=0)) / 10.0,
     ]
-    return np.clip(np.stack(columns, axis=1), -4.0, 4.0).astype(np.float32)
+    limited: Float32s = np.clip(np.stack(columns, axis=1), -4.0, 4.0).astype(np.float32)
+    return limited
 
 
 def grid_starts(context: CityContext, starts: Rows) -> torch.Tensor:

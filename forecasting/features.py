@@ -56,8 +56,9 @@ def window_features(
     city_known = known.sum(dim=0, keepdim=True)
     city = (value.sum(dim=0, keepdim=True) / (city_known + 1e-2)).expand(nodes, -1, -1)
     filled = _filled(value, known, around[-1], city)
-    centred = (context.usual - context.mean) / context.spread
-    past, ahead = centred[rows_in].permute(2, 0, 1), centred[rows_out].permute(2, 0, 1)
+    whole = torch.cat([context.usual[rows_in], context.usual[rows_out]], dim=1)
+    usual = ((whole - context.mean) / context.spread).permute(2, 0, 1)
+    past, ahead = usual[..., :STEPS_IN], usual[..., STEPS_IN:]
     drift = context.drift[:, rows_out].permute(0, 3, 1, 2)
     drift_known = context.drift_known[:, rows_out].permute(0, 3, 1, 2).float().mean(dim=-1).permute(1, 2, 0)
     linear = torch.cat([filled, past, ahead, *around, city, *drift], dim=-1)
@@ -78,10 +79,10 @@ def window_features(
 
 
 def own_features(linear: torch.Tensor) -> torch.Tensor:
-    """The part (..., OWN) that a place's own correction reads: its lags, the latest of those alike, drift, profile."""
+    """The part (..., OWN) that a place's own correction reads: its lags, the latest of others, drift, profile."""
     alike, city, drift = 12 * (2 + len(GRAPHS)), 12 * (3 + len(GRAPHS)), 12 * (4 + len(GRAPHS))
     latest = torch.cat([linear[..., alike + 10 : alike + 12], linear[..., city + 10 : city + 12]], dim=-1)
-    mean_drift = linear[..., drift : drift + 36].unflatten(-1, (3, 12)).mean(dim=-1)
+    mean_drift = linear[..., drift : drift + 36].reshape(*linear.shape[:-1], 3, 12).mean(dim=-1)
     return torch.cat([linear[..., :12], latest, mean_drift, linear[..., 24:36]], dim=-1)
 
 

@@ -1,4 +1,4 @@
-"""The linear forecaster of one city: a ridge shared by all places with graph terms, and a shrunk correction per place.
+"""The linear forecaster of one city: a ridge shared by all places, with graph terms, and a shrunk correction of each.
 
 Fitted in closed form on the city's training part. The network reads its forecast, so it is fitted block by block in
 time as well: a window of the training part is forecast by a ridge that never saw its block (cross-fitting).
@@ -101,7 +101,8 @@ def _without(gram: torch.Tensor, moment: torch.Tensor, block: int) -> tuple[torc
 
 def _solve(gram: torch.Tensor, moment: torch.Tensor, weight: float) -> torch.Tensor:
     eye = torch.eye(gram.shape[-1], dtype=torch.float64)
-    return torch.linalg.solve(gram.double() + weight * eye, moment.double()).float()
+    solved: torch.Tensor = torch.linalg.solve(gram.double() + weight * eye, moment.double())
+    return solved.float()
 
 
 def _gain(own: torch.Tensor, gram: torch.Tensor, moment: torch.Tensor) -> float:

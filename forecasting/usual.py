@@ -1,10 +1,10 @@
 """The usual value at each row: a robust profile that leaves the row's own day out, gated by its own reliability.
 
-Candidates are the means of the other days at the same time of day: of the same weekday, of weekdays or weekends, of
-all days, each also smoothed over neighbouring steps. They are mixed with non-negative weights that sum to at most one,
-fitted on training rows; what is left falls to the place's mean, so that a profile of few days, which would mislead,
-fades out by itself (stacked generalisation, Breiman 1996). Values beyond four deviations of their cell are clipped
-first, so that single broken readings shape no profile.
+Candidates are the means of the other days at the same time of day: of the same weekday, of weekdays or weekends,
+of all days, each also smoothed over neighbouring steps. They are mixed with non-negative weights that sum to at most
+one, fitted on training rows; what is left falls to the place's mean, so that a profile of few days, which would
+mislead, fades out by itself (stacked generalisation, Breiman 1996). Values beyond four deviations of their cell are
+clipped first, so that single broken readings shape no profile.
 
 Within the training part a row sees all other training days. After it a row sees only rows at least a day older than
 itself, so that forecasts up to 24 steps ahead never look past the start of their window.
@@ -132,7 +132,10 @@ def _mix(centred: list[Float32s], truth: Float32s, training: int) -> tuple[NDArr
         return np.zeros(len(centred)), 0.0
     at = np.flatnonzero(good)
     at = at[:: max(1, len(at) // _FIT_VALUES)]
-    design, wanted = columns.reshape(len(centred), -1)[:, at].T.astype(np.float64), truth.ravel()[at].astype(np.float64)
+    design, wanted = (
+        columns.reshape(len(centred), -1)[:, at].T.astype(np.float64),
+        truth.ravel()[at].astype(np.float64),
+    )
     share, _ = nnls(design, wanted)
     share /= max(1.0, share.sum())
     left = ((wanted - design @ share) ** 2).sum()
