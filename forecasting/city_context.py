@@ -42,6 +42,8 @@ class CityContext:
     known: torch.Tensor  # (G, N) bool
     drift: torch.Tensor  # (3, G, N) yesterday, fading week, same weekday of past weeks; over scale, 0 where unknown
     drift_known: torch.Tensor  # (3, G, N) bool
+    contrast: torch.Tensor  # (G, N) what a day of the other type would bring beyond the profile, over scale
+    support: torch.Tensor  # (G, 2) days that the profile rests on, of the own type and in all, log1p over 3
     graphs: tuple[torch.Tensor, ...]  # GRAPHS, (N, N) sparse, rows sum to one or are empty
     statistics: torch.Tensor  # (N, STATISTICS)
     reliability: float
@@ -67,6 +69,8 @@ def fit_context(series: CitySeries, training_rows: int | None = None) -> CityCon
     known = np.isfinite(deviation)
     deviation = np.where(known, deviation, 0.0).astype(np.float32)
     drift = _drift(values, usual, scale, grid)
+    with np.errstate(invalid="ignore"):
+        contrast = np.clip((usual.other - usual.value) / scale, -8.0, 8.0)
     graphs = _road_graphs(series)
     alike = _alike(deviation[:training], known[:training])
     days = len(np.unique(grid.start_s[:training][known[:training].any(axis=1)] // 86400))
@@ -84,6 +88,8 @@ def fit_context(series: CitySeries, training_rows: int | None = None) -> CityCon
         known=torch.from_numpy(known),
         drift=torch.from_numpy(np.where(np.isfinite(drift), drift, 0.0).astype(np.float32)),
         drift_known=torch.from_numpy(np.isfinite(drift)),
+        contrast=torch.from_numpy(np.where(np.isfinite(contrast), contrast, 0.0).astype(np.float32)),
+        support=torch.from_numpy(np.log1p(usual.support) / 3.0),
         graphs=(*(to_sparse(g) for g in graphs), to_sparse(alike)),
         statistics=torch.from_numpy(_statistics(deviation[:training], known[:training], mean, spread, scale, graphs)),
         reliability=usual.reliability,

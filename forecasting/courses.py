@@ -1,29 +1,31 @@
 """What the graph model is trained on: each city's training part, and copies of it with other steps and less history.
 
-A step never seen does not transfer, and a city with a few days of history looks different from one with a year: so
-every training part also appears averaged to coarser steps, counts also thinned to finer ones, and cut into short
-pieces. Copies hold training rows only.
+A step never seen does not transfer, so every training part also appears averaged to coarser steps, and counts thinned
+to finer ones. A city with a few days of history looks different from one with a year, and days after the history from
+those within it: so most copies are rehearsals, in which context and ridge are fitted on the first part of some days
+and the windows come from the rest, as they do in use. Copies hold training rows only.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from forecasting.city_context import CityContext, fit_context, grid_starts
 from forecasting.ridge import CityRidge, fit_ridge
-from forecasting.series import DAY_S, WINDOW, CitySeries
+from forecasting.series import DAY_S, STEPS_IN, WINDOW, CitySeries, Rows
 
 _COARSE = (2, 3, 6, 12)
 _COARSEST_S = 3600
-_FINE_TO_S = 300
-_PIECE_DAYS = (4, 8, 16)
-_PIECES = 3  # of each length
+_FINEST_S = 300
+_LONG_CUTS = (0.45, 0.75)  # of the training part are history in a long rehearsal
+_PIECES = ((6, 0.6), (9, 0.6), (18, 0.7))  # days, share of them that is history
+_PIECES_EACH = 2
 _LEAST_WINDOWS = 60
-_COPIES_SHARE = 0.5  # of a city's turns go to its copies
+_OWN_SHARE, _LONG_SHARE = 0.4, 0.25  # of a city's turns go to it as it is, to long rehearsals; the rest to copies
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,53 +34,70 @@ class Course:
     ridge: CityRidge
     starts: torch.Tensor  # (W,) grid rows of training windows
     turns: float  # relative number of steps
+    cross_fitted: bool = True  # windows lie within the fitted rows; False: after them, a rehearsal
 
 
 def make_courses(
     cities: Sequence[CitySeries], *, seed: int = 0, tell: Callable[[str], None] = lambda _: None
 ) -> list[Course]:
-    """All courses of the cities, turns summing to one."""
+    """All courses of the cities; turns grow with the root of a city's training windows times places."""
     courses: list[Course] = []
     for city in cities:
-        train = city.split_starts()[0]
-        turns = float(np.clip(np.sqrt(len(train) * city.nodes), 100.0, 800.0))
-        copies = list(_copies(city.part(0, city.training_rows(), city.name), np.random.default_rng(seed)))
-        own = turns * (1.0 - _COPIES_SHARE if copies else 1.0)
-        courses.append(_course(city, city.training_rows(), train, own))
-        courses += [_course(c, len(c.values), c.window_starts(), (turns - own) / len(copies)) for c in copies]
-        tell(f"{city.name}: {1 + len(copies)} courses")
-    total = sum(c.turns for c in courses)
-    return [Course(c.context, c.ridge, c.starts, c.turns / total) for c in courses]
+        rows, starts = city.training_rows(), city.split_starts()[0]
+        turns = float(np.clip(np.sqrt(len(starts) * city.nodes), 100.0, 800.0))
+        train = city.part(0, rows, city.name)
+        long = [c for share in _LONG_CUTS if (c := _rehearsal(train, share))]
+        copies = list(_copies(train, np.random.default_rng(seed)))
+        own = _course(city, rows, starts)
+        for group, share in (([own], _OWN_SHARE), (long, _LONG_SHARE), (copies, 1.0 - _OWN_SHARE - _LONG_SHARE)):
+            courses += [replace(c, turns=turns * share / len(group)) for c in group]
+        tell(f"{city.name}: {1 + len(long) + len(copies)} courses")
+    return courses
 
 
-def _course(series: CitySeries, rows: int, starts: np.ndarray, turns: float) -> Course:
+def _course(series: CitySeries, rows: int, starts: Rows) -> Course:
     context = fit_context(series, rows)
-    return Course(context, fit_ridge(context, starts), grid_starts(context, starts), turns)
+    return Course(context, fit_ridge(context, starts), grid_starts(context, starts), 1.0)
 
 
-def _copies(train: CitySeries, rng: np.random.Generator) -> Iterator[CitySeries]:
-    steps = [train]
-    factor = train.step_s // _FINE_TO_S
+def _rehearsal(series: CitySeries, share: float) -> Course | None:
+    """History is the first share of the rows; None when too few windows are left on either side."""
+    rows = round(len(series.values) * share)
+    starts = series.window_starts()
+    before, after = starts[starts + WINDOW <= rows], starts[starts + STEPS_IN >= rows]
+    if min(len(before), len(after)) < _LEAST_WINDOWS:
+        return None
+    context = fit_context(series, rows)
+    if not context.known[: context.training].any() or not context.known[context.training :].any():
+        return None
+    return Course(context, fit_ridge(context, before), grid_starts(context, after), 1.0, cross_fitted=False)
+
+
+def _copies(train: CitySeries, rng: np.random.Generator) -> Iterator[Course]:
+    steps = []
+    factor = train.step_s // _FINEST_S
     if train.quantity == "flow" and 1 < factor <= 3:
         steps.append(train.finer(factor, rng))
     steps += [train.coarser(f) for f in _COARSE if train.step_s * f <= _COARSEST_S]
     for series in steps:
-        if series is not train and len(series.window_starts()) >= _LEAST_WINDOWS:
-            yield series
-    for series in steps:
-        if series.step_s > _COARSEST_S // 2 and series is not train:
-            continue  # hours of a few days are too few windows to be worth a turn
-        yield from _pieces(series)
+        starts = series.window_starts()
+        if len(starts) >= _LEAST_WINDOWS:
+            yield _course(series, len(series.values), starts)
+        if rehearsal := _rehearsal(series, 0.6):
+            yield rehearsal
+    for series in (train, *steps[:1]):
+        for piece, share in _pieces(series, rng):
+            if rehearsal := _rehearsal(piece, share):
+                yield rehearsal
 
 
-def _pieces(series: CitySeries) -> Iterator[CitySeries]:
-    """A few stretches of some days each, spread over the series."""
-    for days in _PIECE_DAYS:
-        rows = days * DAY_S // series.step_s
-        count = min(_PIECES, len(series.values) // rows)
-        if rows < 2 * WINDOW or len(series.values) < 1.5 * rows:
+def _pieces(series: CitySeries, rng: np.random.Generator) -> Iterator[tuple[CitySeries, float]]:
+    """Stretches of some days that begin on any weekday, each with the share of it that is history."""
+    per_day = DAY_S // series.step_s
+    for days, share in _PIECES:
+        rows = days * per_day
+        if len(series.values) < 1.2 * rows:
             continue
-        for first in np.linspace(0, len(series.values) - rows, count).astype(int):
-            piece = series.part(int(first), int(first) + rows, f"{series.name}, {days} days from row {first}")
-            if len(piece.window_starts()) >= _LEAST_WINDOWS and np.isfinite(piece.values).mean() > 0.3:
-                yield piece
+        for _ in range(_PIECES_EACH):
+            first = int(rng.integers(0, len(series.values) - rows))
+            yield series.part(first, first + rows, f"{series.name}, {days} days from row {first}"), share

@@ -10,10 +10,12 @@ from forecasting.city_context import GRAPHS, STATISTICS, CityContext, calendar
 from forecasting.series import STEPS_IN, STEPS_OUT
 
 _IN, _OUT = torch.arange(STEPS_IN), STEPS_IN + torch.arange(STEPS_OUT)
-_BLOCKS = 1 + 2 + len(GRAPHS) + 1 + 3  # own lags, profile past and ahead, graphs, whole city, drift
+_BLOCKS = 1 + 2 + len(GRAPHS) + 1 + 3 + 4  # own lags, profile past and ahead, graphs, whole city, drift, carried on
+CARRIED = 4  # the last blocks: what simple rules would forecast
 LINEAR = 12 * _BLOCKS
 OWN = 12 + 4 + 3 + 12  # of the linear ones that a place's own correction reads
-EXTRA = STEPS_IN + 3 + len(GRAPHS) + 1 + STATISTICS + 12 + 5
+EXTRA = STEPS_IN + 3 + len(GRAPHS) + 1 + STATISTICS + 12 + 5 + 3
+_RATIO_WEIGHT = 2.0  # usual readings that speak for a usual day
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,8 @@ def window_features(
     past, ahead = usual[..., :STEPS_IN], usual[..., STEPS_IN:]
     drift = context.drift[:, rows_out].permute(0, 3, 1, 2)
     drift_known = context.drift_known[:, rows_out].permute(0, 3, 1, 2).float().mean(dim=-1).permute(1, 2, 0)
-    linear = torch.cat([filled, past, ahead, *around, city, *drift], dim=-1)
+    carried, likeness = _carried_on(context, rows_in, rows_out, value, known, filled)
+    linear = torch.cat([filled, past, ahead, *around, city, *drift, *carried], dim=-1)
     extra = torch.cat(
         [
             known,
@@ -71,6 +74,8 @@ def window_features(
             context.statistics[:, None].expand(-1, windows, -1),
             calendar(context, starts)[None].expand(nodes, -1, -1),
             _setting(context).expand(nodes, windows, -1),
+            context.support[rows_out[:, STEPS_OUT // 2]][None].expand(nodes, -1, -1),
+            likeness,
         ],
         dim=-1,
     )
@@ -92,6 +97,31 @@ def _filled(value: torch.Tensor, known: torch.Tensor, alike: torch.Tensor, city:
     own = value.sum(dim=-1, keepdim=True) / count.clamp(min=1.0)
     other = torch.where(alike != 0, alike, city)
     return torch.where(known > 0, value, torch.where(count > 0, own, other))
+
+
+def _carried_on(
+    context: CityContext, rows_in: torch.Tensor, rows_out: torch.Tensor, value: torch.Tensor, known: torch.Tensor,
+    filled: torch.Tensor,
+) -> tuple[list[torch.Tensor], torch.Tensor]:  # fmt: skip
+    """What simple rules would forecast, as deviations over scale (N, B, 12) each: the last value goes on; the place,
+    and the city, stay at their share of the usual; the day goes on like one of the other type, as far as it is like
+    one. And how much it is (N, B, 1)."""
+    scale = context.scale[:, None, None]
+    past = context.usual[rows_in].permute(2, 0, 1) / scale
+    ahead = context.usual[rows_out].permute(2, 0, 1) / scale
+    last = past[..., -1:] + filled[..., -1:] - ahead
+    off, usual = (value * known).sum(dim=-1, keepdim=True), (past * known).sum(dim=-1, keepdim=True)
+    typical = context.mean[:, None, None].abs() / scale
+    own_share = (off / (usual.abs() + _RATIO_WEIGHT * typical + 1e-3)).clamp(-1.0, 2.0)
+    city_off, city_usual = (off * scale).sum(dim=0, keepdim=True), (usual * scale).sum(dim=0, keepdim=True)
+    whole = _RATIO_WEIGHT * context.mean.abs().sum()
+    city_share = (city_off / (city_usual.abs() + whole + 1e-6)).clamp(-1.0, 2.0)
+    other_past = context.contrast[rows_in].permute(2, 0, 1) * known
+    along = (other_past * value).clamp(-16.0, 16.0).sum(dim=(0, 2), keepdim=True)
+    like = (along / ((other_past**2).sum(dim=(0, 2), keepdim=True) + 10.0)).clamp(-0.5, 1.5)
+    other_ahead = context.contrast[rows_out].permute(2, 0, 1)
+    rules = [last, own_share * ahead, city_share * ahead, like * other_ahead]
+    return [rule.clamp(-8.0, 8.0) for rule in rules], like.expand(len(value), -1, -1)
 
 
 def _setting(context: CityContext) -> torch.Tensor:

@@ -15,19 +15,20 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 from forecasting.city_context import CityContext
-from forecasting.features import EXTRA, LINEAR, WindowFeatures
+from forecasting.features import CARRIED, EXTRA, LINEAR, WindowFeatures
 from forecasting.ridge import CityRidge
 from forecasting.series import STEPS_OUT
 from networks.state import QUANTILES
 
 MIDDLE = QUANTILES.index(0.5)
-_BASES = 2  # shared and corrected linear forecast
+_BASES = 3 + CARRIED  # shared and corrected linear forecast, profile, what simple rules carry on
+_TRUST = torch.tensor([2.0, 2.0, 0.0] + [-1.0] * CARRIED)  # in the bases, before anything was learnt; logits
 _LEAST_GAP = 1e-3  # between neighbouring quantiles, in scales
 
 
 @dataclass(frozen=True, slots=True)
 class ModelShape:
-    hidden: int = 192
+    hidden: int = 128
     blocks: int = 3
     message: int = 24
     hubs: int = 4
@@ -42,11 +43,11 @@ class GraphModel(nn.Module):
     def __init__(self, shape: ModelShape) -> None:
         super().__init__()
         self.shape = shape
-        width = LINEAR + EXTRA + _BASES * STEPS_OUT
+        width = LINEAR + EXTRA + 2 * STEPS_OUT
         self.enter = nn.Linear(width, shape.hidden)
         self.blocks = nn.ModuleList(_Block(shape, listens=k < shape.blocks - 1) for k in range(shape.blocks))
         self.norm = nn.LayerNorm(shape.hidden)
-        self.leave = nn.Linear(shape.hidden, STEPS_OUT * (len(QUANTILES) + 1))
+        self.leave = nn.Linear(shape.hidden, STEPS_OUT * len(QUANTILES) + _BASES)
         with torch.no_grad():
             self.leave.weight.mul_(0.1)
             self.leave.bias.zero_()
@@ -55,16 +56,18 @@ class GraphModel(nn.Module):
         self, features: torch.Tensor, bases: torch.Tensor, graphs: tuple[torch.Tensor, ...],
         offset: torch.Tensor | None = None,
     ) -> torch.Tensor:  # fmt: skip
-        """features (N, B, LINEAR + EXTRA), bases (N, B, 2, 12); offset (N, B, hidden): what an adapter adds."""
-        h = self.enter(torch.cat([features, bases.flatten(-2)], dim=-1))
+        """features (N, B, LINEAR + EXTRA), bases (N, B, 3 + CARRIED, 12), the linear forecasts first;
+        offset (N, B, hidden): what an adapter adds."""
+        h = self.enter(torch.cat([features, bases[..., :2, :].flatten(-2)], dim=-1))
         if offset is not None:
             h = h + offset
         for block in self.blocks:
             h = block(h, graphs)
-        raw = self.leave(self.norm(h)).float().unflatten(-1, (STEPS_OUT, len(QUANTILES) + 1))
-        trust = torch.sigmoid(raw[..., 0])  # in the correction of the place
-        middle = bases[..., 0, :] + trust * (bases[..., 1, :] - bases[..., 0, :]) + raw[..., MIDDLE + 1]
-        gaps = F.softplus(raw[..., 1:] - 1.0) + _LEAST_GAP
+        out = self.leave(self.norm(h)).float()
+        trust = torch.softmax(10.0 * out[..., :_BASES] + _TRUST, dim=-1)  # `leave` begins small
+        raw = out[..., _BASES:].unflatten(-1, (STEPS_OUT, len(QUANTILES)))
+        middle = (trust[..., None, :] @ bases).squeeze(-2) + raw[..., MIDDLE]
+        gaps = F.softplus(raw - 1.0) + _LEAST_GAP
         below = gaps[..., :MIDDLE].flip(-1).cumsum(-1).flip(-1)
         above = gaps[..., MIDDLE + 1 :].cumsum(-1)
         return torch.cat([middle[..., None] - below, middle[..., None], middle[..., None] + above], dim=-1)
@@ -110,7 +113,8 @@ def deviations(
 ) -> torch.Tensor:  # fmt: skip
     """Run the model on the features of a city's windows. `starts`: rows of training windows, cross-fitted."""
     shared, own = ridge.predict(features.linear, starts)
-    bases = torch.stack([shared, own], dim=2).clamp(-8.0, 8.0)
+    carried = features.linear[..., -12 * CARRIED :].unflatten(-1, (CARRIED, STEPS_OUT))
+    bases = torch.cat([torch.stack([shared, own, torch.zeros_like(own)], dim=2).clamp(-8.0, 8.0), carried], dim=2)
     inputs = torch.cat([features.linear.clamp(-8.0, 8.0), features.extra], dim=-1)
     out: torch.Tensor = model(inputs, bases, context.graphs, offset)
     return out

@@ -16,7 +16,7 @@ from forecasting.features import LINEAR, OWN, own_features, window_features
 from forecasting.series import STEPS_OUT, Rows
 
 BLOCKS = 4
-_SHARED_TOKENS = 60_000
+_SHARED_TOKENS = 40_000
 _OWN_WINDOWS = 3000
 _SHARED_WEIGHT = 20.0
 _OWN_WEIGHTS = (1e5, 3000.0, 600.0, 150.0)  # pseudo-windows that speak for no correction; the block left out chooses

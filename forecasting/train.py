@@ -104,7 +104,7 @@ def _loss(model: GraphModel, course: Course, plan: Plan, rng: np.random.Generato
     hidden = draw_hidden(rng, windows, context.nodes, plan.most_masked) if rng.random() < plan.masked_share else None
     features = window_features(context, starts, hidden=hidden)
     with torch.autocast("cpu", torch.bfloat16, enabled=plan.bf16):
-        quantiles = deviations(model, context, course.ridge, features, starts)
+        quantiles = deviations(model, context, course.ridge, features, starts if course.cross_fitted else None)
     weight = (context.scale / context.scale.mean()).clamp(max=5.0)
     return pinball(quantiles, features.target, features.target_known.float(), weight)
 

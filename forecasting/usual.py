@@ -30,6 +30,8 @@ _WEEKS_FOR_WEEKDAY = 3  # as in `baselines`
 class Usual:
     value: Float32s  # (G, N)
     causal: Float32s  # (G, N) the same from earlier days alone, NaN before the first one
+    other: Float32s  # (G, N) the mean of days of the other type (weekday or weekend), NaN where none was seen
+    support: Float32s  # (G, 2) how many days of the row's own type, and of any, it rests on
     reliability: float  # share of the variance around the places' means that it explains, 0..1
     weights: dict[str, float]
 
@@ -49,7 +51,8 @@ def fit_usual(values: Float32s, grid: Grid, training: int) -> Usual:
     value = mean + sum(w * np.nan_to_num(c) for w, c in zip(share, centred, strict=True))
     earlier = _first_known([c for w, c in zip(share, causal, strict=True) if w > 0.05] or causal)
     weights = {name: round(float(w), 3) for name, w in zip(names, share, strict=True)}
-    return Usual(value.astype(np.float32), earlier.astype(np.float32), reliability, weights)
+    other, support = _other_type(clipped, grid, training)
+    return Usual(value.astype(np.float32), earlier.astype(np.float32), other, support, reliability, weights)
 
 
 def _candidates(values: Float32s, grid: Grid, training: int) -> Iterator[tuple[str, Float32s, Float32s]]:
@@ -106,6 +109,40 @@ def _day_means(
         np.copyto(left_out, np.where(in_training[..., None], honest, causal), where=of_group)
     flat = (days * per_day, nodes)
     return left_out.reshape(flat)[:rows].astype(np.float32), earlier.reshape(flat)[:rows].astype(np.float32)
+
+
+def _other_type(values: Float32s, grid: Grid, training: int) -> tuple[Float32s, Float32s]:
+    """What a day of the other type would bring, and how many days of its own type and in all a row rests on."""
+    weekend = (weekday(grid.start_s) >= 5).astype(np.int64)
+    known = np.isfinite(values)
+    filled = np.where(known, values, 0.0).astype(np.float32)
+    reach = max(1, round(grid.per_day / 96))
+    width = reach if 2 * reach < grid.per_day - WINDOW else 0
+    total, count = _boxcar(filled, width), _boxcar(known.astype(np.float32), width)
+    per_type = [
+        _day_means(total * (weekend == t)[:, None], count * (weekend == t)[:, None], np.zeros_like(weekend),
+                   grid.per_day, training)[0]
+        for t in (0, 1)
+    ]  # fmt: skip
+    other = np.where((weekend == 0)[:, None], per_type[1], per_type[0])
+    seen = np.repeat(known.any(axis=1)[:, None], 2, axis=1).astype(np.float32)
+    seen[:, 0] *= weekend == 0
+    seen[:, 1] *= weekend == 1
+    days = _days_seen(seen, grid.per_day, training)
+    own = np.where(weekend == 0, days[:, 0], days[:, 1])
+    return other.astype(np.float32), np.stack([own, days.sum(axis=1)], axis=1).astype(np.float32)
+
+
+def _days_seen(seen: Float32s, per_day: int, training: int) -> Float32s:
+    """Other days with data at this time of day (G, 2): of all training for its own rows, earlier ones after it."""
+    rows = len(seen)
+    days = -(-rows // per_day)
+    folded = np.pad(seen, ((0, days * per_day - rows), (0, 0))).reshape(days, per_day, 2)
+    train = np.pad(seen[:training], ((0, days * per_day - training), (0, 0))).reshape(days, per_day, 2)
+    before = np.cumsum(folded, axis=0) - folded
+    inside = (np.arange(days * per_day) < training).reshape(days, per_day, 1)
+    counted: Float32s = np.where(inside, train.sum(axis=0) - train, before).reshape(-1, 2)[:rows]
+    return counted
 
 
 def _clip(values: Float32s, grid: Grid, training: int) -> tuple[Float32s, Float32s]:
