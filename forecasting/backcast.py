@@ -16,14 +16,16 @@ from numpy.typing import NDArray
 from forecasting.conformal import Record, adapt
 from forecasting.congestion import cumulative
 from forecasting.features import window_features
-from forecasting.forecasters import FittedCity, LastValue, Profile, Ridge, WindowForecaster
+from forecasting.forecasters import FittedCity, LastValue, Profile, Ridge, WindowForecaster, fit_city
 from forecasting.gate import Verdict, feed_defect, judge
-from forecasting.series import STEPS_IN, STEPS_OUT, Float32s, Rows
+from forecasting.series import STEPS_IN, STEPS_OUT, WINDOW, CitySeries, Float32s, Rows
 from forecasting.window_file import WindowSet
+from networks.errors import InputError
 from networks.state import QUANTILES
 
 TOKENS = 24_000  # places times windows at once
 FARTHEST = 12.0  # scales from the profile: inputs beyond are limited
+_RECENT_SHARE = 0.2  # of a series judges and calibrates its own forecast
 _WARM_UP_WINDOWS = 400  # before the first forecast, to measure how far errors reach
 _FEWEST_JUDGED = 40  # held-out windows; with fewer nobody is refused
 _CONGESTED_BELOW = 0.6  # of the free-flow speed, the 85th percentile of the training part
@@ -103,6 +105,33 @@ def raw_quantiles(
         answer[begin : begin + size] = quantiles.permute(1, 2, 0, 3).numpy()
         on_part(len(part))
     return answer
+
+
+def forecast_next(
+    city_rows: CitySeries, forecaster: Callable[[FittedCity], WindowForecaster]
+) -> tuple[Backcast, Rows]:
+    """Forecast the twelve steps after the end of a series: quantiles of one window, and the steps' start times (12,).
+
+    Context and ridge are fitted on all but the last part of the rows, which judges and calibrates. Raises InputError
+    when the series is too short.
+    """
+    rows = len(city_rows.values)
+    training = rows - min(round(_RECENT_SHARE * rows), _WARM_UP_WINDOWS + STEPS_IN)
+    if training < WINDOW + STEPS_IN:
+        raise InputError(f"{city_rows.name}: {rows} rows are too few to forecast from")
+    longer = city_rows.extended(STEPS_OUT)
+    city = fit_city(longer, training)
+    first = rows - STEPS_IN
+    windows = WindowSet(city_rows.values[None, first:], np.array([first]), training)
+    return forecast_windows(city, windows, forecaster(city), gated=True), longer.start_s[rows:]
+
+
+def held_out_verdict(city: FittedCity, rows: Rows, forecaster: WindowForecaster) -> Verdict:
+    """The gate, on the windows of a series that begin at these rows after its training part; bands as issued."""
+    training = int(np.searchsorted(city.context.grid.row, city.context.training))
+    windows = WindowSet(city.series.values[rows[:, None] + np.arange(STEPS_IN)], rows, training)
+    made = [forecast_windows(city, windows, f).quantiles for f in (forecaster, Ridge(), Profile())]
+    return judge(made[0], {"ridge": made[1], "profile": made[2]}, _truth(city, rows))
 
 
 def warm_up(city: FittedCity, first_row: int, training_rows: int) -> Rows:

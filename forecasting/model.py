@@ -113,7 +113,7 @@ def deviations(
 ) -> torch.Tensor:  # fmt: skip
     """Run the model on the features of a city's windows. `starts`: rows of training windows, cross-fitted."""
     shared, own = ridge.predict(features.linear, starts)
-    carried = features.linear[..., -12 * CARRIED :].unflatten(-1, (CARRIED, STEPS_OUT))
+    carried = features.linear[..., -12 * CARRIED :].reshape(*shared.shape[:2], CARRIED, STEPS_OUT)
     bases = torch.cat([torch.stack([shared, own, torch.zeros_like(own)], dim=2).clamp(-8.0, 8.0), carried], dim=2)
     inputs = torch.cat([features.linear.clamp(-8.0, 8.0), features.extra], dim=-1)
     out: torch.Tensor = model(inputs, bases, context.graphs, offset)

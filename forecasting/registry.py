@@ -48,13 +48,15 @@ class Registry:
 
     def add(self, artifact: Artifact) -> Path:
         """Keep a trained model under its name, which must be free and no path."""
-        if not _NAME.fullmatch(artifact.name) or artifact.name == SHIPPED_NAME:
-            raise InputError(
-                f"model name {artifact.name!r}: letters, digits, dot, dash, underscore; not {SHIPPED_NAME!r}"
-            )
+        self.check_name(artifact.name)
         path = self.folder / f"{artifact.name}.pt"
         save_artifact(path, artifact)
         return path
+
+    def check_name(self, name: str) -> None:
+        """Raises InputError when no own model may be called this."""
+        if not _NAME.fullmatch(name) or name == SHIPPED_NAME:
+            raise InputError(f"--name {name!r}: letters, digits, dot, dash, underscore; not {SHIPPED_NAME!r}")
 
     def live(self) -> str:
         history = self._history()

@@ -126,6 +126,15 @@ class CitySeries:
             self.edges, self.edge_length_m, self.attributes, self.split, self.meta,
         )  # fmt: skip
 
+    def extended(self, steps: int) -> CitySeries:
+        """The same with rows to come, all missing."""
+        ahead = self.start_s[-1] + (1 + np.arange(steps)) * self.step_s
+        empty = np.full((steps, self.nodes), np.nan, np.float32)
+        return CitySeries(
+            self.name, self.quantity, np.vstack([self.values, empty]), np.concatenate([self.start_s, ahead]),
+            self.step_s, self.edges, self.edge_length_m, self.attributes, self.split, self.meta,
+        )  # fmt: skip
+
     def part(self, first: int, last: int, name: str) -> CitySeries:
         """Rows first..last as a series of its own."""
         return CitySeries(

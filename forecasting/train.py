@@ -21,7 +21,7 @@ from forecasting.series import STEPS_IN
 from networks.errors import InputError
 
 _WARM_UP = 200  # steps
-_CHECKPOINT_EVERY = 500
+_CHECKPOINT_EVERY = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +48,13 @@ class Trained:
     losses: list[float]  # of every step
 
 
-def train(
+def train_model(
     courses: Sequence[Course],
     shape: ModelShape,
     plan: Plan,
     *,
     checkpoint: Path | None = None,
+    on_resume: Callable[[int], None] = lambda _steps: None,
     on_step: Callable[[int, float], None] = lambda _step, _loss: None,
 ) -> Trained:
     """Train from the checkpoint, where there is one, else from the beginning."""
@@ -66,6 +67,7 @@ def train(
     losses: list[float] = []
     if checkpoint is not None and checkpoint.is_file():
         losses = _resume(checkpoint, model, average, optimiser, plan)
+        on_resume(len(losses))
     turns = np.array([c.turns for c in courses])
     for step in range(len(losses), plan.steps):
         rng = np.random.default_rng((plan.seed, step))

@@ -113,23 +113,21 @@ def _day_means(
 
 def _other_type(values: Float32s, grid: Grid, training: int) -> tuple[Float32s, Float32s]:
     """What a day of the other type would bring, and how many days of its own type and in all a row rests on."""
-    weekend = (weekday(grid.start_s) >= 5).astype(np.int64)
+    of_type = np.stack([weekday(grid.start_s) < 5, weekday(grid.start_s) >= 5], axis=1)
     known = np.isfinite(values)
     filled = np.where(known, values, 0.0).astype(np.float32)
     reach = max(1, round(grid.per_day / 96))
     width = reach if 2 * reach < grid.per_day - WINDOW else 0
     total, count = _boxcar(filled, width), _boxcar(known.astype(np.float32), width)
+    all_days = np.zeros(len(values), np.int64)
     per_type = [
-        _day_means(total * (weekend == t)[:, None], count * (weekend == t)[:, None], np.zeros_like(weekend),
-                   grid.per_day, training)[0]
-        for t in (0, 1)
-    ]  # fmt: skip
-    other = np.where((weekend == 0)[:, None], per_type[1], per_type[0])
-    seen = np.repeat(known.any(axis=1)[:, None], 2, axis=1).astype(np.float32)
-    seen[:, 0] *= weekend == 0
-    seen[:, 1] *= weekend == 1
+        _day_means(total * one[:, None], count * one[:, None], all_days, grid.per_day, training)[0]
+        for one in of_type.T
+    ]
+    other = np.where(of_type[:, :1], per_type[1], per_type[0])
+    seen = (known.any(axis=1)[:, None] & of_type).astype(np.float32)
     days = _days_seen(seen, grid.per_day, training)
-    own = np.where(weekend == 0, days[:, 0], days[:, 1])
+    own = np.where(of_type, days, 0.0).sum(axis=1)
     return other.astype(np.float32), np.stack([own, days.sum(axis=1)], axis=1).astype(np.float32)
 
 

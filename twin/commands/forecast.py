@@ -1,32 +1,34 @@
-"""`citytwin forecast bench`, and where the verbs of other files join (train, predict, models)."""
+"""`citytwin forecast bench` and `predict`, and where the verbs of other files join (train, models)."""
 
 from __future__ import annotations
 
+import csv
 import json
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import torch
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
 
 from forecasting.adapt import adapt_model
-from forecasting.backcast import forecast_windows
+from forecasting.backcast import forecast_next, forecast_windows
 from forecasting.forecasters import FittedCity, Graph, LastValue, Profile, Ridge, WindowForecaster, fit_city
 from forecasting.reading import read_series
 from forecasting.registry import Registry
+from forecasting.series import Float32s, Rows
 from forecasting.window_file import read_windows, write_forecasts
+from networks.state import QUANTILES
+from twin.commands import forecast_models, forecast_train
 from twin.commands.answers import answering
+from twin.commands.forecast_terms import DEFAULT_MODELS, AsJson, Models, progress
 
 app = typer.Typer(help="Train, score and use the graph model.", no_args_is_help=True)
 
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
-Models = Annotated[Path, typer.Option("--models", help="Folder of own models.", envvar="CITYTWIN_MODELS")]
-DEFAULT_MODELS = Path("models")
 BASELINES: dict[str, Callable[[], WindowForecaster]] = {
     "ridge": Ridge,
     "profile": Profile,
@@ -91,9 +93,68 @@ def bench(
             typer.echo(f"{out}: {len(cut.start_row)} windows, by {made_by}; {document['seconds']} s")
 
 
+@app.command(epilog="Example: citytwin forecast predict city.npz --out next_hour.csv")
+def predict(
+    series: Annotated[Path, typer.Argument(metavar="FILE", help="Series of a city (.npz, .h5, .csv), newest last.")],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="CSV to write: place, time, quantiles.")] = None,
+    model: Annotated[
+        str,
+        typer.Option("--model", "-m", help=f"shipped, a name from --models, or {', '.join(BASELINES)}; else live."),
+    ] = "",
+    step_s: Annotated[int, typer.Option("--step", min=1, help="Seconds a step, where the file does not say.")] = 300,
+    models: Models = DEFAULT_MODELS,
+    as_json: AsJson = False,
+) -> None:
+    """Forecast the twelve steps after the end of a series, with quantiles, and name who made the forecast."""
+    with answering():
+        data = read_series(series, step_s=step_s)
+        registry = Registry(models)
+        name = model or registry.live()
+        made, when = forecast_next(data, lambda city: make_forecaster(name, registry, city))
+        quantiles = made.quantiles[0]  # (12, N, Q)
+        if out is not None:
+            _write_csv(out, when, quantiles, None if made.congested is None else made.congested[0])
+        times = [_clock(at) for at in when]
+        means = [round(float(v), 3) for v in quantiles[..., QUANTILES.index(0.5)].mean(axis=1)]
+        document = {
+            "series": str(series),
+            "model": name,
+            "producers": made.producers,
+            "feed_defects": made.defects,
+            "held_out": made.verdict.as_dict() if made.verdict else None,
+            "time": times,
+            "levels": list(QUANTILES),
+            "mean_of_medians": means,
+            "out": None if out is None else str(out),
+        }
+        if as_json:
+            typer.echo(json.dumps(document, ensure_ascii=False))
+            return
+        table = Table("time", "mean over places", "by")
+        for at, value in zip(times, means, strict=True):
+            table.add_row(at, f"{value:g}", ", ".join(made.producers))
+        Console().print(table)
+
+
+def _write_csv(out: Path, when: Rows, quantiles: Float32s, congested: Float32s | None) -> None:
+    levels = [f"q{round(100 * level):02d}" for level in QUANTILES]
+    with out.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["place", "time", *levels, *(["p_congested"] if congested is not None else [])])
+        for step, at in enumerate(when):
+            for place in range(quantiles.shape[1]):
+                row = [place, _clock(at), *(f"{v:.4g}" for v in quantiles[step, place])]
+                writer.writerow(row if congested is None else [*row, f"{congested[step, place]:.4f}"])
+
+
+def _clock(at_s: int) -> str:
+    """Local wall time as the series counts it."""
+    return datetime.fromtimestamp(int(at_s), UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
 def make_forecaster(
-    name: str, registry: Registry, city: FittedCity, *, adapt: bool, steps: int, seed: int,
-    on_step: Callable[[int], None],
+    name: str, registry: Registry, city: FittedCity, *, adapt: bool = False, steps: int = 0, seed: int = 0,
+    on_step: Callable[[int], None] = lambda _: None,
 ) -> WindowForecaster:  # fmt: skip
     """The forecaster of this name: a baseline, or an artefact, adapted to the city where asked."""
     if name in BASELINES:
@@ -106,15 +167,6 @@ def make_forecaster(
     return Graph(artifact.members, artifact.name)
 
 
-@contextmanager
-def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar on stderr; the yielded function moves it on."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:3.0f} %"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=total)
-        yield lambda count: bar.advance(task, count)
+# Verbs with files of their own join here.
+app.command(epilog=forecast_train.EPILOG)(forecast_train.train)
+app.add_typer(forecast_models.app, name="models")
