@@ -6,6 +6,7 @@ It is written by torch and read with `weights_only`, so that a file from elsewhe
 from __future__ import annotations
 
 import pickle
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,6 +65,8 @@ def load_artifact(path: Path) -> Artifact:
     """Raises InputError naming the file when it is no artefact of this version."""
     if not path.is_file():
         raise InputError(f"{path}: no such model")
+    if not zipfile.is_zipfile(path):
+        raise InputError(f"{path}: not a readable model: no archive of torch")
     try:
         held = torch.load(path, weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as defect:

@@ -113,7 +113,7 @@ def _day_means(
 
 def _other_type(values: Float32s, grid: Grid, training: int) -> tuple[Float32s, Float32s]:
     """What a day of the other type would bring, and how many days of its own type and in all a row rests on."""
-    of_type = np.stack([weekday(grid.start_s) < 5, weekday(grid.start_s) >= 5], axis=1)
+    of_type: NDArray[np.bool_] = np.stack([weekday(grid.start_s) < 5, weekday(grid.start_s) >= 5], axis=1)
     known = np.isfinite(values)
     filled = np.where(known, values, 0.0).astype(np.float32)
     reach = max(1, round(grid.per_day / 96))
@@ -125,7 +125,7 @@ def _other_type(values: Float32s, grid: Grid, training: int) -> tuple[Float32s, 
         for one in of_type.T
     ]
     other = np.where(of_type[:, :1], per_type[1], per_type[0])
-    seen = (known.any(axis=1)[:, None] & of_type).astype(np.float32)
+    seen = (known.any(axis=1, keepdims=True) & of_type).astype(np.float32)
     days = _days_seen(seen, grid.per_day, training)
     own = np.where(of_type, days, 0.0).sum(axis=1)
     return other.astype(np.float32), np.stack([own, days.sum(axis=1)], axis=1).astype(np.float32)

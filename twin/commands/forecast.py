@@ -21,6 +21,7 @@ from forecasting.forecasters import FittedCity, Graph, LastValue, Profile, Ridge
 from forecasting.reading import read_series
 from forecasting.registry import Registry
 from forecasting.series import Float32s, Rows
+from forecasting.stid import train_stid
 from forecasting.window_file import read_windows, write_forecasts
 from networks.state import QUANTILES
 from twin.commands import forecast_models, forecast_train
@@ -29,6 +30,7 @@ from twin.commands.forecast_terms import DEFAULT_MODELS, AsJson, Models, progres
 
 app = typer.Typer(help="Train, score and use the graph model.", no_args_is_help=True)
 
+STID = "stid"
 BASELINES: dict[str, Callable[[], WindowForecaster]] = {
     "ridge": Ridge,
     "profile": Profile,
@@ -44,7 +46,7 @@ def bench(
     windows: Annotated[Path, typer.Option("--windows", "-w", help="Windows to forecast (.npz: x, t, train_rows).")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Forecasts to write: pred, q, levels, p_cong.")],
     model: Annotated[
-        str, typer.Option("--model", "-m", help=f"shipped, a name from --models, or {', '.join(BASELINES)}.")
+        str, typer.Option("--model", "-m", help=f"shipped, a name from --models, or {', '.join(BASELINES)}, {STID}.")
     ] = "shipped",
     adapt: Annotated[
         bool, typer.Option("--adapt", help="Adapt the model to the city's training part first.")
@@ -72,7 +74,7 @@ def bench(
             forecaster = make_forecaster(
                 model, Registry(models), city, adapt=adapt, steps=steps, seed=seed, on_step=advance
             )
-            made = forecast_windows(city, cut, forecaster, gated=model not in BASELINES, on_part=advance)
+            made = forecast_windows(city, cut, forecaster, gated=model not in (*BASELINES, STID), on_part=advance)
         write_forecasts(out, made.quantiles, made.congested)
         document = {
             "series": str(series),
@@ -159,6 +161,8 @@ def make_forecaster(
     """The forecaster of this name: a baseline, or an artefact, adapted to the city where asked."""
     if name in BASELINES:
         return BASELINES[name]()
+    if name == STID:
+        return train_stid(city, seed=seed, on_step=on_step)
     artifact = registry.load(name)
     if adapt:
         return adapt_model(
