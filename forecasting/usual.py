@@ -68,19 +68,18 @@ def _candidates(values: Float32s, grid: Grid, training: int) -> Iterator[tuple[s
         groups.append(("day type", weekend.astype(np.int64)))
     groups.append(("day", np.zeros(len(days), np.int64)))
     reach = max(1, round(grid.per_day / 96))  # a quarter of an hour to each side
-    known = np.isfinite(values)
+    known = np.isfinite(values).astype(np.float32)
+    filled = np.where(known > 0, values, 0.0).astype(np.float32)
     for name, group in groups:
         for width in (0, reach) if 2 * reach < grid.per_day - WINDOW else (0,):
-            total = _boxcar(np.where(known, values, 0.0), width)
-            count = _boxcar(known.astype(np.float32), width)
-            left_out, earlier = _day_means(total, count, group, grid.per_day, training)
+            left_out, earlier = _day_means(filled, known, group, grid.per_day, training, width)
             yield f"{name}, {2 * width + 1} steps", left_out, earlier
 
 
 def _day_means(
-    total: Float32s, count: Float32s, group: NDArray[np.int64], per_day: int, training: int
+    total: Float32s, count: Float32s, group: NDArray[np.int64], per_day: int, training: int, width: int = 0
 ) -> tuple[Float32s, Float32s]:
-    """Means over other days of the row's group at the same place in the day."""
+    """Means over other days of the row's group at the same place in the day, `width` steps to each side included."""
     rows, nodes = total.shape
     days = -(-rows // per_day)
     pad = days * per_day - rows
@@ -88,6 +87,7 @@ def _day_means(
     def folded(part: Float32s, until: int) -> NDArray[np.float64]:
         kept = part.astype(np.float64)
         kept[until:] = 0.0
+        kept = _boxcar(kept, width)
         return np.pad(kept, ((0, pad), (0, 0))).reshape(days, per_day, nodes)
 
     label = np.pad(group, (0, pad), mode="edge").reshape(days, per_day)
@@ -118,10 +118,9 @@ def _other_type(values: Float32s, grid: Grid, training: int) -> tuple[Float32s, 
     filled = np.where(known, values, 0.0).astype(np.float32)
     reach = max(1, round(grid.per_day / 96))
     width = reach if 2 * reach < grid.per_day - WINDOW else 0
-    total, count = _boxcar(filled, width), _boxcar(known.astype(np.float32), width)
-    all_days = np.zeros(len(values), np.int64)
+    count, all_days = known.astype(np.float32), np.zeros(len(values), np.int64)
     per_type = [
-        _day_means(total * one[:, None], count * one[:, None], all_days, grid.per_day, training)[0]
+        _day_means(filled * one[:, None], count * one[:, None], all_days, grid.per_day, training, width)[0]
         for one in of_type.T
     ]
     other = np.where(of_type[:, :1], per_type[1], per_type[0])
@@ -184,10 +183,9 @@ def _first_known(tables: list[Float32s]) -> Float32s:
     return answer
 
 
-def _boxcar(values: NDArray[np.floating], width: int) -> Float32s:
+def _boxcar(values: NDArray[np.float64], width: int) -> NDArray[np.float64]:
     """Sums over `width` rows to each side."""
     if width == 0:
-        return values.astype(np.float32)
-    padded = np.pad(values.astype(np.float64), ((width + 1, width), (0, 0)))
-    running = np.cumsum(padded, axis=0)
-    return (running[2 * width + 1 :] - running[: -2 * width - 1]).astype(np.float32)
+        return values
+    running = np.cumsum(np.pad(values, ((width + 1, width), (0, 0))), axis=0)
+    return running[2 * width + 1 :] - running[: -2 * width - 1]
