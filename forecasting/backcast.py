@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 from forecasting.conformal import Record, adapt
 from forecasting.congestion import cumulative
 from forecasting.features import window_features
-from forecasting.forecasters import FittedCity, LastValue, Profile, Ridge, WindowForecaster, fit_city
+from forecasting.forecasters import FittedCity, Lags, LastValue, Profile, Ridge, WindowForecaster, fit_city
 from forecasting.gate import Verdict, feed_defect, judge
+from forecasting.model import MIDDLE
 from forecasting.series import STEPS_IN, STEPS_OUT, WINDOW, CitySeries, Float32s, Rows
+from forecasting.stacking import correct
 from forecasting.window_file import WindowSet
 from networks.errors import InputError
 from networks.state import QUANTILES
@@ -46,35 +48,42 @@ def forecast_windows(
     windows: WindowSet,
     forecaster: WindowForecaster,
     *,
-    gated: bool = False,
+    guarded: bool = False,
     on_part: Callable[[int], None] = lambda _: None,
 ) -> Backcast:
     """Forecast all windows, their bands adapted to the errors that were known when each began.
 
-    `gated`: where the forecaster loses to ridge or profile on the held-out windows, they take over in that order, and
-    windows of a feed that cannot be believed are left to the profile.
+    `guarded`: where the forecaster loses to ridge or profile on the held-out windows, they take over in that order;
+    what simpler forecasts have known better of late corrects it; and windows of a feed that cannot be believed are
+    left to the profile.
     """
     order = np.argsort(windows.start_row, kind="stable")
     rows, values = windows.start_row[order], windows.values[order]
     before = warm_up(city, int(rows[0]) if len(rows) else 0, windows.training_rows)
     lead: WindowForecaster = forecaster
     verdict = None
-    if gated and len(before) >= _FEWEST_JUDGED:
+    if guarded and len(before) >= _FEWEST_JUDGED:
         lead, verdict = _lead(city, before, forecaster)
-    early = raw_quantiles(city, before, None, lead)
-    raw = raw_quantiles(city, rows, values, lead, on_part)
+    others: list[WindowForecaster] = [Ridge(), Lags(), LastValue(), Profile()] if guarded else []
+    early, early_others = raw_quantiles(city, before, None, lead, others)
+    raw, raw_others = raw_quantiles(city, rows, values, lead, others, on_part)
     producers = np.full(len(rows), lead.name, dtype=object)
     defects: Counter[str] = Counter()
-    if gated:
+    start_row = np.concatenate([before, rows])
+    on_grid = city.context.grid.row[start_row]
+    truth = _truth(city, start_row)
+    quantiles = np.concatenate([early, raw])
+    if guarded:
+        simpler = [np.concatenate(pair) for pair in zip(early_others, raw_others, strict=True)]
+        shift = correct(quantiles[..., MIDDLE], simpler, truth, on_grid, city.context.scale.numpy())
+        quantiles += shift[..., None]
         defective = _defects(city, rows, values)
         defects.update(d for d in defective if d)
         bad = np.flatnonzero([bool(d) for d in defective])
         if len(bad):
-            raw[bad] = raw_quantiles(city, rows[bad], values[bad], Profile())
+            quantiles[len(before) + bad] = raw_quantiles(city, rows[bad], values[bad], Profile())[0]
             producers[bad] = Profile.name
-    start_row = np.concatenate([before, rows])
-    quantiles = np.concatenate([early, raw])
-    record = Record(quantiles, _truth(city, start_row), _states(city, quantiles), city.context.grid.row[start_row])
+    record = Record(quantiles, truth, _states(city, quantiles), on_grid)
     answer = np.empty_like(raw)
     answer[order] = np.maximum(adapt(record, len(before)), 0.0)
     congested = congestion(city, answer, windows.training_rows) if city.context.quantity == "speed" else None
@@ -85,26 +94,31 @@ def raw_quantiles(
     city: FittedCity,
     rows: Rows,
     values: Float32s | None,
-    forecaster: WindowForecaster,
+    lead: WindowForecaster,
+    others: Sequence[WindowForecaster] = (),
     on_part: Callable[[int], None] = lambda _: None,
-) -> Float32s:
-    """Quantiles (S, 12, N, Q) in the unit of the series, not adapted, not clipped. `values`: else the series' own."""
+) -> tuple[Float32s, list[Float32s]]:
+    """Quantiles (S, 12, N, Q) of the lead in the unit of the series, not adapted, not clipped, and the medians of
+    others (S, 12, N), not negative. `values` (S, 12, N): inputs, else the series' own."""
     context = city.context
     starts = torch.from_numpy(context.grid.row[rows])
     answer = np.empty((len(rows), STEPS_OUT, context.nodes, len(QUANTILES)), np.float32)
+    simpler = [np.empty(answer.shape[:3], np.float32) for _ in others]
     size = max(1, TOKENS // context.nodes)
     for begin in range(0, len(rows), size):
         part = starts[begin : begin + size]
-        inputs = None
-        if values is not None:
-            inputs = _inputs(city, part, torch.from_numpy(values[begin : begin + size]))
+        at = slice(begin, begin + len(part))
+        inputs = None if values is None else _inputs(city, part, torch.from_numpy(values[at]))
         features = window_features(context, part, inputs=inputs)
-        quantiles = forecaster.quantiles(city, features, part) * context.scale[:, None, None, None]
         ahead = (part[:, None] + STEPS_IN + torch.arange(STEPS_OUT)).clamp(max=len(context.usual) - 1)
-        quantiles = quantiles + context.usual[ahead].permute(2, 0, 1)[..., None]
-        answer[begin : begin + size] = quantiles.permute(1, 2, 0, 3).numpy()
+        usual, scale = context.usual[ahead].permute(2, 0, 1), context.scale[:, None, None]
+        quantiles = lead.quantiles(city, features, part) * scale[..., None] + usual[..., None]
+        answer[at] = quantiles.permute(1, 2, 0, 3).numpy()
+        for one, kept in zip(others, simpler, strict=True):
+            middle = one.quantiles(city, features, part)[..., MIDDLE] * scale + usual
+            kept[at] = middle.clamp(min=0.0).permute(1, 2, 0).numpy()
         on_part(len(part))
-    return answer
+    return answer, simpler
 
 
 def forecast_next(
@@ -123,7 +137,7 @@ def forecast_next(
     city = fit_city(longer, training)
     first = rows - STEPS_IN
     windows = WindowSet(city_rows.values[None, first:], np.array([first]), training)
-    return forecast_windows(city, windows, forecaster(city), gated=True), longer.start_s[rows:]
+    return forecast_windows(city, windows, forecaster(city), guarded=True), longer.start_s[rows:]
 
 
 def held_out_verdict(city: FittedCity, rows: Rows, forecaster: WindowForecaster) -> Verdict:
@@ -159,7 +173,7 @@ def _inputs(city: FittedCity, starts: torch.Tensor, given: torch.Tensor) -> tupl
 def _lead(city: FittedCity, rows: Rows, forecaster: WindowForecaster) -> tuple[WindowForecaster, Verdict]:
     """The first of the chain that no simpler one beats on the held-out windows."""
     chain: Sequence[WindowForecaster] = [forecaster, Ridge(), Profile(), LastValue()]
-    made = [raw_quantiles(city, rows, None, f) for f in chain]
+    made = [raw_quantiles(city, rows, None, f)[0] for f in chain]
     truth = _truth(city, rows)
     verdict = judge(made[0], {"ridge": made[1], "profile": made[2]}, truth)
     for k, one in enumerate(chain):
@@ -191,7 +205,7 @@ def _truth(city: FittedCity, rows: Rows) -> Float32s:
 
 
 def _states(city: FittedCity, quantiles: Float32s) -> NDArray[np.int8]:
-    middle = quantiles[..., QUANTILES.index(0.5)]
+    middle = quantiles[..., MIDDLE]
     place = (middle - city.context.mean.numpy()) / city.context.spread.numpy()
     state: NDArray[np.int8] = np.digitize(place, _STATE_BORDERS).astype(np.int8)
     return state

@@ -13,6 +13,9 @@ _IN, _OUT = torch.arange(STEPS_IN), STEPS_IN + torch.arange(STEPS_OUT)
 _BLOCKS = 1 + 2 + len(GRAPHS) + 1 + 3 + 4  # own lags, profile past and ahead, graphs, whole city, drift, carried on
 CARRIED = 4  # the last blocks: what simple rules would forecast
 LINEAR = 12 * _BLOCKS
+PAST, AHEAD = slice(12, 24), slice(24, 36)  # the profile among the linear features
+ALIKE, CITY = slice(72, 84), slice(84, 96)  # deviations of places alike, of the whole city
+DRIFT = slice(96, 132)
 OWN = 12 + 4 + 3 + 12  # of the linear ones that a place's own correction reads
 EXTRA = STEPS_IN + 3 + len(GRAPHS) + 1 + STATISTICS + 12 + 5 + 3
 _RATIO_WEIGHT = 2.0  # usual readings that speak for a usual day
@@ -85,10 +88,9 @@ def window_features(
 
 def own_features(linear: torch.Tensor) -> torch.Tensor:
     """The part (..., OWN) that a place's own correction reads: its lags, the latest of others, drift, profile."""
-    alike, city, drift = 12 * (2 + len(GRAPHS)), 12 * (3 + len(GRAPHS)), 12 * (4 + len(GRAPHS))
-    latest = torch.cat([linear[..., alike + 10 : alike + 12], linear[..., city + 10 : city + 12]], dim=-1)
-    mean_drift = linear[..., drift : drift + 36].reshape(*linear.shape[:-1], 3, 12).mean(dim=-1)
-    return torch.cat([linear[..., :12], latest, mean_drift, linear[..., 24:36]], dim=-1)
+    latest = torch.cat([linear[..., ALIKE][..., -2:], linear[..., CITY][..., -2:]], dim=-1)
+    mean_drift = linear[..., DRIFT].reshape(*linear.shape[:-1], 3, 12).mean(dim=-1)
+    return torch.cat([linear[..., :12], latest, mean_drift, linear[..., AHEAD]], dim=-1)
 
 
 def _filled(value: torch.Tensor, known: torch.Tensor, alike: torch.Tensor, city: torch.Tensor) -> torch.Tensor:

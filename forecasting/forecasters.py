@@ -13,6 +13,7 @@ import torch
 
 from forecasting.city_context import CityContext, fit_context, grid_starts
 from forecasting.features import WindowFeatures
+from forecasting.lags import carry_on, fit_lags
 from forecasting.model import GraphModel, deviations
 from forecasting.ridge import CityRidge, fit_ridge
 from forecasting.series import STEPS_OUT, CitySeries
@@ -28,6 +29,7 @@ class FittedCity:
     series: CitySeries
     context: CityContext
     ridge: CityRidge
+    lags: torch.Tensor  # weights of `lags.carry_on`
     starts: torch.Tensor  # (W,) grid rows of the training windows
 
 
@@ -36,7 +38,8 @@ def fit_city(series: CitySeries, training_rows: int | None = None) -> FittedCity
     starts = series.window_starts()
     starts = starts[starts + 24 <= rows]
     context = fit_context(series, rows)
-    return FittedCity(series, context, fit_ridge(context, starts), grid_starts(context, starts))
+    rows_on_grid = grid_starts(context, starts)
+    return FittedCity(series, context, fit_ridge(context, starts), fit_lags(context, rows_on_grid), rows_on_grid)
 
 
 class WindowForecaster(Protocol):
@@ -77,6 +80,15 @@ class Ridge:
 
     def quantiles(self, city: FittedCity, features: WindowFeatures, starts: torch.Tensor) -> torch.Tensor:
         return around(city.ridge.predict(features.linear)[1])
+
+
+class Lags:
+    """The city moves on from its last readings as it usually moves; no profile."""
+
+    name = "lags"
+
+    def quantiles(self, city: FittedCity, features: WindowFeatures, starts: torch.Tensor) -> torch.Tensor:
+        return around(carry_on(city.context, city.lags, features.linear))
 
 
 class Graph:

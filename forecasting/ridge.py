@@ -62,7 +62,7 @@ def fit_ridge(context: CityContext, starts: Rows, *, seed: int = 0) -> CityRidge
         f = torch.cat([linear[keep], torch.ones(int(keep.sum()), 1)], dim=1)
         gram[block] += f.T @ f
         moment[block] += f.T @ target[keep]
-    shared = torch.stack([_solve(*_without(gram, moment, b), _SHARED_WEIGHT) for b in range(BLOCKS + 1)])
+    shared = torch.stack([solve(*_without(gram, moment, b), _SHARED_WEIGHT) for b in range(BLOCKS + 1)])
     gram = torch.zeros(BLOCKS, context.nodes, OWN, OWN)
     moment = torch.zeros(BLOCKS, context.nodes, OWN, STEPS_OUT)
     for block, linear, target in _chunks(context, grid, cuts):
@@ -72,11 +72,11 @@ def fit_ridge(context: CityContext, starts: Rows, *, seed: int = 0) -> CityRidge
         moment[block] += f.transpose(1, 2) @ left
     best, weight = None, _OWN_WEIGHTS[0]
     for candidate in _OWN_WEIGHTS:
-        own = torch.stack([_solve(*_without(gram, moment, b), candidate) for b in range(BLOCKS)])
+        own = torch.stack([solve(*_without(gram, moment, b), candidate) for b in range(BLOCKS)])
         gain = sum(_gain(own[b], gram[b], moment[b]) for b in range(BLOCKS))
         if best is None or gain > best:
             best, weight = gain, candidate
-    own = torch.stack([_solve(*_without(gram, moment, b), weight) for b in range(BLOCKS + 1)])
+    own = torch.stack([solve(*_without(gram, moment, b), weight) for b in range(BLOCKS + 1)])
     return CityRidge(shared, own, edges, weight)
 
 
@@ -99,7 +99,8 @@ def _without(gram: torch.Tensor, moment: torch.Tensor, block: int) -> tuple[torc
     return gram[others].sum(dim=0), moment[others].sum(dim=0)
 
 
-def _solve(gram: torch.Tensor, moment: torch.Tensor, weight: float) -> torch.Tensor:
+def solve(gram: torch.Tensor, moment: torch.Tensor, weight: float) -> torch.Tensor:
+    """Ridge weights of normal equations; `weight` pseudo-observations speak for zero."""
     eye = torch.eye(gram.shape[-1], dtype=torch.float64)
     solved: torch.Tensor = torch.linalg.solve(gram.double() + weight * eye, moment.double())
     return solved.float()

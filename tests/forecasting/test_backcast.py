@@ -51,8 +51,8 @@ def test_rows_from_a_windows_start_on_change_nothing(city: CitySeries, forecaste
     poisoned = city.values.copy()
     poisoned[last:] = 7777.0
     other = replace(city, values=poisoned)
-    first = forecast_windows(fit_city(city), windows, forecaster, gated=True).quantiles
-    second = forecast_windows(fit_city(other), windows, forecaster, gated=True).quantiles
+    first = forecast_windows(fit_city(city), windows, forecaster, guarded=True).quantiles
+    second = forecast_windows(fit_city(other), windows, forecaster, guarded=True).quantiles
     np.testing.assert_array_equal(first[-1], second[-1])
 
 
@@ -111,7 +111,7 @@ class Nonsense:
 
 
 def test_a_model_worse_than_the_profile_is_refused_and_replaced(city: CitySeries, fitted: FittedCity) -> None:
-    made = forecast_windows(fitted, cut(city), Nonsense(), gated=True)
+    made = forecast_windows(fitted, cut(city), Nonsense(), guarded=True)
     assert set(made.producers) <= {"ridge", "profile", "last value"}
     assert made.verdict is not None
     assert not made.verdict.passes
@@ -127,7 +127,7 @@ def test_a_stale_or_poisoned_feed_falls_back_to_the_profile(city: CitySeries, fi
     wild[1] = 60_000.0
     stuck[1] = windows.values[1, :1]
     for values, defect in ((silent, "stale"), (wild, "implausible"), (np.nan_to_num(stuck, nan=50.0), "stuck")):
-        made = forecast_windows(fitted, replace(windows, values=values), Ridge(), gated=True)
+        made = forecast_windows(fitted, replace(windows, values=values), Ridge(), guarded=True)
         assert made.defects == {defect: 1}
         assert made.producers["profile"] >= 1
         calm = forecast_windows(fitted, windows, Ridge()).quantiles

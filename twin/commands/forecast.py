@@ -74,7 +74,7 @@ def bench(
             forecaster = make_forecaster(
                 model, Registry(models), city, adapt=adapt, steps=steps, seed=seed, on_step=advance
             )
-            made = forecast_windows(city, cut, forecaster, gated=model not in (*BASELINES, STID), on_part=advance)
+            made = forecast_windows(city, cut, forecaster, guarded=model not in (*BASELINES, STID), on_part=advance)
         write_forecasts(out, made.quantiles, made.congested)
         document = {
             "series": str(series),
