@@ -18,7 +18,7 @@ from forecasting.features import WindowFeatures, window_features
 from forecasting.forecasters import FittedCity
 from forecasting.model import MIDDLE, GraphModel, deviations, pinball
 from forecasting.series import WINDOW
-from forecasting.train import draw_hidden, pace
+from forecasting.train import draw_hidden, native_bf16, pace
 
 _HOURS = 168
 _RANK = 16
@@ -65,14 +65,13 @@ class Adapted:
     @torch.no_grad()
     def quantiles(self, city: FittedCity, features: WindowFeatures, starts: torch.Tensor) -> torch.Tensor:
         both = []
-        with torch.autocast("cpu", torch.bfloat16):
-            if self.mix < 1.0:
-                plain = [deviations(m, city.context, city.ridge, features) for m in self._shared]
-                both.append((1.0 - self.mix) * torch.stack(plain).mean(dim=0))
-            if self.mix > 0.0:
-                hour = hour_of_week(city, starts)
-                own = [deviations(m, city.context, city.ridge, features, None, a(hour)) for m, a in self._adapted]
-                both.append(self.mix * torch.stack(own).mean(dim=0))
+        if self.mix < 1.0:
+            plain = [deviations(m, city.context, city.ridge, features) for m in self._shared]
+            both.append((1.0 - self.mix) * torch.stack(plain).mean(dim=0))
+        if self.mix > 0.0:
+            hour = hour_of_week(city, starts)
+            own = [deviations(m, city.context, city.ridge, features, None, a(hour)) for m, a in self._adapted]
+            both.append(self.mix * torch.stack(own).mean(dim=0))
         return torch.stack(both).sum(dim=0)
 
 
@@ -118,7 +117,7 @@ def _adapt_one(
         starts = fit[torch.from_numpy(rng.integers(0, len(fit), windows))]
         hidden = draw_hidden(rng, windows, context.nodes, _MOST_MASKED) if rng.random() < _MASKED_SHARE else None
         features = window_features(context, starts, hidden=hidden)
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=native_bf16()):
             offset = adapter(hour_of_week(city, starts))
             quantiles = deviations(model, context, city.ridge, features, starts, offset)
         loss = pinball(quantiles, features.target, features.target_known.float(), weight)

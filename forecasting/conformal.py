@@ -22,7 +22,7 @@ _MIDDLE = QUANTILES.index(0.5)
 _TAILS = [k for k in range(len(QUANTILES)) if k != _MIDDLE]
 _MEMORY_WINDOWS = 600
 _UPDATE_EVERY = 24  # windows
-_MOST_SCORES = 20_000  # of a pool decide
+_MOST_SCORES = 6_000  # of a pool decide
 _ENOUGH = 200
 _GAIN = 0.15  # of the level, per update
 _STRETCH = (0.2, 6.0)

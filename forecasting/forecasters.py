@@ -100,8 +100,7 @@ class Graph:
 
     @torch.no_grad()
     def quantiles(self, city: FittedCity, features: WindowFeatures, starts: torch.Tensor) -> torch.Tensor:
-        with torch.autocast("cpu", torch.bfloat16):
-            each = [deviations(model, city.context, city.ridge, features) for model in self._models]
+        each = [deviations(model, city.context, city.ridge, features) for model in self._models]
         return torch.stack(each).mean(dim=0)
 
 

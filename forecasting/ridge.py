@@ -17,7 +17,7 @@ from forecasting.series import STEPS_OUT, Rows
 
 BLOCKS = 4
 _SHARED_TOKENS = 40_000
-_OWN_WINDOWS = 3000
+_OWN_WINDOWS, _OWN_TOKENS = 3000, 1_500_000  # the smaller counts
 _SHARED_WEIGHT = 20.0
 _OWN_WEIGHTS = (1e5, 3000.0, 600.0, 150.0)  # pseudo-windows that speak for no correction; the block left out chooses
 _CLIP = 4.0
@@ -51,7 +51,8 @@ class CityRidge:
 def fit_ridge(context: CityContext, starts: Rows, *, seed: int = 0) -> CityRidge:
     """Fit on the windows that begin at these rows of the series, all inside the training part."""
     rng = np.random.default_rng(seed)
-    rows = np.sort(rng.permutation(starts)[:_OWN_WINDOWS])
+    most = min(_OWN_WINDOWS, max(8 * BLOCKS, _OWN_TOKENS // context.nodes))
+    rows = np.sort(rng.permutation(starts)[:most])
     grid = grid_starts(context, rows)
     cuts = np.linspace(0, len(grid), BLOCKS + 1).astype(int)
     edges = grid[np.minimum(cuts[1:-1], len(grid) - 1)]

@@ -36,7 +36,7 @@ class Plan:
     average: float = 0.999  # of the moving average of the weights
     masked_share: float = 0.5  # of the steps hide inputs
     most_masked: float = 0.6  # share of inputs hidden, at most
-    bf16: bool = True
+    bf16: bool = False  # products in bfloat16; see `native_bf16`
 
     def as_dict(self) -> dict[str, float]:
         return asdict(self)
@@ -91,6 +91,11 @@ def train_model(
         _save(checkpoint, model, average, optimiser, losses, plan)
     average.eval()
     return Trained(average, losses)
+
+
+def native_bf16() -> bool:
+    """Whether the processor multiplies matrices of bfloat16 by itself; elsewhere they are slower than float32."""
+    return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
 
 
 def pace(step: int, steps: int) -> float:

@@ -18,7 +18,7 @@ from forecasting.model import GraphModel, ModelShape
 from forecasting.reading import read_series
 from forecasting.registry import Registry
 from forecasting.series import CitySeries
-from forecasting.train import Plan, train_model
+from forecasting.train import Plan, native_bf16, train_model
 from twin.commands.answers import SAYS_NO, answering
 from twin.commands.forecast_terms import DEFAULT_MODELS, AsJson, Models, progress
 
@@ -57,7 +57,7 @@ def train(
         trained: list[GraphModel] = []
         with progress("training", steps * members) as advance:
             for member in range(members):
-                plan = Plan(steps=steps, seed=seed + member)
+                plan = Plan(steps=steps, seed=seed + member, bf16=native_bf16())
                 checkpoint = models / f"{name}.training" / f"member{member}.pt"
                 done = train_model(
                     courses, shape, plan, checkpoint=checkpoint, on_resume=advance, on_step=lambda _s, _l: advance(1)
