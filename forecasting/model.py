@@ -24,6 +24,10 @@ MIDDLE = QUANTILES.index(0.5)
 _BASES = 3 + CARRIED  # shared and corrected linear forecast, profile, what simple rules carry on
 _TRUST = torch.tensor([2.0, 2.0, 0.0] + [-1.0] * CARRIED)  # in the bases, before anything was learnt; logits
 _LEAST_GAP = 1e-3  # between neighbouring quantiles, in scales
+# (gap, quantile): gap k lies between quantile k and its neighbour towards the middle; the middle has none
+_STEPS = torch.tensor(
+    [[float(MIDDLE < k <= q) - float(q <= k < MIDDLE) for q in range(len(QUANTILES))] for k in range(len(QUANTILES))]
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +72,7 @@ class GraphModel(nn.Module):
         raw = out[..., _BASES:].unflatten(-1, (STEPS_OUT, len(QUANTILES)))
         middle = (trust[..., None, :] @ bases).squeeze(-2) + raw[..., MIDDLE]
         gaps = F.softplus(raw - 1.0) + _LEAST_GAP
-        below = gaps[..., :MIDDLE].flip(-1).cumsum(-1).flip(-1)
-        above = gaps[..., MIDDLE + 1 :].cumsum(-1)
-        return torch.cat([middle[..., None] - below, middle[..., None], middle[..., None] + above], dim=-1)
+        return middle[..., None] + gaps @ _STEPS
 
 
 class _Block(nn.Module):
