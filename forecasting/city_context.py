@@ -98,10 +98,10 @@ def fit_context(series: CitySeries, training_rows: int | None = None) -> CityCon
 
 
 def to_sparse(matrix: sparse.csr_array) -> torch.Tensor:
-    coo = matrix.tocoo()
-    index = torch.from_numpy(np.stack([coo.row, coo.col]).astype(np.int64))
-    weight = torch.from_numpy(coo.data.astype(np.float32))
-    return torch.sparse_coo_tensor(index, weight, coo.shape, check_invariants=False).coalesce()
+    entries = matrix.tocoo()
+    index = torch.from_numpy(np.stack([entries.row, entries.col]).astype(np.int64))
+    weight = torch.from_numpy(entries.data.astype(np.float32))
+    return torch.sparse_coo_tensor(index, weight, entries.shape, check_invariants=False).coalesce()
 
 
 def _moments(train: Float32s) -> tuple[Float32s, Float32s]:

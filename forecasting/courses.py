@@ -25,7 +25,7 @@ _LONG_CUTS = (0.45, 0.75)  # of the training part are history in a long rehearsa
 _PIECES = ((6, 0.6), (9, 0.6), (18, 0.7))  # days, share of them that is history
 _PIECES_EACH = 2
 _LEAST_WINDOWS = 60
-_OWN_SHARE, _LONG_SHARE = 0.4, 0.25  # of a city's turns go to it as it is, to long rehearsals; the rest to copies
+_OWN_SHARE, _LONG_SHARE = 0.5, 0.25  # of a city's turns go to it as it is, to long rehearsals; the rest to copies
 
 
 @dataclass(frozen=True, slots=True)

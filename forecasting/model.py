@@ -72,7 +72,8 @@ class GraphModel(nn.Module):
         raw = out[..., _BASES:].unflatten(-1, (STEPS_OUT, len(QUANTILES)))
         middle = (trust[..., None, :] @ bases).squeeze(-2) + raw[..., MIDDLE]
         gaps = F.softplus(raw - 1.0) + _LEAST_GAP
-        return middle[..., None] + gaps @ _STEPS
+        quantiles: torch.Tensor = middle[..., None] + gaps @ _STEPS
+        return quantiles
 
 
 class _Block(nn.Module):
