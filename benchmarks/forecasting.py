@@ -17,17 +17,28 @@ band.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.util
+import io
 import json
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from forecasting.backcast import forecast_windows
+from forecasting.forecasters import FittedCity, fit_city
+from forecasting.reading import read_series
+from forecasting.registry import Registry
+from forecasting.window_file import read_windows, write_forecasts
+from twin.commands.forecast import is_model, make_forecaster
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
@@ -73,26 +84,27 @@ def _fill(name: str, column: str, options: argparse.Namespace, kept: list[dict[s
 
 
 def _run(name: str, model: str, adapted: bool, seed: int, options: argparse.Namespace) -> dict[str, Any]:
+    """What `forecast bench` does, between the referee's own `export` and `score`; the city is fitted once."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         windows, forecasts, scores = folder / "windows.npz", folder / "forecasts.npz", folder / "scores.jsonl"
-        drop = ["--drop", str(options.drop), "--drop-kind", options.drop_kind]
-        referee = [sys.executable, str(options.referee)]
-        data = ["--data", str(options.data)]
-        _call([*referee, "export", name, *data, "--out", str(windows), *drop])
+        drop = ["--drop", str(options.drop), "--drop-kind", options.drop_kind, "--data", str(options.data)]
+        _referee(options.referee, "export", name, "--out", str(windows), *drop)
         began = time.monotonic()
-        told = _call(
-            [sys.executable, "-m", "twin.cli", "forecast", "bench", str(options.data / f"{name}.npz"),
-             "--windows", str(windows), "--out", str(forecasts), "--model", model, "--seed", str(seed),
-             "--models", str(options.models), "--json", *(["--adapt"] if adapted else [])]
-        )  # fmt: skip
+        city = _city(options.data / f"{name}.npz")
+        cut = read_windows(windows, city.series)
+        forecaster = make_forecaster(
+            model, Registry(options.models), city, adapt=adapted, steps=options.steps, seed=seed
+        )
+        made = forecast_windows(city, cut, forecaster, guarded=is_model(model))
+        write_forecasts(forecasts, made.quantiles, made.congested)
         seconds = time.monotonic() - began
-        _call([*referee, "score", name, *data, "--pred", str(forecasts), *drop, "--json", str(scores)])
+        _referee(options.referee, "score", name, "--pred", str(forecasts), "--json", str(scores), *drop)
         scored = json.loads(scores.read_text(encoding="utf-8").splitlines()[-1])
         row: dict[str, Any] = {
             "mae": scored["avg"]["mae"], "rmse": scored["avg"]["rmse"], "mape": scored["avg"]["mape"],
             "wape": scored["avg"]["wape"], "mae_h3": scored["h3"]["mae"], "mae_h6": scored["h6"]["mae"],
-            "mae_h12": scored["h12"]["mae"], **scored["prob"], "producers": json.loads(told)["producers"],
+            "mae_h12": scored["h12"]["mae"], **scored["prob"], "producers": made.producers,
             "congestion": scored.get("congestion"), "seconds": round(seconds, 1),
         }  # fmt: skip
         if options.drop:
@@ -100,13 +112,35 @@ def _run(name: str, model: str, adapted: bool, seed: int, options: argparse.Name
         return row
 
 
+@lru_cache(maxsize=1)
+def _city(path: Path) -> FittedCity:
+    return fit_city(read_series(path))
+
+
+def _referee(program: Path, *arguments: str) -> Any:
+    """Run the program with these arguments, in this process: starting Python anew would cost more than the work."""
+    module = _module(program)
+    before, sys.argv = sys.argv, [str(program), *arguments]
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            module.main()
+    finally:
+        sys.argv = before
+
+
+@lru_cache(maxsize=1)
+def _module(program: Path) -> Any:
+    spec = importlib.util.spec_from_file_location("referee", program)
+    if spec is None or spec.loader is None:
+        raise SystemExit(f"--referee {program}: cannot be loaded")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 def _dead_and_live(name: str, forecasts: Path, options: argparse.Namespace) -> dict[str, float]:
     """Errors apart, at places whose inputs the referee hid and at the others; the referee's own mask."""
-    spec = importlib.util.spec_from_file_location("referee", options.referee)
-    if spec is None or spec.loader is None:
-        raise SystemExit(f"--referee {options.referee}: cannot be loaded")
-    referee = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(referee)
+    referee = _module(options.referee)
     held = referee.load(name, [str(options.data)])
     truth = held.win(held.te)[1]
     hidden = referee.drop_mask(held, held.te, options.drop, options.drop_kind).any(axis=1)[:, None, :]
@@ -117,13 +151,6 @@ def _dead_and_live(name: str, forecasts: Path, options: argparse.Namespace) -> d
         "mae_dead": float(error[known & hidden].mean()) if hidden.any() else float("nan"),
         "mae_live": float(error[known & ~hidden].mean()),
     }
-
-
-def _call(command: list[str]) -> str:
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
-    return done.stdout
 
 
 def _column(text: str) -> tuple[str, str, tuple[str, ...], bool]:
@@ -179,6 +206,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--sets", default="")
     parser.add_argument("--columns", default=COLUMNS)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=1200, help="of an adaptation")
     parser.add_argument("--drop", type=float, default=0.0)
     parser.add_argument("--drop-kind", choices=("node", "point", "block"), default="node")
     parser.add_argument("--out", type=Path)

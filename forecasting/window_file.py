@@ -60,4 +60,4 @@ def write_forecasts(path: Path, quantiles: Float32s, congested: Float32s | None)
         arrays["p_cong"] = congested
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:  # a file: savez would add an ending of its own
-        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+        np.savez(file, **arrays)  # type: ignore[arg-type]

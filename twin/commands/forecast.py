@@ -74,7 +74,7 @@ def bench(
             forecaster = make_forecaster(
                 model, Registry(models), city, adapt=adapt, steps=steps, seed=seed, on_step=advance
             )
-            made = forecast_windows(city, cut, forecaster, guarded=model not in (*BASELINES, STID), on_part=advance)
+            made = forecast_windows(city, cut, forecaster, guarded=is_model(model), on_part=advance)
         write_forecasts(out, made.quantiles, made.congested)
         document = {
             "series": str(series),
@@ -152,6 +152,11 @@ def _write_csv(out: Path, when: Rows, quantiles: Float32s, congested: Float32s |
 def _clock(at_s: int) -> str:
     """Local wall time as the series counts it."""
     return datetime.fromtimestamp(int(at_s), UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def is_model(name: str) -> bool:
+    """Whether a name means an artefact, whose forecasts are guarded, and not a baseline, which is scored as it is."""
+    return name not in (*BASELINES, STID)
 
 
 def make_forecaster(
