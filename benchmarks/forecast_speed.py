@@ -6,9 +6,9 @@ The network is drawn: links with four neighbours each and two days of readings e
 window of all links: features, ridge and model to quantiles of twelve steps; profile and ridge are fitted beforehand
 and not timed. Wall time and processor time: on a busy machine only the second says what a forecast costs.
 
-"STID" is `forecasting.stid`; "attention" has the shape of STAEformer (Liu et al. 2023: attention over steps, then over
-links, width 152, 4 heads, 3 layers each), with random weights, at sizes whose square fits. Each forecaster and size
-runs in a process of its own, so that the peak memory is its own.
+"STID" is `forecasting.stid`; "attention" has the shape of STAEformer (Liu et al. 2023: attention over steps, then
+over links, width 152, 4 heads, 3 layers each), with random weights, at sizes whose square fits. Each forecaster and
+size runs in a process of its own, so that the peak memory is its own.
 """
 
 from __future__ import annotations
