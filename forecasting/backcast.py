@@ -29,6 +29,7 @@ TOKENS = 24_000  # places times windows at once
 FARTHEST = 12.0  # scales from the profile: inputs beyond are limited
 _RECENT_SHARE = 0.2  # of a series judges and calibrates its own forecast
 _WARM_UP_WINDOWS = 400  # before the first forecast, to measure how far errors reach
+_TIE = 1.02  # times the error of a simpler forecast
 _FEWEST_JUDGED = 40  # held-out windows; with fewer nobody is refused
 _CONGESTED_BELOW = 0.6  # of the free-flow speed, the 85th percentile of the training part
 _STATE_BORDERS = (-0.5, 0.5)  # standard deviations around a place's mean: quiet, usual, busy
@@ -171,7 +172,8 @@ def _inputs(city: FittedCity, starts: torch.Tensor, given: torch.Tensor) -> tupl
 
 
 def _lead(city: FittedCity, rows: Rows, forecaster: WindowForecaster) -> tuple[WindowForecaster, Verdict]:
-    """The first of the chain that no simpler one beats on the held-out windows."""
+    """The first of the chain that no simpler one clearly beats on the held-out windows. In a tie the richer leads:
+    the online correction can still move to the simpler ones, reading by reading."""
     chain: Sequence[WindowForecaster] = [forecaster, Ridge(), Profile(), LastValue()]
     made = [raw_quantiles(city, rows, None, f)[0] for f in chain]
     truth = _truth(city, rows)
@@ -180,7 +182,7 @@ def _lead(city: FittedCity, rows: Rows, forecaster: WindowForecaster) -> tuple[W
         rivals = {f.name: q for f, q in zip(chain[k + 1 :], made[k + 1 :], strict=True)}
         against = judge(made[k], rivals, truth)
         own = against.mae.get("model", np.inf)
-        if all(own <= error for name, error in against.mae.items() if name != "model"):
+        if all(own <= _TIE * error for name, error in against.mae.items() if name != "model"):
             return one, verdict
     return chain[-1], verdict
 
