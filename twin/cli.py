@@ -7,7 +7,7 @@ import traceback
 
 import typer
 
-from twin.commands import network, signals
+from twin.commands import forecast, network, signals
 from twin.commands.answers import OUR_FAULT
 from twin.commands.doctor import doctor
 from twin.commands.replay import replay
@@ -24,6 +24,7 @@ app.command(epilog="Example: citytwin replay recordings/monday --city zone --ver
 app.command(epilog="Example: citytwin doctor --json")(doctor)
 app.add_typer(network.app, name="network")
 app.add_typer(signals.app, name="signals")
+app.add_typer(forecast.app, name="forecast")
 
 
 def main() -> None:

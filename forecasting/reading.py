@@ -1,0 +1,135 @@
+"""Files of series -> `CitySeries`: our .npz layout, PEMS0x .npz, METR-LA and PEMS-BAY .h5, plain CSV.
+
+The archives of PEMS03/04/07/08 (Song et al. 2020) and METR-LA/PEMS-BAY (Li et al. 2018) hold no time stamps for every
+row: their published first days are used. In them 0 means missing.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forecasting.series import CitySeries, Float32s
+from networks.errors import InputError
+
+_MISSING = 65535
+_FIRST_DAY = {
+    "PEMS03": "2018-09-01", "PEMS04": "2018-01-01", "PEMS07": "2017-05-01", "PEMS08": "2016-07-01",
+    "METR-LA": "2012-03-01", "PEMS-BAY": "2017-01-01",
+}  # fmt: skip
+_OTHER_FIRST_DAY = "2020-01-06"  # a Monday
+_SPEEDS = ("METR-LA", "PEMS-BAY")
+_NO_EDGES = np.zeros((2, 0), np.int64)
+
+
+def read_series(path: Path, *, step_s: int = 300, channel: str | None = None) -> CitySeries:
+    """Read a file by its ending and keys. `step_s` is used where the file does not say; `channel`: else the target.
+
+    Raises InputError naming the file and the field.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    if path.suffix == ".npz":
+        return _read_npz(path, step_s, channel)
+    if path.suffix in (".h5", ".hdf5"):
+        return _read_hdf(path, step_s)
+    if path.suffix == ".csv":
+        return _read_csv(path, step_s)
+    raise InputError(f"{path}: ending {path.suffix!r} is none of .npz, .h5, .hdf5, .csv")
+
+
+def _read_npz(path: Path, step_s: int, channel: str | None) -> CitySeries:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            if "meta" in archive.files:
+                return _own_layout(path, archive, channel)
+            if "data" in archive.files:
+                data = _field(path, archive, "data")
+                values = data[..., 0] if data.ndim == 3 else data
+                return _anonymous(path, values, step_s)
+    except (zipfile.BadZipFile, EOFError, ValueError) as defect:
+        raise InputError(f"{path}: not a readable .npz: {defect}") from defect
+    raise InputError(f"{path}: has neither 'meta' (our layout) nor 'data' (PEMS0x)")
+
+
+def _own_layout(path: Path, archive: Any, channel: str | None) -> CitySeries:
+    try:
+        meta = json.loads(str(_field(path, archive, "meta")))
+    except json.JSONDecodeError as defect:
+        raise InputError(f"{path}: meta: no JSON: {defect}") from defect
+    name = channel or meta.get("target") or str(_field(path, archive, "ch")[0])
+    raw = _field(path, archive, f"x_{name}")
+    if raw.ndim != 2:
+        raise InputError(f"{path}: x_{name} has {raw.ndim} axes, not 2 (time, node)")
+    values = raw.astype(np.float32) * float(_field(path, archive, f"scale_{name}"))
+    values[raw == _MISSING] = np.nan
+    nodes = raw.shape[1]
+    edges = archive["edge_index"].astype(np.int64) if "edge_index" in archive.files else _NO_EDGES
+    lengths = archive["edge_dist"] if "edge_dist" in archive.files else np.full(edges.shape[1], np.nan)
+    attributes = {}
+    for key in archive.files:
+        if key in ("lat", "lon") or key.startswith("nattr_"):
+            try:
+                column = archive[key]
+            except ValueError:  # names kept as objects: not needed, and pickles stay closed
+                continue
+            if column.dtype.kind in "fiu" and column.shape == (nodes,):
+                attributes[key.removeprefix("nattr_")] = column.astype(np.float64)
+    split = meta.get("split", [6, 2, 2])
+    if len(split) != 3:
+        raise InputError(f"{path}: meta.split has {len(split)} parts, not 3")
+    return CitySeries(
+        name=path.stem, quantity="speed" if name == "speed" else "flow", values=values.astype(np.float32),
+        start_s=_field(path, archive, "t").astype(np.int64), step_s=int(_field(path, archive, "dt")), edges=edges,
+        edge_length_m=lengths.astype(np.float32), attributes=attributes,
+        split=(float(split[0]), float(split[1]), float(split[2])), meta=meta,
+    )  # fmt: skip
+
+
+def _field(path: Path, archive: Any, key: str) -> NDArray[Any]:
+    if key not in archive.files:
+        raise InputError(f"{path}: has no {key!r}")
+    array: NDArray[Any] = archive[key]
+    return array
+
+
+def _read_hdf(path: Path, step_s: int) -> CitySeries:
+    import pandas as pd
+
+    try:
+        frame = pd.read_hdf(path)
+    except ImportError as missing:
+        raise InputError(f"{path}: reading .h5 needs the package 'tables' (pip install tables)") from missing
+    return _anonymous(path, frame.to_numpy(), step_s)
+
+
+def _read_csv(path: Path, step_s: int) -> CitySeries:
+    """One row a step, one column a place; columns that hold no numbers are left out."""
+    import pandas as pd
+
+    values = pd.read_csv(path).select_dtypes("number").to_numpy()
+    if not values.size:
+        raise InputError(f"{path}: holds no column of numbers")
+    return _anonymous(path, values, step_s)
+
+
+def _anonymous(path: Path, values: NDArray[Any], step_s: int) -> CitySeries:
+    """A published set without times: its name gives the first day and the quantity."""
+    if values.ndim != 2:
+        raise InputError(f"{path}: the values have {values.ndim} axes, not 2 (time, node)")
+    key = re.sub(r"^(METR|PEMS)_?(LA|BAY)$", r"\1-\2", path.stem.upper().replace("_", "-"))
+    key = {"METRLA": "METR-LA", "PEMSBAY": "PEMS-BAY"}.get(key, key)
+    first = int(np.datetime64(_FIRST_DAY.get(key, _OTHER_FIRST_DAY), "s").astype(np.int64))
+    numbers: Float32s = values.astype(np.float32)
+    numbers[numbers == 0.0] = np.nan
+    return CitySeries(
+        name=path.stem, quantity="speed" if key in _SPEEDS else "flow", values=numbers,
+        start_s=first + np.arange(len(numbers), dtype=np.int64) * step_s, step_s=step_s, edges=_NO_EDGES,
+        edge_length_m=np.zeros(0, np.float32), split=(7.0, 1.0, 2.0) if key in _SPEEDS else (6.0, 2.0, 2.0),
+    )  # fmt: skip

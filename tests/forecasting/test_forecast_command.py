@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from tests.forecasting.cities import drawn_city, write_city, write_windows
+from twin.cli import app
+
+RUN = CliRunner()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cities")
+    for quantity in ("flow", "speed"):
+        city = drawn_city(days=6, nodes=4, quantity=quantity)
+        write_city(folder / f"{quantity}.npz", city)
+        write_windows(folder / f"{quantity}_windows.npz", city)
+    return folder
+
+
+@pytest.mark.parametrize("quantity", ["flow", "speed"])
+def test_bench_writes_what_a_referee_scores(folder: Path, quantity: str) -> None:
+    out = folder / f"{quantity}_forecasts.npz"
+    arguments = [str(folder / f"{quantity}.npz"), "--windows", str(folder / f"{quantity}_windows.npz")]
+    done = RUN.invoke(app, ["forecast", "bench", *arguments, "--model", "shipped", "--out", str(out), "--json"])
+    assert done.exit_code == 0, done.output
+    document = json.loads(done.stdout)
+    assert sum(document["producers"].values()) == document["windows"] == 60
+    with np.load(out) as made:
+        assert made["pred"].shape == (60, 12, 4)
+        assert made["q"].shape == (60, 12, 4, 7)
+        assert made["levels"].tolist() == [0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95]
+        assert ("p_cong" in made.files) == (quantity == "speed")
+        assert (np.diff(made["q"], axis=-1) >= 0).all()
+
+
+def test_bench_names_what_is_wrong(folder: Path) -> None:
+    arguments = ["--windows", str(folder / "flow_windows.npz"), "--out", str(folder / "x.npz")]
+    for extra, named in (
+        ([str(folder / "none.npz")], "none.npz"),
+        ([str(folder / "flow.npz"), "--model", "none"], "none"),
+    ):
+        done = RUN.invoke(app, ["forecast", "bench", *extra, *arguments])
+        assert done.exit_code == 2
+        assert named in done.stderr
+
+
+def test_a_model_is_trained_promoted_used_and_rolled_back(folder: Path, tmp_path: Path) -> None:
+    series, models = str(folder / "flow.npz"), ["--models", str(tmp_path / "models")]
+    done = RUN.invoke(
+        app, ["forecast", "train", series, "--name", "town", "--steps", "30", "--hidden", "8", *models, "--json"]
+    )
+    assert done.exit_code in (0, 1), done.output
+    document = json.loads(done.stdout)
+    assert document["trained_on"][0]["fingerprint"]
+    assert done.exit_code == (0 if document["passes"] else 1)
+    promoted = RUN.invoke(app, ["forecast", "models", "promote", "town", "--on", series, *models, "--json"])
+    told = json.loads(promoted.stdout)
+    assert promoted.exit_code == (0 if told["verdict"]["passes"] else 1)
+    assert told["live"] == ("town" if told["verdict"]["passes"] else "shipped")
+    listed = json.loads(RUN.invoke(app, ["forecast", "models", "list", *models, "--json"]).stdout)
+    assert [m["name"] for m in listed["models"]] == ["shipped", "town"]
+    out = tmp_path / "next.csv"
+    done = RUN.invoke(app, ["forecast", "predict", series, "--model", "town", "--out", str(out), *models, "--json"])
+    assert done.exit_code == 0, done.output
+    assert len(out.read_text().splitlines()) == 1 + 12 * 4
+    back = RUN.invoke(app, ["forecast", "models", "rollback", *models])
+    assert back.exit_code == (0 if promoted.exit_code == 0 else 2)

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from forecasting.city_context import fit_context
+from forecasting.series import Grid
+from forecasting.usual import fit_usual
+from tests.forecasting.cities import PER_DAY, drawn_city
+
+
+def fitted(values: np.ndarray, training: int):  # type: ignore[no-untyped-def]
+    city = drawn_city(days=len(values) // PER_DAY, nodes=values.shape[1])
+    return fit_usual(values.astype(np.float32), Grid.of(city.start_s, city.step_s), training)
+
+
+def test_a_city_that_repeats_itself_is_known_exactly() -> None:
+    day = 50.0 + 40.0 * np.sin(np.linspace(0, 2 * np.pi, PER_DAY, endpoint=False))
+    values = np.tile(day, 6)[:, None] * np.array([1.0, 3.0])
+    usual = fitted(values, 4 * PER_DAY)
+    np.testing.assert_allclose(usual.value, values, rtol=0.02)
+    assert usual.reliability > 0.99
+
+
+def test_noise_without_a_pattern_has_no_profile() -> None:
+    values = np.random.default_rng(1).normal(100.0, 10.0, (4 * PER_DAY, 3))
+    usual = fitted(values, 3 * PER_DAY)
+    assert usual.reliability < 0.05
+    np.testing.assert_allclose(usual.value, 100.0, atol=4.0)  # faded to the mean: days of noise would differ by 7
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.integers(0, 4 * PER_DAY - 1))
+def test_a_row_of_the_training_part_never_sees_its_own_day(row: int) -> None:
+    """Within rounding: the weights and the mean are fitted on all rows, the profile of a row on other days."""
+    city = drawn_city(days=5, nodes=2, missing=0.0)
+    changed = city.values.copy()
+    changed[row] *= 1.5
+    base, after = (fitted(v, 5 * PER_DAY) for v in (city.values, changed))
+    others = np.abs(after.value - base.value).max(axis=1)
+    near = slice(max(0, row - 3), row + 4)
+    assert others[near].max() < 0.02 * np.abs(city.values).mean() + 0.1 * others.max()
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.integers(3 * PER_DAY, 5 * PER_DAY - 1))
+def test_nothing_younger_than_a_day_is_seen_after_training(row: int) -> None:
+    city = drawn_city(days=5, nodes=2)
+    changed = city.values.copy()
+    changed[row:] = 9999.0
+    base, after = (fitted(v, 3 * PER_DAY) for v in (city.values, changed))
+    same = slice(0, min(row + PER_DAY - 24, len(changed)))
+    np.testing.assert_array_equal(base.value[same], after.value[same])
+    np.testing.assert_array_equal(base.causal[same], after.causal[same])
+    np.testing.assert_array_equal(base.other[same], after.other[same])
+    np.testing.assert_array_equal(base.support[same], after.support[same])
+
+
+def test_a_place_that_never_reported_is_no_trouble() -> None:
+    city = drawn_city(days=4, nodes=4)
+    city.values[:, 2] = np.nan
+    context = fit_context(city)
+    for array in (context.usual, context.scale, context.mean, context.statistics, context.deviation):
+        assert np.isfinite(array.numpy()).all()
+    assert (context.scale > 0).all()
+
+
+def test_every_place_listens_to_those_alike() -> None:
+    rng = np.random.default_rng(3)
+    city = drawn_city(days=6, nodes=6, noise=0.0, missing=0.0)
+    shared = np.cumsum(rng.normal(size=(len(city.values), 2)), axis=0)
+    shared -= shared.mean(axis=0)
+    city.values[:] = 500.0 + shared[:, [0, 0, 0, 1, 1, 1]] + rng.normal(size=city.values.shape)
+    alike = fit_context(city).graphs[-1].to_dense().numpy()
+    same = alike[:3, :3].sum() + alike[3:, 3:].sum()
+    assert same > 0.8 * alike.sum()
+    assert alike.sum(axis=1) == pytest.approx(1.0)
