@@ -86,20 +86,32 @@ def prior_flows(candidates: Candidates, usual: Floats, hours: Sequence[int], lag
     return _in_turn(candidates, [usual[hour] for hour in hours], first, lag_s)
 
 
-def day_flows(candidates: Candidates, expected: Sequence[Floats], prior: Floats, lag_s: Floats) -> Floats:
-    """(I, R) vehicles by hour that meet what is expected (N,) at the begin of each, near the prior (I, R)."""
-    return _in_turn(candidates, expected, prior, lag_s)
+def day_flows(candidates: Candidates, busier: Sequence[Floats], prior: Floats, lag_s: Floats) -> Floats:
+    """(I, R) vehicles by hour, near the prior (I, R), of a day `busier` than it by a factor (N,) at each loop.
+
+    Factors move what the prior sends past a loop, not what was counted there: where the prior could not meet a loop
+    that contradicts its neighbours, the day does not try again.
+    """
+    now, later = _shares(lag_s)
+    meant = [now @ flow for flow in prior]
+    meant = [m + candidates.timetabled_vph + (later @ prior[n - 1] if n else 0.0) for n, m in enumerate(meant)]
+    return _in_turn(candidates, [b * m for b, m in zip(busier, meant, strict=True)], prior, lag_s)
 
 
 def _in_turn(candidates: Candidates, counted: Sequence[Floats], prior: Floats, lag_s: Floats) -> Floats:
     """Each hour by itself, after what departed in the hour before it."""
-    later = np.nan_to_num(np.clip(lag_s, 0.0, LONGEST_LAG_S) / HOUR_S)
-    now = np.where(np.isfinite(lag_s), 1.0 - later, 0.0)
+    now, later = _shares(lag_s)
     flows = np.zeros(prior.shape)
     for n, counts in enumerate(counted):
         before = later @ flows[n - 1] if n else np.zeros(len(counts))
         flows[n] = fit_flows(now, counts, before + candidates.timetabled_vph, np.maximum(prior[n], 1e-6))
     return flows
+
+
+def _shares(lag_s: Floats) -> tuple[Floats, Floats]:
+    """(N, R) parts of a route's vehicles that pass a loop in the hour of their departure, and in the next."""
+    later = np.nan_to_num(np.clip(lag_s, 0.0, LONGEST_LAG_S) / HOUR_S)
+    return np.where(np.isfinite(lag_s), 1.0 - later, 0.0), later
 
 
 def as_route_flows(candidates: Candidates, flows: Floats, hours: Sequence[int]) -> RouteFlows:

@@ -19,7 +19,10 @@ from networks.graph import Floats, Ints, Network
 from networks.readers.formats import open_maybe_gzip
 
 HOURS = 24
-MOST_VPH_PER_LANE = 2400.0  # more is a fault of the loop: above what a lane can pass (HCM 2016, ch. 12)
+# More than a lane can pass is a fault of the loop: base saturation flow of streets (HCM 2016, ch. 19), and base
+# capacity of motorways (ch. 12), told apart by the speed limit.
+STREET_VPH_PER_LANE, MOTORWAY_VPH_PER_LANE = 1900.0, 2400.0
+STREET_MPS = 70.0 / 3.6
 FEW = 10.0  # vehicles added before ratios are taken, so that the small hours say little
 
 
@@ -30,6 +33,7 @@ class LoopDays:
     days: tuple[date, ...]
     edge: Ints  # (L,)
     count: Floats  # (D, 24, L) vehicles in the hour
+    refused: int = 0  # counts left out as more than the lanes can pass
 
     def only(self, loops: Ints) -> LoopDays:
         """The same days as if there were no other loops."""
@@ -49,25 +53,24 @@ class LoopDays:
         usual[known] = np.nanmedian(others[:, known], axis=0)
         return usual
 
-    def expected(self, day: date, hour: int) -> Floats:
-        """(L,) counts of an hour as expected at its begin, from other days and the hours of this one before it.
+    def busier(self, day: date, hour: int) -> Floats:
+        """(L,) factors by which an hour will differ from the usual, as known at its begin.
 
-        The usual count times what the hour before says: by how much the whole city and by how much each loop was off
-        the usual, each carried over as far as it was on other days (a slope of first-order autoregression). Loops
-        that do not report today keep the usual count.
+        They follow from other days and from the hour before: by how much the whole city and by how much each loop
+        was off the usual, each carried over as far as it was on other days (a slope of first-order autoregression).
+        Loops that do not report today go with the city.
         """
         usual = self.usual(day)
         if hour == 0:
-            midnight: Floats = usual[0]
-            return midnight
+            return np.ones(len(self.edge))
         before, now = (self._off(usual, self.count[:, h], h) for h in (hour - 1, hour))
         others = self._like(day)
         city_slope = _slope(before[0][others], now[0][others])
         loop_slope = _slope(before[1][others], now[1][others])
         today = self.row(day)
         off = city_slope * before[0][today] + loop_slope * np.nan_to_num(before[1][today])
-        expected: Floats = np.maximum((usual[hour] + FEW) * np.exp(np.nan_to_num(off)) - FEW, 0.0)
-        return expected
+        factor: Floats = np.exp(np.nan_to_num(off))
+        return factor
 
     def _like(self, day: date) -> list[int]:
         rows = [n for n, other in enumerate(self.days) if other != day and day_type(other) == day_type(day)]
@@ -114,7 +117,9 @@ def read_loop_days(folder: Path, network: Network) -> LoopDays:
     if not files:
         raise InputError(f"{folder}: no loop_counts*.csv with the columns date, hour, loop_id, count")
     column = {loop: n for n, loop in enumerate(places)}
-    most = MOST_VPH_PER_LANE * network.edges.lane_count[list(places.values())]
+    on = list(places.values())
+    per_lane = np.where(network.edges.speed_limit_mps[on] <= STREET_MPS, STREET_VPH_PER_LANE, MOTORWAY_VPH_PER_LANE)
+    most, refused = per_lane * network.edges.lane_count[on], 0
     found: dict[date, Floats] = {}
     for path in files:
         for where, cells in _rows(path, ("date", "hour", "loop_id", "count")):
@@ -126,12 +131,17 @@ def read_loop_days(folder: Path, network: Network) -> LoopDays:
             if not 0 <= hour < HOURS or hour != int(hour):
                 raise InputError(f"{where}: hour: {cells['hour']!r} is none of 0 to 23")
             loop = column.get(cells["loop_id"])
-            if loop is not None and count <= most[loop]:
+            if loop is None:
+                continue
+            refused += count > most[loop]
+            if count <= most[loop]:
                 found.setdefault(day, np.full((HOURS, len(column)), np.nan))[int(hour), loop] = count
     if not found:
         raise InputError(f"{folder}: no count is of a loop in loops.csv")
     days = tuple(sorted(found))
-    return LoopDays(days, np.array(list(places.values()), np.int32), np.array([found[day] for day in days]))
+    return LoopDays(
+        days, np.array(list(places.values()), np.int32), np.array([found[day] for day in days]), int(refused)
+    )
 
 
 def _rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:

@@ -61,7 +61,7 @@ def test_what_is_expected_is_what_sumo_counts(
     usual[6:8] = [[200.0, 180.0, 120.0, 60.0], [300.0, 260.0, 150.0, 80.0]]
     lag_s = FREE_TIMES * candidates.free_s
     prior = prior_flows(candidates, usual, HOURS, lag_s)
-    flows = day_flows(candidates, [usual[6], 1.1 * usual[7]], prior, lag_s)
+    flows = day_flows(candidates, [np.ones(len(LOOPS)), np.full(len(LOOPS), 1.1)], prior, lag_s)
     path, rides = tmp_path / "day.rou.xml", tmp_path / "rides.xml"
     due = write_routes(path, tiny_network, as_route_flows(candidates, flows, HOURS), seed=1, types=candidates.types)
     vehicle_types = tmp_path / "types.rou.xml"

@@ -29,14 +29,14 @@ def test_nothing_of_the_hour_itself_or_later_is_used(hour: int, seed: int) -> No
     days = steady_days()
     rng = np.random.default_rng(seed)
     days.count[:] *= rng.uniform(0.7, 1.4, days.count.shape)
-    before = days.expected(MONDAY, hour)
+    before = days.busier(MONDAY, hour)
     days.count[0, hour:] = rng.uniform(0.0, 900.0, days.count[0, hour:].shape)
-    assert np.array_equal(days.expected(MONDAY, hour), before)
+    assert np.array_equal(days.busier(MONDAY, hour), before)
 
 
 def test_a_usual_day_is_expected_as_usual() -> None:
     days = steady_days()
-    assert days.expected(MONDAY, 8) == pytest.approx(days.count[0, 8])
+    assert days.busier(MONDAY, 8) == pytest.approx(np.ones(6))
 
 
 def test_a_day_that_began_busier_is_expected_busier_where_days_persist() -> None:
@@ -44,7 +44,7 @@ def test_a_day_that_began_busier_is_expected_busier_where_days_persist() -> None
     for n in range(len(days.days)):
         days.count[n] *= 1.0 + 0.05 * n
     today = days.days[4]
-    low, high = days.expected(today, 8), days.expected(days.days[9 if days.days[9].weekday() < 5 else 8], 8)
+    low, high = days.busier(today, 8), days.busier(days.days[9 if days.days[9].weekday() < 5 else 8], 8)
     assert (high > low).all()
 
 
@@ -52,15 +52,16 @@ def test_silent_loops_are_expected_as_usual_and_other_day_types_do_not_count() -
     days = steady_days()
     days.count[0, :, 2] = np.nan
     days.count[5:7] = 5000.0  # Saturday and Sunday
-    assert days.expected(MONDAY, 8) == pytest.approx(days.count[1, 8])
+    assert days.usual(MONDAY)[8] == pytest.approx(days.count[1, 8])
+    assert days.busier(MONDAY, 8) == pytest.approx(np.ones(6))
 
 
 def test_held_out_loops_change_nothing() -> None:
     days = steady_days()
     kept = np.array([0, 1, 3])
-    before = days.only(kept).expected(MONDAY, 8)
+    before = days.only(kept).busier(MONDAY, 8)
     days.count[:, :, [2, 4, 5]] = 0.0
-    assert np.array_equal(days.only(kept).expected(MONDAY, 8), before)
+    assert np.array_equal(days.only(kept).busier(MONDAY, 8), before)
 
 
 def test_a_day_alone_of_its_type_is_refused() -> None:
@@ -84,6 +85,7 @@ def test_a_folder_is_read(tiny_network: Network, tmp_path: Path) -> None:
     assert [tiny_network.edges.ids[e] for e in days.edge] == ["A0B0", "B0B1"]
     assert days.count[0, 7, 0] == 120
     assert days.count[1, 8, 0] == 60
+    assert days.refused == 1
     assert np.isnan(days.count[:, :, 1]).all()  # more than two lanes can pass
 
 
