@@ -219,8 +219,10 @@ def _through(
             yield (*head, *(tail[1:] if after < 0 else tail))
 
 
-def write_routes(path: Path, network: Network, flows: RouteFlows, *, seed: int) -> int:
-    """Write the vehicles of the flows as a SUMO route file; returns how many.
+def write_routes(
+    path: Path, network: Network, flows: RouteFlows, *, seed: int, types: Sequence[str] | None = None
+) -> int:
+    """Write the vehicles of the flows as a SUMO route file; returns how many. `types` (R): of vehicle, by route.
 
     Whole vehicles are shared out so that each interval holds what its flows add up to; each departs at random within
     its equal part of the interval.
@@ -244,6 +246,8 @@ def write_routes(path: Path, network: Network, flows: RouteFlows, *, seed: int) 
             stream.write(f'    <route id="r{n}" edges={edges}/>\n')
         for number, (depart_s, n) in enumerate(vehicles):
             attributes = f'id="c{number}" depart="{depart_s:.2f}" route="r{n}" departLane="best" departSpeed="max"'
+            if types is not None:
+                attributes += f" type={quoteattr(types[n])}"
             stream.write(f"    <vehicle {attributes}/>\n")
         stream.write("</routes>\n")
     return len(vehicles)
