@@ -5,6 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("no deadlines", deadline=None)  # how long an example takes is not what is tested
+settings.load_profile("no deadlines")
 
 
 @pytest.fixture(scope="session")
