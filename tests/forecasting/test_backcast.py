@@ -67,7 +67,7 @@ def test_quantiles_ascend_and_are_possible(
     assert made.producers == {forecaster.name: 40}
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 2**31), st.floats(0.0, 1.0))
 def test_the_model_answers_whatever_is_missing(seed: int, share: float) -> None:
     city = _CITY

@@ -72,7 +72,7 @@ values_with_gaps = arrays(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(values_with_gaps)
 def test_medians_equal_numpys_and_leave_one_out_means_it(values: Floats) -> None:
     found = cell_medians(np.zeros(len(values), np.int64), values, 1)[0]

@@ -38,7 +38,7 @@ def test_bands_follow_errors_that_grow() -> None:
     assert covered(adapted[-500:], held.truth[-500:], 1, 5) == pytest.approx(0.8, abs=0.04)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 10_000), st.floats(0.05, 20.0))
 def test_adapted_quantiles_never_cross_and_keep_the_median(seed: int, spread: float) -> None:
     held = record(90, 12, spread=spread, seed=seed)

@@ -79,7 +79,7 @@ def test_the_grid_takes_out_whole_weeks_and_keeps_time_of_day_and_weekday() -> N
     np.testing.assert_array_equal(weekday(grid.start_s[grid.row]), weekday(start_s))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(2, 3), st.integers(0, 10_000))
 def test_thinned_counts_add_up_again(factor: int, seed: int) -> None:
     city = drawn_city(days=1, nodes=3, seed=seed)

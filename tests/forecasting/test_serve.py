@@ -113,7 +113,7 @@ def test_a_useless_profile_loses_the_lead() -> None:
 floats = st.floats(-1e3, 1e3) | st.just(0.0)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     arrays(np.float64, (7, 5), elements=st.floats(0, 2)),
     arrays(np.float64, (7, 5), elements=st.floats(0, 40)),
@@ -132,7 +132,7 @@ def test_forecasts_are_finite_ordered_and_possible(flow: Floats, speed: Floats, 
     np.testing.assert_allclose(forecast.congestion.sum(axis=-1), 1.0, atol=1e-9)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(arrays(np.float64, 50, elements=floats), min_size=1, max_size=30))
 def test_calibrated_quantiles_never_cross(batches: list[Floats]) -> None:
     calibrator = Calibrator(2, QUANTILES, default_spread=np.ones(1))

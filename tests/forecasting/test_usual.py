@@ -31,7 +31,7 @@ def test_noise_without_a_pattern_has_no_profile() -> None:
     np.testing.assert_allclose(usual.value, 100.0, atol=4.0)  # faded to the mean: days of noise would differ by 7
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(st.integers(0, 4 * PER_DAY - 1))
 def test_a_row_of_the_training_part_never_sees_its_own_day(row: int) -> None:
     """Within rounding: the weights and the mean are fitted on all rows, the profile of a row on other days."""
@@ -44,7 +44,7 @@ def test_a_row_of_the_training_part_never_sees_its_own_day(row: int) -> None:
     assert others[near].max() < 0.02 * np.abs(city.values).mean() + 0.1 * others.max()
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(st.integers(3 * PER_DAY, 5 * PER_DAY - 1))
 def test_nothing_younger_than_a_day_is_seen_after_training(row: int) -> None:
     city = drawn_city(days=5, nodes=2)

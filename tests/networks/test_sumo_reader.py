@@ -198,7 +198,7 @@ def test_defects_are_named(crossroads: DrawNet, pattern: str, replacement: str, 
 
 
 @given(data=st.data())
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_spoilt_files_are_read_or_refused(sound_lines: list[str], tmp_path: Path, data: st.DataObject) -> None:
     """Whatever one attribute or line is turned into, the reader and the checks answer or raise NetworkError."""
     lines = list(sound_lines)

@@ -32,7 +32,7 @@ def counts_of(network: Network, flow_vph: dict[tuple[int, ...], float], begin_s:
     )
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_what_routes_count_is_met(tiny_network: Network, data: st.DataObject) -> None:
     routes = plausible_routes(tiny_network, [])

@@ -15,7 +15,7 @@ from networks.city import CityFolder
 from networks.errors import CityError
 from scenarios.demand import BUS_LATE_S, JITTER_S, perturb_demand, read_schedule
 
-SEVERAL = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SEVERAL = settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def test_without_spread_everybody_departs_once_near_the_time_on_file(tiny_city: CityFolder, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from scenarios.measures import geh
 from scenarios.route_fit import fit_flows
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 10_000), scale=st.floats(0.5, 2.0))
 def test_counts_of_scaled_flows_are_met(seed: int, scale: float) -> None:
     rng = np.random.default_rng(seed)

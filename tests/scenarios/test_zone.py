@@ -200,7 +200,7 @@ def small_layout() -> Layout:
     return draw_layout(SMALL)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(flows=st.lists(st.floats(0.0, 2500.0), min_size=12, max_size=12), cycle=st.integers(88, 160))
 def test_greens_fill_the_cycle_and_respect_the_least(
     small_network: Network, small_layout: Layout, flows: list[float], cycle: int

@@ -70,7 +70,7 @@ def test_links_lead_from_approach_lanes_to_receiving_lanes(network, lines):
             assert set(lines.link_moves[x].tolist()) <= set(rows)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_picks_follow_the_shares_and_a_vehicle_keeps_its_pick(network, seed):
     rng = np.random.default_rng(seed)

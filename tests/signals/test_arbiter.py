@@ -54,7 +54,7 @@ def test_plans_for_nobody_and_for_unseen_lamps_are_refused():
     assert [v[0].rule for _, v in decision.refused] == ["signal", "lamps"]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_no_proposal_makes_it_raise(data):
     signal = data.draw(signals())

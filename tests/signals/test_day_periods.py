@@ -42,7 +42,7 @@ def test_so_many_periods_as_were_asked_for() -> None:
 
 
 @given(st.lists(st.integers(0, 300), min_size=1, max_size=14), st.integers(1, 4), st.integers(1, 3))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_cut_is_the_best_of_all(counts: list[int], least: int, wanted: int) -> None:
     """Against every cut of two periods, on the squared deviations that the search weighs."""
     flows = np.array(counts, float)[:, None]

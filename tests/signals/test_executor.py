@@ -177,7 +177,7 @@ def test_the_monitor_drops_an_unsafe_plan_at_the_last_second(steps):
     assert head.mode == "own"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_whatever_it_hears_the_lamps_stay_safe(data):
     """Orders honest, late, unsafe and random, with gaps of any length, over a programme that is safe itself."""
@@ -205,7 +205,7 @@ def test_whatever_it_hears_the_lamps_stay_safe(data):
     assert head.lamps == FIXED.state_at(T0 + second - 1)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.data())
 def test_the_way_home_is_safe_from_any_lamps_of_any_signal(data):
     signal = data.draw(signals())

@@ -63,7 +63,7 @@ def test_decisions_without_an_expectation_say_nothing():
     assert kept.statistics(0).decisions == 0
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
     st.lists(st.tuples(st.floats(0.5, 14.0), st.floats(0.0, 2.0)), min_size=4, max_size=40),
     st.floats(0.0, 1.0),

@@ -32,7 +32,7 @@ from tests.signals import naive_safety
 from tests.signals.strategies_signals import hostile_plans, signals
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.data())
 def test_the_fast_plain_checker_is_the_plain_checker(data):
     signal = data.draw(signals())
@@ -42,7 +42,7 @@ def test_the_fast_plain_checker_is_the_plain_checker(data):
     assert fast == naive_safety.broken_rules(plan, signal, record, max_green_s=max_green_s)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_the_fast_plain_checker_judges_cycles_in_their_steady_state_too(data):
     signal = data.draw(signals(most_links=4))

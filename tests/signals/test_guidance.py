@@ -134,7 +134,7 @@ def test_the_second_best_way_takes_what_the_best_cannot() -> None:
     assert guidance.share.tolist() == pytest.approx([0.3, 0.3])
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.tuples(st.floats(1.0, 10.0), st.floats(1.0, 10.0)), min_size=30, max_size=60))
 def test_noise_does_not_make_a_car_flap(noise: list[tuple[float, float]]) -> None:
     """Wild speeds every 5 s: advice changes at most once in the silence time, always for the gain asked."""
@@ -199,7 +199,7 @@ def random_roads(draw: st.DrawFn) -> tuple[Network, Floats]:
     return network, np.array(travel)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(random_roads())
 def test_static_search_equals_scipy(drawn: tuple[Network, Floats]) -> None:
     network, travel = drawn
@@ -220,7 +220,7 @@ def test_static_search_equals_scipy(drawn: tuple[Network, Floats]) -> None:
         np.testing.assert_allclose(rest, expected[:, origin])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(random_roads(), st.floats(0.0, 900.0), st.floats(0.0, 300.0))
 def test_later_departure_never_arrives_earlier_and_routes_are_drivable(
     drawn: tuple[Network, Floats], leave_s: float, wait_s: float

@@ -38,7 +38,7 @@ def test_half_a_cycle_apart_the_whole_green_is_band() -> None:
 
 
 @given(st.integers(0, 200), st.integers(10, 40))
-@settings(max_examples=20, deadline=None, phases=[Phase.explicit, Phase.generate])
+@settings(max_examples=20, phases=[Phase.explicit, Phase.generate])
 def test_two_signals_lose_twice_the_way_to_the_next_half_cycle(travel_s: int, green_s: int) -> None:
     """Bands out and back move against each other: g - |T - o| and g - |T + o|, so T + T mod C is lost in all."""
     bands = widest_bands(*pair(float(travel_s), float(green_s)), CYCLE_S)
@@ -53,7 +53,7 @@ def test_one_way_the_narrowest_green_is_the_band() -> None:
 
 
 @given(st.data())
-@settings(max_examples=15, deadline=None, phases=[Phase.explicit, Phase.generate])
+@settings(max_examples=15, phases=[Phase.explicit, Phase.generate])
 def test_no_offsets_do_better_and_bands_are_as_wide_as_told(data: st.DataObject) -> None:
     cycle_s, count = 30, 3
     green = st.integers(6, 20)

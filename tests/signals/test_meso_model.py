@@ -206,7 +206,7 @@ def test_programmes_must_fit_the_signals() -> None:
         timing_of(network, [programme(("G", 0.0))])
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     gaps_s=st.lists(st.floats(0.0, 20.0), min_size=1, max_size=60),
     green_s=st.floats(5.0, 60.0),

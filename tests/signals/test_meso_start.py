@@ -16,7 +16,7 @@ from signals.meso_start import model_ahead, place
 from tests.signals.meso_streets import SPEED_MPS, Edge, Turn, build_street, crossroads, programme
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     gaps_s=st.lists(st.floats(0.0, 20.0), min_size=1, max_size=60),
     green_s=st.integers(5, 60),

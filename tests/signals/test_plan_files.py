@@ -36,7 +36,7 @@ from tests.signals.test_formats import lamps_in_sumo
 
 NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 LINKS = 20
-quick = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+quick = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 names = st.text(st.characters(codec="utf-8", categories=("L", "N", "P", "S")), min_size=1, max_size=8)
 tenths = st.integers(1, 900).map(lambda t: t / 10)
@@ -254,7 +254,7 @@ def whole_files(network: Network) -> dict[str, str]:
     return {name: form.write(book, at_noon(network)).text for name, form in FORMATS.items()}
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from(sorted(FORMATS)), st.data())
 def test_a_torn_file_is_read_or_refused_but_nothing_else(tmp_path, form, data):
     network = crossroads()

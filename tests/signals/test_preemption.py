@@ -65,7 +65,7 @@ def longest_change_s() -> float:
     return rules_of(crossroads().signals[0]).shortest_wait_s
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.sampled_from([(a, b) for a in ARMS for b in ARMS if a != b]),
     st.integers(20, 180),

@@ -51,7 +51,7 @@ def test_shared_seconds_add_up_and_keep_the_least(total_s: int, weights: list[fl
         assert min(greens_s) >= least_s
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_no_timing_is_both_sound_and_unsafe(data: st.DataObject) -> None:
     signal = data.draw(signals())
@@ -68,7 +68,7 @@ def test_no_timing_is_both_sound_and_unsafe(data: st.DataObject) -> None:
             maker.prove(0, timing)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_built_stages_hold_no_conflict_and_can_be_proven(data: st.DataObject) -> None:
     signal = data.draw(signals())
@@ -112,7 +112,7 @@ def test_delay_is_the_manuals() -> None:
 
 
 @given(st.floats(0.02, 0.2), st.floats(0.02, 0.2), st.integers(40, 110))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_greens_are_the_best_of_all(first: float, second: float, cycle_s: int) -> None:
     timer = timer_of(make_signal(*TWO), (first, second))
     states = ("Gr", "rG")

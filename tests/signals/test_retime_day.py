@@ -19,7 +19,7 @@ from tests.signals.test_retime import TWO, network_of
 STATES = ("Gr", "rG")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_every_change_is_proven_from_the_lamps_of_the_old_plan(data: st.DataObject) -> None:
     signal = data.draw(signals())

@@ -131,7 +131,7 @@ def test_persons_weigh():
 arrivals = st.lists(st.floats(0.0, 70.0), max_size=14)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(arrivals, arrivals, st.sampled_from(["Gr", "rG"]), st.integers(5, 80))
 def test_roll_outs_keep_order_headway_and_lamps(west, south, state, since_s):
     """FIFO a lane, nobody before arriving, headway between followers, nobody before the change has cleared."""
@@ -151,7 +151,7 @@ def test_roll_outs_keep_order_headway_and_lamps(west, south, state, since_s):
     assert 0.0 <= choice.cost_veh_s <= choice.next_best_veh_s
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(arrivals, arrivals, st.floats(0.5, 4.0))
 def test_a_weight_common_to_all_changes_no_choice(west, south, factor):
     one, all_of_them = (choice_from("Gr", view_of(west, south, weight=w)) for w in (1.0, factor))
@@ -535,9 +535,7 @@ def random_room(rng: np.random.Generator, network: Network) -> LaneRoom:
     return LaneRoom(rng.uniform(0, 30, lanes) * (rng.random(lanes) < 0.3), rng.random(lanes))
 
 
-HYPOTHESIS = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
-)
+HYPOTHESIS = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 
 @HYPOTHESIS

@@ -257,7 +257,7 @@ def test_the_fingerprint_depends_on_values_not_on_their_types():
     assert len(proofs) == 1
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data())
 def test_the_proof_agrees_with_a_second_by_second_checker(data):
     signal = data.draw(signals())
@@ -270,7 +270,7 @@ def test_the_proof_agrees_with_a_second_by_second_checker(data):
         assert found == expected
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data(), st.integers(5, 40))
 def test_the_longest_green_is_judged_as_second_by_second(data, max_green_s):
     signal = data.draw(signals())
@@ -280,7 +280,7 @@ def test_the_longest_green_is_judged_as_second_by_second(data, max_green_s):
         assert found == broken_rules(plan, signal, record, max_green_s=float(max_green_s))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.data())
 def test_an_endless_cycle_is_safe_just_when_it_never_breaks_a_rule(data):
     signal = data.draw(signals(most_links=4))
@@ -291,7 +291,7 @@ def test_an_endless_cycle_is_safe_just_when_it_never_breaks_a_rule(data):
         assert found == broken_rules(plan, signal, record, until_s=START_S + 5 * plan.cycle_s + 400)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.data())
 def test_a_cycle_judged_alone_is_judged_in_its_steady_state(data):
     signal = data.draw(signals(most_links=4))
@@ -304,7 +304,7 @@ def test_a_cycle_judged_alone_is_judged_in_its_steady_state(data):
         assert found == broken_rules(earlier, signal, None, until_s=until_s, judged_from_s=START_S)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.data())
 def test_walks_through_interstages_are_never_refused_but_for_starving_a_link(data):
     signal = data.draw(signals())
@@ -312,7 +312,7 @@ def test_walks_through_interstages_are_never_refused_but_for_starving_a_link(dat
     assert {v.rule for v in find_violations(plan, signal, record)} <= {"max red"}
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.data())
 def test_the_monitor_sees_change_by_change_what_the_proof_sees_at_once(data):
     signal = data.draw(signals())

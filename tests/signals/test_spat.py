@@ -47,7 +47,7 @@ def naive_change_s(plan: SignalPlan, link: int, now_s: float) -> float:
     return math.inf
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(plans, moments, st.integers(0, 2))
 def test_the_present_lamp_and_its_end_are_those_of_the_plan(plan, now_s, link):
     ahead = lamps_ahead(plan, [link], now_s)
@@ -58,7 +58,7 @@ def test_the_present_lamp_and_its_end_are_those_of_the_plan(plan, now_s, link):
         assert shown.lamp == plan.state_at(shown.start_s)[link]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(plans, moments, st.one_of(st.just(math.inf), moments))
 def test_both_messages_tell_the_lamps_of_now_and_fit_their_ranges(plan, now_s, sure_until_s):
     intersection = Intersection(plan, (1, 2, 0), 7, 3)
@@ -166,7 +166,7 @@ def test_torn_messages_are_refused(reader, message):
         reader(message)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.data())
 def test_a_message_with_anything_in_it_is_read_or_refused(data):
     """Each part of a good message in turn replaced by something else."""

@@ -149,7 +149,7 @@ def test_a_dual_ring_plan_has_its_splits():
     assert "1 E left 13" in text
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(0, 9), st.integers(0, 200))
 def test_the_view_does_not_depend_on_where_a_programme_begins(turn, offset_s):
     network = crossroads()

@@ -88,7 +88,7 @@ def test_the_outside_referee_finds_nothing_in_a_tour_of_all_stages(shared_data, 
     assert watch.violations == []
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.data())
 def test_any_lamps_can_be_led_to_any_stage(data):
     """Cut a walk at any second and settle from there: no change on the way breaks a rule."""
@@ -110,7 +110,7 @@ def test_any_lamps_can_be_led_to_any_stage(data):
     assert {v.rule for v in find_violations(plan, signal, record)} <= {"max red"}
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.data())
 def test_what_stays_open_is_never_closed_and_nothing_waits_longer_than_it_must(data):
     signal = data.draw(signals())

@@ -101,7 +101,7 @@ def test_the_bystander_lets_lamps_go_off_and_come_back():
     assert seen(("rrrr", 60), ("rroG", 9), signal=NIGHT) == {"intergreen": 1}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data())
 def test_the_bystander_finds_what_the_outside_referee_finds(shared_data, data):
     bench_file = shared_data.parent / "bench" / "signals_bench.py"

@@ -282,14 +282,14 @@ def spoilt(payload: bytes, spoil: list[tuple[int, int]], keep: int) -> bytes:
     return bytes(changed)[: keep % (len(changed) + 1)]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(roadside_messages)
 def test_the_roadside_reader_agrees_with_the_general_decoder(value: dict[str, Any]) -> None:
     payload = day_one.encode("RSM", value)
     assert read_rows(payload) == rows_by_decoder(payload)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(roadside_messages, spoils, st.integers(0, 10_000) | st.just(-1))
 def test_both_refuse_the_same_spoilt_roadside_messages(
     value: dict[str, Any], spoil: list[tuple[int, int]], keep: int
@@ -298,13 +298,13 @@ def test_both_refuse_the_same_spoilt_roadside_messages(
     assert read_rows(payload) == rows_by_decoder(payload)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.binary(max_size=400))
 def test_both_refuse_the_same_garbage(payload: bytes) -> None:
     assert read_rows(payload) == rows_by_decoder(payload)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(own_messages)
 def test_the_vehicle_reader_agrees_with_the_general_decoder(value: dict[str, Any]) -> None:
     payload = day_one.encode("BSM", value)
@@ -312,7 +312,7 @@ def test_the_vehicle_reader_agrees_with_the_general_decoder(value: dict[str, Any
     assert day_one.identity_of(payload) == value["id"].hex()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(own_messages, spoils, st.integers(0, 10_000))
 def test_a_spoilt_vehicle_message_is_never_read_otherwise(
     value: dict[str, Any], spoil: list[tuple[int, int]], keep: int
@@ -412,7 +412,7 @@ def lamps_by_decoder(payload: bytes) -> list[SpatReport] | None:
         return None
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(lamp_messages, spoils | st.just([]), st.integers(0, 10_000) | st.just(-1))
 def test_the_lamp_reader_agrees_with_the_general_decoder(
     value: dict[str, Any], spoil: list[tuple[int, int]], keep: int
@@ -428,7 +428,7 @@ def test_the_lamp_reader_agrees_with_the_general_decoder(
 # Envelopes
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.sampled_from(sorted(day_one.CHOICES)), st.binary(max_size=200))
 def test_any_bytes_are_an_envelope_or_are_refused(kind: str, payload: bytes) -> None:
     try:
@@ -462,7 +462,6 @@ def test_what_no_envelope_holds_is_refused(unit: str, kind: str, messages: list[
 # Times
 
 
-@settings(deadline=None)
 @given(st.floats(1e9, 3e9), st.floats(-29.9, 29.9))
 def test_a_second_of_the_minute_is_found_across_the_roll_over(at_s: float, apart_s: float) -> None:
     at_s = round(at_s, 3)
@@ -680,7 +679,7 @@ def test_maps_of_other_places_are_named() -> None:
     assert set(numbering.signals[0].groups) == {0}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.sampled_from(("rsm", "bsm", "spat", "rsi")),
     st.sampled_from(("RSM", "BSM", "SPAT", "RSI", "MAP")),

@@ -305,7 +305,6 @@ def test_airport_reports_read_as_meteorologists_do(
     assert report.measured_at % 86_400 == int(text.split("Z ")[0][-4:-2]) * 3600 + int(text.split("Z ")[0][-2:]) * 60
 
 
-@settings(deadline=None)
 @given(st.integers(0, 59), st.floats(0, 20 * 86_400))
 def test_the_day_of_an_airport_report_is_the_latest_past_one(minute: int, ago_s: float) -> None:
     when = datetime.fromtimestamp(T0_S - ago_s, UTC).replace(minute=minute, second=0, microsecond=0)
@@ -419,13 +418,13 @@ def test_every_format_of_documents_is_fuzzed() -> None:
     assert {*FEEDS, "rsm", "bsm", "spat", "rsi"} == set(FORMATS)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.sampled_from(FEEDS), st.binary(max_size=300))
 def test_any_bytes_are_rows_or_a_named_refusal(feed: str, payload: bytes) -> None:
     assert_rows_or_named_refusals(feed, payload)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.sampled_from(FEEDS),
     st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), max_size=8),
@@ -452,7 +451,7 @@ ANY_JSON = st.recursive(
 )
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 @given(st.sampled_from(("counts_json", "wzdx", "cma")), st.data())
 def test_a_json_document_with_one_value_exchanged_is_rows_or_a_named_refusal(feed: str, data: st.DataObject) -> None:
     document = json.loads(HONEST[feed])
@@ -473,7 +472,7 @@ CELLS = (
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.sampled_from(("counts_csv", "v2x_seq")), st.data())
 def test_a_table_with_one_cell_exchanged_is_rows_or_a_named_refusal(feed: str, data: st.DataObject) -> None:
     rows = list(csv.reader(io.StringIO(HONEST[feed].decode())))
@@ -490,7 +489,7 @@ GROUPS = (
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.sampled_from(GROUPS), max_size=14))
 def test_groups_in_any_order_are_rows_or_a_named_refusal(groups: list[str]) -> None:
     assert_rows_or_named_refusals("metar", " ".join(groups).encode())

@@ -38,7 +38,7 @@ def street(count: int) -> list[Frame]:
     return frames
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(1, 20), st.integers(0, 2**32), st.floats(0.0, 1.0))
 def test_order_and_repetition_change_nothing(count: int, seed: int, repeated: float) -> None:
     rng = random.Random(seed)
@@ -92,7 +92,7 @@ def test_a_unit_whose_clock_is_off_is_heard_at_the_right_time(clock_s: float) ->
         assert inbox.clock_skews == {}
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.floats(0.0, 0.95), min_size=1, max_size=120))
 def test_a_right_clock_on_a_slow_line_is_left_alone(ways_s: list[float]) -> None:
     clocks = ClockSkews()

@@ -22,7 +22,7 @@ fixes = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(fixes, st.integers(1, 20))
 def test_the_table_believes_what_the_dictionary_believes(
     seen: list[tuple[int, float, float, float]], together: int

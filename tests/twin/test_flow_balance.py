@@ -25,7 +25,7 @@ def test_feeders_sum_to_the_count_in_the_ratio_of_their_guesses_and_branches_fol
     assert flow[3:] == pytest.approx([0.48, 0.32], rel=0.01)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.floats(0.0, 2.0), min_size=5, max_size=5), st.floats(0.0, 2.0))
 def test_known_flows_stay_and_nothing_gets_negative_or_lost(start: list[float], counted: float) -> None:
     start[2] = counted

@@ -262,7 +262,7 @@ rows_of_places = st.tuples(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     cycles=st.lists(
         st.tuples(

@@ -233,7 +233,7 @@ def street(choice: list[int]) -> list[Frame]:
     return frames
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.integers(0, 60), min_size=1, max_size=40), st.randoms(use_true_random=False))
 def test_order_of_arrival_does_not_change_what_is_taken(choice: list[int], random: object) -> None:
     frames = street(choice)
@@ -255,7 +255,7 @@ def test_order_of_arrival_does_not_change_what_is_taken(choice: list[int], rando
     assert taken[0][2] == taken[1][2]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(st.tuples(st.sampled_from((*FEEDS, "", "noise")), st.binary(max_size=200)), max_size=8))
 def test_garbage_is_refused_and_never_raises(messages: list[tuple[str, bytes]]) -> None:
     inbox = fresh()
@@ -272,7 +272,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 @given(st.data())
 def test_honest_messages_with_one_field_spoilt_never_raise(data: st.DataObject) -> None:
     """Right shape, wrong value, at any depth: the frame or the row is refused, or it was a legal value after all."""

@@ -139,7 +139,7 @@ def test_of_an_unknown_past_the_least_favourable_is_assumed(tracker):
         assert (record.green_from_s[green], record.green_until_s[1 - green]) == (T0_S + into_s, T0_S + into_s)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.data())
 def test_tracker_and_controller_agree_whatever_orders_get_lost_or_refused(data):
     """Every cycle a random legal plan is sent, lost or refused; reports come a second late, some not at all.

@@ -81,7 +81,7 @@ def plain_way(
 places = st.tuples(st.integers(0, 10**6), st.floats(0.0, 1.0))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(places, places)
 def test_ways_are_the_shortest(first: tuple[int, float], second: tuple[int, float]) -> None:
     network, rules = grid(), MatcherSettings()
@@ -98,7 +98,7 @@ def test_ways_are_the_shortest(first: tuple[int, float], second: tuple[int, floa
         assert way == pytest.approx(plain, rel=1e-9, abs=1e-6)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 10**6), st.integers(2, 4), st.sampled_from((2, 6)))
 def test_the_chain_found_is_the_best_of_all_chains(seed: int, length: int, every_s: int) -> None:
     network, rng = grid(), np.random.default_rng(seed)
@@ -128,7 +128,7 @@ def test_the_chain_found_is_the_best_of_all_chains(seed: int, length: int, every
     assert cost(chosen) == pytest.approx(best, rel=1e-6)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 10**6), st.integers(0, 8))
 def test_every_position_is_decided_once_in_order_whatever_the_lag(seed: int, lag: int) -> None:
     network, rng = grid(), np.random.default_rng(seed)

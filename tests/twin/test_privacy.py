@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from networks.messages import Frame, VehicleReport
@@ -47,7 +47,6 @@ def test_a_masked_frame_decodes_to_the_same_report_but_the_name() -> None:
     assert masked.source == said.vehicle, "the device stays one device"
 
 
-@settings(deadline=None)
 @given(
     st.sampled_from([*sorted(VehicleReport.model_fields), "plate", PLATE]),
     st.sampled_from([PLATE, [PLATE], {PLATE: 1}, {"owner": PLATE}]),
@@ -65,7 +64,6 @@ def test_a_spoilt_message_is_quarantined_without_the_name(field: str, value: obj
     assert PLATE not in repr(inbox.quarantine.counts)
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=30), st.binary(max_size=30))
 def test_unreadable_bytes_around_a_name_are_withheld(before: bytes, after: bytes) -> None:
     masked = Pseudonyms().mask(Frame("v2x", PLATE, 0, town.T0_S, town.T0_S, before + PLATE.encode() + after))

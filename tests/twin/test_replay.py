@@ -68,7 +68,7 @@ def test_recording_goes_on_after_a_crash_in_a_new_file(tmp_path: Path) -> None:
     assert torn.name in recording.damage[0]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.lists(st.binary(max_size=60), min_size=1, max_size=6), st.data())
 def test_blocks_before_any_damage_are_read_and_nothing_else(
     tmp_path_factory: pytest.TempPathFactory, payloads: list[bytes], data: st.DataObject

@@ -47,7 +47,7 @@ def plain_filter(
     return state + gain @ (found[told] - h @ state), covariance - gain @ h @ covariance
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.tuples(coordinate, coordinate, speed, speed),
     st.lists(st.tuples(coordinate, coordinate, speed, speed, st.booleans()), min_size=1, max_size=6),
@@ -72,7 +72,6 @@ def test_the_filter_is_the_textbooks(
     assert np.linalg.eigvalsh(covariance[0]).min() > -1e-9
 
 
-@settings(deadline=None)
 @given(st.tuples(coordinate, coordinate, speed, speed), st.tuples(coordinate, coordinate))
 def test_distances_are_mahalanobis(first: tuple[float, ...], point: tuple[float, float]) -> None:
     covariance = np.array([[[2.0, 0.3, 0, 0], [0.3, 1.0, 0, 0], [0, 0, 4.0, 0], [0, 0, 0, 4.0]]])
@@ -249,7 +248,6 @@ def test_a_swap_costs_two_switches_and_half_the_identities() -> None:
     assert swapped.idf1 == pytest.approx(0.5)
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.tuples(coordinate, coordinate), max_size=5), st.lists(st.tuples(coordinate, coordinate), max_size=5)
 )
