@@ -11,6 +11,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from networks.heap_kernels import drop_first, push
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int32]
 Bools = NDArray[np.bool_]
@@ -41,38 +43,6 @@ def make_fifo(times_s: Floats, travel_s: Floats) -> None:
         step_s = times_s[k] - times_s[k - 1]
         for e in range(travel_s.shape[1]):
             travel_s[k, e] = max(travel_s[k, e], travel_s[k - 1, e] - step_s)
-
-
-@njit(cache=True)
-def _push(heap_key: Floats, heap_node: Ints, size: int, key: float, node: int) -> int:
-    i = size
-    while i > 0:
-        parent = (i - 1) >> 1
-        if heap_key[parent] <= key:
-            break
-        heap_key[i], heap_node[i] = heap_key[parent], heap_node[parent]
-        i = parent
-    heap_key[i], heap_node[i] = key, node
-    return size + 1
-
-
-@njit(cache=True)
-def _drop_first(heap_key: Floats, heap_node: Ints, size: int) -> int:
-    size -= 1
-    key, node = heap_key[size], heap_node[size]
-    i = 0
-    while True:
-        child = 2 * i + 1
-        if child >= size:
-            break
-        if child + 1 < size and heap_key[child + 1] < heap_key[child]:
-            child += 1
-        if heap_key[child] >= key:
-            break
-        heap_key[i], heap_node[i] = heap_key[child], heap_node[child]
-        i = child
-    heap_key[i], heap_node[i] = key, node
-    return size
 
 
 @njit(cache=True)
@@ -108,10 +78,10 @@ def search_from(
     for e in range(wanted.shape[0]):
         missing += wanted[e]
     leave_s[origin] = leave_origin_s
-    size = _push(heap_key, heap_node, 0, leave_origin_s, origin)
+    size = push(heap_key, heap_node, 0, leave_origin_s, origin)
     while size > 0 and missing > 0:
         key, edge = heap_key[0], heap_node[0]
-        size = _drop_first(heap_key, heap_node, size)
+        size = drop_first(heap_key, heap_node, size)
         if key > leave_s[edge]:
             continue
         missing -= wanted[edge]
@@ -124,7 +94,7 @@ def search_from(
             if new_s < leave_s[target]:
                 leave_s[target] = new_s
                 previous[target] = edge
-                size = _push(heap_key, heap_node, size, new_s, target)
+                size = push(heap_key, heap_node, size, new_s, target)
 
 
 @njit(cache=True)
@@ -148,10 +118,10 @@ def search_to(
     rest_s[:] = np.inf
     following[:] = -1
     rest_s[destination] = 0.0
-    size = _push(heap_key, heap_node, 0, 0.0, destination)
+    size = push(heap_key, heap_node, 0, 0.0, destination)
     while size > 0:
         key, edge = heap_key[0], heap_node[0]
-        size = _drop_first(heap_key, heap_node, size)
+        size = drop_first(heap_key, heap_node, size)
         if key > rest_s[edge]:
             continue
         for arc in range(back_offsets[edge], back_offsets[edge + 1]):
@@ -160,7 +130,7 @@ def search_to(
             if new_s < rest_s[source]:
                 rest_s[source] = new_s
                 following[source] = edge
-                size = _push(heap_key, heap_node, size, new_s, source)
+                size = push(heap_key, heap_node, size, new_s, source)
 
 
 @njit(cache=True)

@@ -1,6 +1,6 @@
 """Which lanes a position may lie on, how far it is from lane to lane by road, and one step of Viterbi's algorithm.
 
-Imports math, numba and numpy.
+Imports math, numba, numpy and `networks.heap_kernels`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import math
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
+
+from networks.heap_kernels import drop_first, push
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int32]
@@ -83,41 +85,6 @@ def find_candidates(
 
 
 @njit(cache=True)
-def _push(keys: Floats, items: Ints, size: int, key: float, item: int) -> int:
-    if size >= len(keys):
-        return size
-    at = size
-    while at > 0:
-        up = (at - 1) >> 1
-        if keys[up] <= key:
-            break
-        keys[at], items[at] = keys[up], items[up]
-        at = up
-    keys[at], items[at] = key, item
-    return size + 1
-
-
-@njit(cache=True)
-def _pop(keys: Floats, items: Ints, size: int) -> int:
-    """Move the last into the place of the first, which the caller has read; the size left."""
-    size -= 1
-    key, item = keys[size], items[size]
-    at = 0
-    while True:
-        down = 2 * at + 1
-        if down >= size:
-            break
-        if down + 1 < size and keys[down + 1] < keys[down]:
-            down += 1
-        if keys[down] >= key:
-            break
-        keys[at], items[at] = keys[down], items[down]
-        at = down
-    keys[at], items[at] = key, item
-    return size
-
-
-@njit(cache=True)
 def search_ways(
     lane: int,
     along_m: float,
@@ -160,10 +127,10 @@ def search_ways(
             if key < reached_m[target] and key <= limit_m and open_lane[target]:
                 reached_m[target] = key
                 before[target] = lane
-                size = _push(heap_keys, heap_items, size, key, target)
+                size = push(heap_keys, heap_items, size, key, target)
     while size > 0:
         key, here = heap_keys[0], heap_items[0]
-        size = _pop(heap_keys, heap_items, size)
+        size = drop_first(heap_keys, heap_items, size)
         if key > reached_m[here]:
             continue
         edge = lane_edge[here]
@@ -174,7 +141,7 @@ def search_ways(
             if further < reached_m[beside] and further <= limit_m:
                 reached_m[beside] = further
                 before[beside] = here
-                size = _push(heap_keys, heap_items, size, further, beside)
+                size = push(heap_keys, heap_items, size, further, beside)
         for j in range(move_offsets[here], move_offsets[here + 1]):
             m = move_rows[j]
             further = key + lane_m[here] + move_m[m]
@@ -182,7 +149,7 @@ def search_ways(
             if further < reached_m[target] and further <= limit_m and open_lane[target]:
                 reached_m[target] = further
                 before[target] = here
-                size = _push(heap_keys, heap_items, size, further, target)
+                size = push(heap_keys, heap_items, size, further, target)
 
 
 @njit(cache=True)
