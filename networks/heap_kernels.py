@@ -1,4 +1,4 @@
-"""A binary heap in arrays, for searches that run compiled: the smallest key lies first, `size` is kept by the caller."""
+"""A binary heap in arrays, for compiled searches: the smallest key lies first, the caller keeps `size`."""
 
 from __future__ import annotations
 

@@ -13,23 +13,17 @@ on a single approach at limits from 6.5 to 19.4 m/s; see docs/decisions/meso.md.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from signals.compiled import flat, inlined
 
 F64: TypeAlias = NDArray[np.float64]
 I32: TypeAlias = NDArray[np.int32]
 U8: TypeAlias = NDArray[np.uint8]
 Rows: TypeAlias = NDArray[np.void]
-
-# Counting references to arrays takes nine tenths of the time here (12 million vehicle-seconds a second on cologne8,
-# 100 without), because kernels reach into tuples of arrays at every event. The arrays outlive each run. A call that
-# is not inlined copies the tuples, three hundred words, on the stack: inlining every kernel halves the time again.
-_OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "_nrt": False, "error_model": "numpy"}
-flat: Any = njit(**_OPTIONS)
-inlined: Any = njit(forceinline=True, **_OPTIONS)
 
 CLOSED, PERMISSIVE, PROTECTED, YELLOW, FREE, STOP = 0, 1, 2, 3, 4, 5  # lamp codes of one link
 WHEEL = 512  # buckets, a power of two

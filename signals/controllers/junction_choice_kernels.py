@@ -9,11 +9,12 @@ drivers who give way wait past the stop line where the junction has room for the
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from signals.compiled import flat, inlined, making
 
 CLOSED, PROTECTED, PERMISSIVE = 0, 1, 2
 NEVER = 1e9
@@ -22,14 +23,6 @@ SPANS, SPAN_S = 6, 3.5  # over which the base policy compares stages: 3.5, 7, ..
 LEAST_SPAN_S = 5.0  # of a stage that is changed to: its minimum green
 KEEP_FAVOUR = 1.05
 EQUAL = 1e-8
-
-# As in `signals.meso_kernels`: counting references to the arrays of tuples, and copying the tuples for each call,
-# take longer than the kernels themselves. Only kernels that make no array can go without the counting.
-_OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"}
-_FLAT: dict[str, Any] = {**_OPTIONS, "_nrt": False}
-making: Any = njit(**_OPTIONS)
-flat: Any = njit(**_FLAT)
-inlined: Any = njit(forceinline=True, **_FLAT)
 
 _F = NDArray[np.float64]
 _I = NDArray[np.int64]
@@ -112,7 +105,6 @@ class Desk(NamedTuple):
     hold_now: _F  # (LONGEST,)
     spans: _F  # (SPANS,) weight that a stage serves in each span
     coming: _I  # (V,) vehicles in the order in which they arrive
-    lane: _I  # (V,) approach lane
     tight: _I  # (O,) receiving lanes without room for all who want to go there, the first `counts[0]` rows
     full: _I  # (L,) approach lanes that all their vehicles do not fit on, the first `counts[1]` rows
     counts: _I  # (2,)
@@ -124,12 +116,10 @@ class Desk(NamedTuple):
 def make_desk(layout: Layout, moment: Moment) -> Desk:
     stages, links = layout.stages.shape
     lanes, outs = len(moment.lane_first) - 1, len(moment.space_veh)
-    lane_of = np.empty(len(moment.arrival_s), np.int64)
     wanted = np.zeros(outs)
     full, tight, counts = np.empty(lanes, np.int64), np.empty(outs, np.int64), np.zeros(2, np.int64)
     for lane in range(lanes):
         for v in range(moment.lane_first[lane], moment.lane_first[lane + 1]):
-            lane_of[v] = lane
             wanted[layout.link_out[moment.link[v]]] += 1.0
         if moment.lane_first[lane + 1] - moment.lane_first[lane] > layout.storage_veh[lane]:
             full[counts[1]] = lane
@@ -159,7 +149,6 @@ def make_desk(layout: Layout, moment: Moment) -> Desk:
         np.empty(LONGEST),
         np.empty(SPANS),
         np.argsort(moment.arrival_s, kind="mergesort"),
-        lane_of,
         tight,
         full,
         counts,
@@ -392,8 +381,9 @@ def _roll(
             v = desk.coming[upcoming]
             if moment.arrival_s[v] > t:
                 break
-            desk.arrived[desk.lane[v]] = v + 1
-            waiting += moment.weight[v] * moment.lane_weight[desk.lane[v]]
+            lane = layout.link_lane[moment.link[v]]
+            desk.arrived[lane] = v + 1
+            waiting += moment.weight[v] * moment.lane_weight[lane]
             upcoming += 1
         for i in range(desk.counts[0]):
             o = desk.tight[i]
