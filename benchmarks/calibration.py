@@ -42,11 +42,10 @@ from networks.city import CityFolder, load_network
 from networks.errors import InputError, ProcessError
 from networks.graph import Floats, Ints, Network
 from scenarios.cities import find_city
-from scenarios.count_replay import replay
+from scenarios.count_replay import HOUR_S, replay
 from scenarios.counts import write_routes
 from scenarios.day_demand import (
     FREE_TIMES,
-    HOUR_S,
     Candidates,
     as_route_flows,
     day_flows,

@@ -35,11 +35,10 @@ from scenarios.side_by_side import Scene
 from scenarios.virtual_city import StreetOptions, Truth, VirtualCity
 from twin.fusion import Fusion
 from twin.inbox import Inbox
+from twin.score import LEAST_SAMPLES, WINDOW_S, over_window
 
 WARM_UP_S = 300.0
-WINDOW_S = 300.0
 QUEUE_EVERY_S = 30.0
-LEAST_SAMPLES = 60  # vehicle-seconds below which a link has no speed worth the name
 TWO_SIDED_90 = 1.645
 SEES = ("fused", "sensors only", "prior only")
 WANTED = {"flow_geh_lt5": 0.9, "speed_rmse_mps": 1.5, "queue_mae_observed": 2.0, "queue_mae_unobserved": 4.0}
@@ -106,11 +105,8 @@ class Judge:
                 for what, lanes in (("observed", self._observed), ("unobserved", self._rest)):
                     errors[name].add(f"queue, {what}", state.lane_queue_veh, truth.lane_queue_veh, lanes)
         if at_s % WINDOW_S == 0:
-            seconds = sum(t.window_s for t in self._truths)
-            flow = np.sum([t.edge_flow_vps * t.window_s for t in self._truths], axis=0) / seconds
-            samples = np.sum([t.edge_samples for t in self._truths], axis=0)
-            driven_m = np.sum([np.nan_to_num(t.edge_speed_mps) * t.edge_samples for t in self._truths], axis=0)
-            speed = np.where(samples >= LEAST_SAMPLES, driven_m / np.maximum(samples, 1), np.nan)
+            flow, speed, samples = over_window(self._truths)
+            speed = np.where(samples >= LEAST_SAMPLES, speed, np.nan)
             for name, state in states.items():
                 known = state.edge_flow_vps.valid & self._driven
                 apart = geh(state.edge_flow_vps.value[known] * 3600.0, flow[known] * 3600.0)

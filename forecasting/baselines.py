@@ -14,7 +14,7 @@ from networks.state import History, check_shapes
 
 DAY_S = 86400.0
 _MONDAY_SHIFT_DAYS = 3  # 1970-01-01 was a Thursday
-_ROBUST_WEEKS = 3  # below this, a week's cell holds too few values for its own median: pool by day type
+ROBUST_WEEKS = 3  # below this, a week's cell holds too few values for its own median: pool by day type
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +149,7 @@ def _keys(local_s: Floats, bin_s: float, bins: int) -> list[tuple[NDArray[np.int
     weekend = day % 7 >= 5
     if weekend.any() and not weekend.all():
         keys.insert(0, (weekend * bins + in_day, 2 * bins))
-        if len(np.unique(day // 7)) >= _ROBUST_WEEKS:
+        if len(np.unique(day // 7)) >= ROBUST_WEEKS:
             keys.insert(0, (day % 7 * bins + in_day, 7 * bins))
     return keys
 

@@ -19,11 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
+from forecasting.baselines import ROBUST_WEEKS
 from forecasting.series import WINDOW, Float32s, Grid, weekday
 
 _CLIP = 4.0  # deviations of a cell
 _FIT_VALUES = 200_000  # of the training part decide the weights
-_WEEKS_FOR_WEEKDAY = 3  # as in `baselines`
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ def _candidates(values: Float32s, grid: Grid, training: int) -> Iterator[tuple[s
     weeks = len(np.unique((day[:training] + 3) // 7))
     weekend = days >= 5
     groups: list[tuple[str, NDArray[np.int64]]] = []
-    if weeks >= _WEEKS_FOR_WEEKDAY:
+    if weeks >= ROBUST_WEEKS:
         groups.append(("weekday", days))
     if weekend[:training].any() and not weekend[:training].all():
         groups.append(("day type", weekend.astype(np.int64)))

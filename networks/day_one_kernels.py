@@ -23,6 +23,7 @@ HEAD_COLUMNS = 4
 
 # Answers besides the number of participants.
 EXTENDED, CUT_OFF, OUT_OF_RANGE = 0, -1, -2
+OPEN = 1
 
 _MOST_BITS = 57  # in one read: eight bytes less the bits before the first
 
@@ -39,6 +40,16 @@ def _bits(data: NDArray[np.uint8], at: int, count: int) -> int:
 
 
 @njit(cache=True)
+def _opening(data: NDArray[np.uint8], kind: int) -> int:
+    """OPEN where a MessageFrame of this choice begins, or EXTENDED, CUT_OFF, OUT_OF_RANGE."""
+    if data.shape[0] * 8 < 5:
+        return CUT_OFF
+    if _bits(data, 0, 1) == 1:
+        return EXTENDED
+    return OPEN if _bits(data, 1, 3) == kind else OUT_OF_RANGE
+
+
+@njit(cache=True)
 def read_rsm(data: NDArray[np.uint8], head: NDArray[np.int64], rows: NDArray[np.int64]) -> int:
     """Read one message; the number of participants, or EXTENDED, CUT_OFF, OUT_OF_RANGE.
 
@@ -50,12 +61,9 @@ def read_rsm(data: NDArray[np.uint8], head: NDArray[np.int64], rows: NDArray[np.
     EXTENDED: a component of a later release is in it, which only a general decoder can step over.
     """
     end = data.shape[0] * 8
-    if end < 5:
-        return CUT_OFF
-    if _bits(data, 0, 1) == 1:
-        return EXTENDED
-    if _bits(data, 1, 3) != 2:
-        return OUT_OF_RANGE
+    opening = _opening(data, 2)
+    if opening != OPEN:
+        return opening
     if _bits(data, 4, 1) == 1:
         return EXTENDED
     if end < 5 + 7 + 64 + 1 + 31 + 32:
@@ -234,12 +242,9 @@ def read_bsm(data: NDArray[np.uint8], own: NDArray[np.int64]) -> int:
     What follows the class (path history, lights, sirens) is not looked at, good or bad.
     """
     end = data.shape[0] * 8
-    if end < 5:
-        return CUT_OFF
-    if _bits(data, 0, 1) == 1:
-        return EXTENDED
-    if _bits(data, 1, 3) != 0:
-        return OUT_OF_RANGE
+    opening = _opening(data, 0)
+    if opening != OPEN:
+        return opening
     at = IDENTITY_BIT
     if end < at + 64 + 16 + 6 + 64:
         return CUT_OFF
@@ -340,12 +345,9 @@ def read_spat(
                              only one when that has no countdown
     """
     end = data.shape[0] * 8
-    if end < 5:
-        return CUT_OFF
-    if _bits(data, 0, 1) == 1:
-        return EXTENDED
-    if _bits(data, 1, 3) != 3:
-        return OUT_OF_RANGE
+    opening = _opening(data, 3)
+    if opening != OPEN:
+        return opening
     if _bits(data, 4, 1) == 1:
         return EXTENDED
     if end < 5 + 3 + 7:

@@ -22,12 +22,12 @@ from networks.city import CityFolder
 from networks.errors import InputError
 from networks.graph import PASSENGER, Floats, Ints, Network
 from networks.readers.sumo_xml import read_seconds
+from scenarios.count_replay import HOUR_S
 from scenarios.counts import RouteFlows, plausible_routes
 from scenarios.demand import DemandBook, expand_flow, naming, read_elements
 from scenarios.route_fit import fit_flows
 from scenarios.shortest import Leg, find_ways
 
-HOUR_S = 3600.0
 UNSEEN_VPH = 0.3  # prior of a route that the city's demand does not use, and added to every other
 FREE_TIMES = 1.5  # travel time over free travel time, until a run has measured it
 LONGEST_LAG_S = 1800.0
@@ -60,7 +60,7 @@ def find_candidates(city: CityFolder, network: Network, loop_edges: Ints) -> Can
         elif vehicle.tag == "vehicle":
             kinds.setdefault(dense, Counter())[kind] += 1
         else:
-            trips += [(Leg(a, b, PASSENGER), kind) for a, b in [(dense[0], dense[-1])]]
+            trips.append((Leg(dense[0], dense[-1], PASSENGER), kind))
     ways = find_ways(network, [leg for leg, _ in trips], others=False)
     for leg, kind in trips:
         if ways[leg].own:
@@ -155,21 +155,21 @@ def _vehicles(city: CityFolder) -> Iterator[tuple[ET.Element, list[str]]]:
         with naming(path):
             for element in read_elements(path, book):
                 for vehicle in expand_flow(element, 0):
-                    if vehicle.tag not in ("vehicle", "trip"):
-                        continue
-                    own = copy.deepcopy(vehicle)
-                    route = own.find("route")
-                    if route is None and "route" in own.attrib:
-                        route = ET.SubElement(own, "route", edges=book.routes.get(own.attrib.pop("route"), ""))
-                    named = (
-                        route.get("edges", "").split()
-                        if route is not None
-                        else [own.get("from", ""), own.get("to", "")]
-                    )
-                    if route is not None:
-                        own.tag = "vehicle"
-                    if len(named) > 0:
-                        yield own, named
+                    if vehicle.tag in ("vehicle", "trip"):
+                        own = copy.deepcopy(vehicle)
+                        if named := _own_route(own, book):
+                            yield own, named
+
+
+def _own_route(vehicle: ET.Element, book: DemandBook) -> list[str]:
+    """The edges it names; one that has a route keeps it inside and is a vehicle, one that only names ends stays."""
+    route = vehicle.find("route")
+    if route is None and "route" in vehicle.attrib:
+        route = ET.SubElement(vehicle, "route", edges=book.routes.get(vehicle.attrib.pop("route"), ""))
+    if route is None:
+        return [vehicle.get("from", ""), vehicle.get("to", "")]
+    vehicle.tag = "vehicle"
+    return route.get("edges", "").split()
 
 
 def _free_s(network: Network, routes: Sequence[tuple[int, ...]], loop_edges: Ints) -> Floats:

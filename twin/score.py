@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
 
-from networks.graph import Bools, Floats, Network
+from networks.graph import Bools, Floats, Ints, Network
 from networks.state import NetworkState
 from scenarios.measures import geh
 from scenarios.street_terms import Truth
@@ -57,17 +58,14 @@ class TwinScore:
             self._close_window(state)
 
     def _close_window(self, state: NetworkState) -> None:
-        seconds = sum(t.window_s for t in self._truths)
-        flow = np.sum([t.edge_flow_vps * t.window_s for t in self._truths], axis=0) / seconds
+        flow, real_mps, samples = over_window(self._truths)
         known = state.edge_flow_vps.valid & self._driven
         model, real = state.edge_flow_vps.value[known] * 3600.0, flow[known] * 3600.0
         self._good += int((geh(model, real) < 5.0).sum())
         self._edges += int(known.sum())
-        samples = np.sum([t.edge_samples for t in self._truths], axis=0)
-        distance = np.sum([np.nan_to_num(t.edge_speed_mps) * t.edge_samples for t in self._truths], axis=0)
         valid = np.all([v for _, v in self._speeds], axis=0) & (samples >= LEAST_SAMPLES) & self._driven
         believed = np.mean([s for s, _ in self._speeds], axis=0)
-        difference = believed[valid] - distance[valid] / samples[valid]
+        difference = believed[valid] - real_mps[valid]
         self._square += float((difference**2).sum())
         self._speed_count += int(valid.sum())
         self._truths.clear()
@@ -84,3 +82,12 @@ class TwinScore:
             queue_mae_veh=self._queue_error / max(1, self._queue_count),
             edge_windows=self._edges,
         )
+
+
+def over_window(truths: Collection[Truth]) -> tuple[Floats, Floats, Ints]:
+    """Of several truths (E,) flow in veh/s, space-mean speed in m/s (0 without samples), vehicle-seconds."""
+    seconds = sum(t.window_s for t in truths)
+    flow = np.sum([t.edge_flow_vps * t.window_s for t in truths], axis=0) / seconds
+    samples = np.sum([t.edge_samples for t in truths], axis=0)
+    driven_m = np.sum([np.nan_to_num(t.edge_speed_mps) * t.edge_samples for t in truths], axis=0)
+    return flow, driven_m / np.maximum(samples, 1), samples

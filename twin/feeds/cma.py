@@ -12,14 +12,13 @@ import math
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
-from pydantic_core import to_json
 
 from networks.errors import MessageError
 from networks.messages import Frame
-from twin.feeds.base import MALFORMED, Decoded, Placed, Rejected
-from twin.feeds.documents import MOST_ROWS, checked, json_of, moment_of
-from twin.feeds.weather import WeatherRow
-from twin.feeds.weather_report import StationReport, check_station, place_station
+from twin.feeds.base import MALFORMED, Decoded, Placed
+from twin.feeds.documents import MOST_ROWS, checked, json_of, json_part, moment_of, read_each
+from twin.feeds.weather import WeatherRow, place_weather
+from twin.feeds.weather_report import StationReport, check_station
 
 _MISSING = 999_990.0
 _UTC_H = 0.0
@@ -49,18 +48,11 @@ class CmaAdapter:
         rows: Any = document.get("DS") if isinstance(document, dict) else document
         if not isinstance(rows, list) or len(rows) > MOST_ROWS:
             raise MessageError(MALFORMED, "DS: not a list of observations")
-        reports: list[StationReport] = []
-        rejected: list[Rejected] = []
-        for number, row in enumerate(rows):
-            try:
-                reports.append(_station(row, f"DS.{number}."))
-            except MessageError as defect:
-                part = to_json(row, inf_nan_mode="constants")
-                rejected.append(Rejected(defect.reason, defect.detail, part))
+        reports, rejected = read_each(rows, "DS", _station, json_part)
         return Decoded(reports, rejected, [report.station for report in reports])
 
     def place(self, report: StationReport, received_at_s: float) -> Placed[WeatherRow]:
-        return place_station(report, received_at_s)
+        return place_weather(report, received_at_s)
 
 
 def _station(row: object, where: str) -> StationReport:

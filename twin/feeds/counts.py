@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from zlib import crc32
 
 from pydantic import BaseModel, ConfigDict, Field
-from pydantic_core import to_json
 
 from networks.city import Detector
 from networks.errors import MessageError
 from networks.messages import Frame, LoopReading, LoopReport
 from twin.feeds.base import IMPOSSIBLE, MALFORMED, Decoded, Placed, Rejected
-from twin.feeds.documents import checked, moment_of
+from twin.feeds.documents import checked, json_part, moment_of
 from twin.feeds.loops import CountRow, LoopAdapter
 from twin.feeds.recent import MAX_SPEED_MPS
 
@@ -85,7 +84,7 @@ class CountAdapter:
             try:
                 at_s, interval_s, reading = self._read(row, f"rows.{number}.")
             except MessageError as defect:
-                rejected.append(Rejected(defect.reason, defect.detail, to_json(row, inf_nan_mode="constants")))
+                rejected.append(Rejected(defect.reason, defect.detail, json_part(row)))
             else:
                 groups.setdefault((at_s, interval_s), []).append(reading)
         reports = [

@@ -6,19 +6,21 @@ import csv
 import io
 import math
 import xml.etree.ElementTree as ET
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any, TypeVar
 
 from defusedxml import ElementTree
 from defusedxml.common import DefusedXmlException
 from pydantic import BaseModel, ValidationError
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 
 from networks.errors import MessageError
-from twin.feeds.base import MALFORMED, name_fields
+from twin.feeds.base import MALFORMED, Rejected, name_fields
 
 M = TypeVar("M", bound=BaseModel)
+P = TypeVar("P")
+R = TypeVar("R")
 
 MOST_ROWS = 100_000
 
@@ -92,6 +94,28 @@ def checked(model: type[M], value: object, where: str) -> M:
         return model.model_validate(value)
     except ValidationError as error:
         raise MessageError(MALFORMED, f"{where}{name_fields(error)}") from None
+
+
+def read_each(
+    parts: Iterable[P], name: str, read: Callable[[P, str], R], keep: Callable[[P], bytes]
+) -> tuple[list[R], list[Rejected]]:
+    """What `read` makes of every part of a document; one that cannot be used costs only itself.
+
+    `read` is told where the part stands, "NAME.3.", and raises MessageError; `keep` tells what quarantine gets of it.
+    """
+    read_ones: list[R] = []
+    rejected: list[Rejected] = []
+    for number, part in enumerate(parts):
+        try:
+            read_ones.append(read(part, f"{name}.{number}."))
+        except MessageError as defect:
+            rejected.append(Rejected(defect.reason, defect.detail, keep(part)))
+    return read_ones, rejected
+
+
+def json_part(value: object) -> bytes:
+    """A part of a document as JSON."""
+    return to_json(value, inf_nan_mode="constants")
 
 
 def moment_of(text: str, *, zone_h: float | None = None) -> float:

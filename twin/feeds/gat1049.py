@@ -17,8 +17,8 @@ from networks.errors import MessageError
 from networks.graph import Network
 from networks.messages import Frame
 from signals.formats.priorities import with_priorities
-from twin.feeds.base import MALFORMED, UNKNOWN_ID, Decoded, Placed, Rejected
-from twin.feeds.documents import child_text, children, local_name, xml_of
+from twin.feeds.base import MALFORMED, UNKNOWN_ID, Decoded, Placed
+from twin.feeds.documents import child_text, children, local_name, read_each, xml_of
 from twin.feeds.signals import LampRow
 
 CHINA_H = 8.0
@@ -54,14 +54,10 @@ class Gat1049Adapter:
         if local_name(root) != "Message":
             raise MessageError(MALFORMED, "Message: not a message of GA/T 1049")
         measured_at = self._sent(child_text(root, "Seq"))
-        reports: list[CrossReport] = []
-        rejected: list[Rejected] = []
         found = [element for element in root.iter() if local_name(element) == "CrossSignalGroupStatus"]
-        for number, element in enumerate(found):
-            try:
-                reports.append(_cross(element, measured_at, f"CrossSignalGroupStatus.{number}."))
-            except MessageError as defect:
-                rejected.append(Rejected(defect.reason, defect.detail, ET.tostring(element)))
+        reports, rejected = read_each(
+            found, "CrossSignalGroupStatus", lambda element, where: _cross(element, measured_at, where), ET.tostring
+        )
         return Decoded(reports, rejected, [f"{frame.source}/{report.cross}" for report in reports])
 
     def place(self, report: CrossReport, received_at_s: float) -> Placed[LampRow]:

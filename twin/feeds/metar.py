@@ -14,10 +14,10 @@ from datetime import UTC, datetime, timedelta
 
 from networks.errors import MessageError
 from networks.messages import Frame
-from twin.feeds.base import MALFORMED, Decoded, Placed, Rejected
-from twin.feeds.documents import MOST_ROWS, text_of
-from twin.feeds.weather import WeatherRow
-from twin.feeds.weather_report import StationReport, check_station, place_station
+from twin.feeds.base import MALFORMED, Decoded, Placed
+from twin.feeds.documents import MOST_ROWS, read_each, text_of
+from twin.feeds.weather import WeatherRow, place_weather
+from twin.feeds.weather_report import StationReport, check_station
 
 _HEAD = re.compile(r"(?:(?:METAR|SPECI) )?(?:COR )?([A-Z][A-Z0-9]{3}) (\d\d)(\d\d)(\d\d)Z\b")
 _WIND = re.compile(r" (?:\d{3}|VRB|///)(\d{2,3})(?:G\d{2,3})?(KT|MPS|KMH)\b")
@@ -43,20 +43,19 @@ class MetarAdapter:
     def decode(self, frame: Frame) -> Decoded[StationReport]:
         """One report a line; a report may go on over indented lines."""
         text = text_of(frame.payload).replace("\r", "")
-        reports: list[StationReport] = []
-        rejected: list[Rejected] = []
         lines = [" ".join(line.split()) for line in re.split(r"=|\n(?=\S)", text)]
         if len(lines) > MOST_ROWS:
             raise MessageError(MALFORMED, "document: too many reports")
-        for number, line in enumerate(line for line in lines if line):
-            try:
-                reports.append(read_metar(line, frame.received_at_s, f"reports.{number}."))
-            except MessageError as defect:
-                rejected.append(Rejected(defect.reason, defect.detail, line.encode()))
+        reports, rejected = read_each(
+            filter(None, lines),
+            "reports",
+            lambda line, where: read_metar(line, frame.received_at_s, where),
+            str.encode,
+        )
         return Decoded(reports, rejected, [report.station for report in reports])
 
     def place(self, report: StationReport, received_at_s: float) -> Placed[WeatherRow]:
-        return place_station(report, received_at_s)
+        return place_weather(report, received_at_s)
 
 
 def read_metar(line: str, now_s: float, where: str = "") -> StationReport:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -22,6 +22,21 @@ class WeatherRow(NamedTuple):
     wind_mps: float
 
 
+class Told(Protocol):
+    """What every format says of the weather."""
+
+    @property
+    def measured_at(self) -> float: ...
+    @property
+    def rain_mm_h(self) -> float: ...
+    @property
+    def visibility_m(self) -> float: ...
+    @property
+    def temperature_c(self) -> float: ...
+    @property
+    def wind_mps(self) -> float: ...
+
+
 class WeatherAdapter:
     feed = "weather"
     delivers = "weather"
@@ -34,15 +49,19 @@ class WeatherAdapter:
         return Decoded((decode_message(WeatherReport, frame.payload),))
 
     def place(self, report: WeatherReport, received_at_s: float) -> Placed[WeatherRow]:
-        row = WeatherRow(
-            report.measured_at,
-            received_at_s,
-            report.rain_mm_h,
-            report.visibility_m,
-            report.temperature_c,
-            report.wind_mps,
-        )
-        return Placed((row,))
+        return place_weather(report, received_at_s)
+
+
+def place_weather(report: Told, received_at_s: float) -> Placed[WeatherRow]:
+    row = WeatherRow(
+        report.measured_at,
+        received_at_s,
+        report.rain_mm_h,
+        report.visibility_m,
+        report.temperature_c,
+        report.wind_mps,
+    )
+    return Placed((row,))
 
 
 def weather_batch(rows: Sequence[WeatherRow]) -> WeatherBatch:

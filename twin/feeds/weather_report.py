@@ -6,8 +6,7 @@ import math
 from typing import NamedTuple
 
 from networks.errors import MessageError
-from twin.feeds.base import IMPOSSIBLE, MALFORMED, Placed
-from twin.feeds.weather import WeatherRow
+from twin.feeds.base import IMPOSSIBLE, MALFORMED
 
 _RANGES = {
     "rain_mm_h": (0.0, 500.0),
@@ -37,18 +36,3 @@ def check_station(report: StationReport, where: str) -> StationReport:
     if all(math.isnan(getattr(report, name)) for name in _RANGES):
         raise MessageError(MALFORMED, f"{where}weather: no quantity is told")
     return report
-
-
-def place_station(report: StationReport, received_at_s: float) -> Placed[WeatherRow]:
-    return Placed(
-        (
-            WeatherRow(
-                report.measured_at,
-                received_at_s,
-                report.rain_mm_h,
-                report.visibility_m,
-                report.temperature_c,
-                report.wind_mps,
-            ),
-        )
-    )

@@ -12,15 +12,14 @@ from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
-from pydantic_core import to_json
 
 from networks.errors import MessageError
 from networks.graph import Floats, Network
 from networks.messages import Frame
-from twin.feeds.base import IMPOSSIBLE, MALFORMED, UNKNOWN_ID, Decoded, Placed, Rejected
+from twin.feeds.base import IMPOSSIBLE, MALFORMED, UNKNOWN_ID, Decoded, Placed
 from twin.feeds.control import NoticeRow
 from twin.feeds.datum import Locator
-from twin.feeds.documents import checked, json_of, moment_of
+from twin.feeds.documents import checked, json_of, json_part, moment_of, read_each
 from twin.street_paths import StreetPaths
 
 MOST_FEATURES = 10_000
@@ -103,14 +102,9 @@ class WzdxAdapter:
         features = document.get("features") if isinstance(document, dict) else None
         if not isinstance(features, list) or len(features) > MOST_FEATURES:
             raise MessageError(MALFORMED, "features: not a GeoJSON feature collection")
-        reports: list[WorkReport] = []
-        rejected: list[Rejected] = []
-        for number, feature in enumerate(features):
-            try:
-                reports.append(_work(feature, frame.received_at_s, f"features.{number}."))
-            except MessageError as defect:
-                part = to_json(feature, inf_nan_mode="constants")
-                rejected.append(Rejected(defect.reason, defect.detail, part))
+        reports, rejected = read_each(
+            features, "features", lambda feature, where: _work(feature, frame.received_at_s, where), json_part
+        )
         return Decoded(reports, rejected, [f"{frame.source}/{report.id}" for report in reports])
 
     def place(self, report: WorkReport, received_at_s: float) -> Placed[NoticeRow]:
