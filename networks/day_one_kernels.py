@@ -40,6 +40,21 @@ def _bits(data: NDArray[np.uint8], at: int, count: int) -> int:
 
 
 @njit(cache=True)
+def _confidence_bits(data: NDArray[np.uint8], at: int) -> int:
+    """Length of a set of confidences in speed, heading and steering, each of which may be absent."""
+    told = _bits(data, at, 3)
+    return 3 + 3 * (told >> 2) + 3 * (told >> 1 & 1) + 2 * (told & 1)
+
+
+@njit(cache=True)
+def _is_acceleration(data: NDArray[np.uint8], at: int) -> bool:
+    """Are the next 48 bits accelerations along, across and up, and a yaw rate, each within its range?"""
+    if _bits(data, at, 12) > 4001 or _bits(data, at + 12, 12) > 4001:
+        return False
+    return _bits(data, at + 24, 8) <= 254 and _bits(data, at + 32, 16) <= 65534
+
+
+@njit(cache=True)
 def _opening(data: NDArray[np.uint8], kind: int) -> int:
     """OPEN where a MessageFrame of this choice begins, or EXTENDED, CUT_OFF, OUT_OF_RANGE."""
     if data.shape[0] * 8 < 5:
@@ -149,14 +164,11 @@ def _read_participant(
     if sure:
         if end < at + 3:
             return CUT_OFF
-        told = _bits(data, at, 3)
-        at += 3 + 3 * (told >> 2) + 3 * (told >> 1 & 1) + 2 * (told & 1)
+        at += _confidence_bits(data, at)
     if pushed:
         if end < at + 48:
             return CUT_OFF
-        if _bits(data, at, 12) > 4001 or _bits(data, at + 12, 12) > 4001:
-            return OUT_OF_RANGE
-        if _bits(data, at + 24, 8) > 254 or _bits(data, at + 32, 16) > 65534:
+        if not _is_acceleration(data, at):
             return OUT_OF_RANGE
         at += 48
     if end < at + 23:
@@ -283,13 +295,10 @@ def read_bsm(data: NDArray[np.uint8], own: NDArray[np.int64]) -> int:
             return OUT_OF_RANGE
         at += 8
     if present >> 2 & 1:
-        told = _bits(data, at, 3)
-        at += 3 + 3 * (told >> 2) + 3 * (told >> 1 & 1) + 2 * (told & 1)
+        at += _confidence_bits(data, at)
     if end < at + 48 + 7:
         return CUT_OFF
-    if _bits(data, at, 12) > 4001 or _bits(data, at + 12, 12) > 4001:
-        return OUT_OF_RANGE
-    if _bits(data, at + 24, 8) > 254 or _bits(data, at + 32, 16) > 65534:
+    if not _is_acceleration(data, at):
         return OUT_OF_RANGE
     at += 48
     braked = _bits(data, at, 7)
