@@ -5,9 +5,10 @@ From the end of green of a clearing link to the start of green of an entering on
     t_z = t_ue + t_r - t_e
 
 must pass: the crossing time t_ue in which the last vehicle still enters on yellow, its time t_r = (s_0 + l) / v_r to
-clear the conflict area at distance s_0 behind the stop line, less the time t_e = s_e / v_e that the first vehicle of
-the other link needs to reach it. Where the shipped programme lets one link follow the other directly, its gap is what
-the road authority engineered, and stands instead; no time is longer than any gap the shipped programme shows.
+clear the conflict point, where the ways cross or join at distance s_0 behind the stop line, less the time
+t_e = s_e / v_e that the first vehicle of the other link needs to reach it. Where the shipped programme lets one link
+follow the other directly, its gap is what the road authority engineered, and stands instead; no time is longer than
+any gap the shipped programme shows.
 """
 
 from __future__ import annotations
@@ -17,8 +18,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import shapely
+from numpy.typing import NDArray
 
 from networks.graph import Bools, Floats, Ints, Programme
+
+
+Lines = NDArray[np.object_]  # of shapely.LineString
 
 
 class Motion(NamedTuple):
@@ -39,9 +45,7 @@ WALKING = Motion(0.0, 0.0, 1.2, np.inf)
 
 MAX_COMPUTED_S = 12.0  # longer ones come from paths drawn across joined junctions, not from real clearing
 MAX_ENGINEERED_S = 15.0  # a longer pause waits for something else, such as a tram
-_POINTS = 20  # samples of a path: about 2 m apart at a large junction
-_HALF_WIDTHS_M = 2.0  # two paths closer than this share a conflict area
-_PAIRS_AT_ONCE = 4096
+_BODY_M = 2.0  # a vehicle and a walker whose centres are no further apart meet
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,34 +87,40 @@ def _clearing_times(conflicts: Bools, paths: Sequence[LinkPath]) -> Floats:
     result = np.full(conflicts.shape, -np.inf)
     if not paths:
         return result
-    xy = np.stack([_resample(p.xy) for p in paths])
-    steps = np.linalg.norm(np.diff(xy, axis=1), axis=2)
-    along_m = np.concatenate([np.zeros((len(paths), 1)), np.cumsum(steps, axis=1)], axis=1)
+    lines = np.array([shapely.LineString(p.xy) for p in paths], dtype=object)
     link = np.array([p.link for p in paths])
     motion = np.array([p.motion for p in paths])
     half_m = np.array([p.half_width_m for p in paths])
-    clearing, entering = np.nonzero(conflicts[link[:, None], link[None, :]])
-    for start in range(0, len(clearing), _PAIRS_AT_ONCE):
-        i, j = clearing[start : start + _PAIRS_AT_ONCE], entering[start : start + _PAIRS_AT_ONCE]
-        dx = xy[i, :, None, 0] - xy[j, None, :, 0]
-        dy = xy[i, :, None, 1] - xy[j, None, :, 1]
-        apart2 = dx * dx + dy * dy  # (Q, points of i, points of j)
-        nearest = apart2.argmin(axis=1)
-        near2 = np.take_along_axis(apart2, nearest[:, None, :], axis=1)[:, 0, :]
-        reach_m = _HALF_WIDTHS_M + half_m[i] + half_m[j]
-        shared = near2 <= np.maximum(near2.min(axis=1), reach_m * reach_m)[:, None]
-        clear_s = (np.take_along_axis(along_m[i], nearest, axis=1) + motion[i, 1, None]) / motion[i, 2, None]
-        enter_s = along_m[j] / motion[j, 3, None]
-        needed_s = motion[i, 0] + np.where(shared, clear_s - enter_s, -np.inf).max(axis=1)
-        np.maximum.at(result, (link[i], link[j]), needed_s)
+    i, j = np.nonzero(conflicts[link[:, None], link[None, :]])
+    pair, along_i_m, along_j_m = _meetings(lines[i], lines[j], half_m[i] + half_m[j])
+    i, j = i[pair], j[pair]
+    clear_s = (along_i_m + motion[i, 1]) / motion[i, 2]
+    needed_s = motion[i, 0] + clear_s - along_j_m / motion[j, 3]
+    np.maximum.at(result, (link[i], link[j]), needed_s)
     return result
 
 
-def _resample(xy: Floats) -> Floats:
-    """`_POINTS` points evenly along a polyline."""
-    along_m = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(xy, axis=0).T))])
-    wanted_m = np.linspace(0.0, along_m[-1], _POINTS)
-    return np.stack([np.interp(wanted_m, along_m, xy[:, 0]), np.interp(wanted_m, along_m, xy[:, 1])], axis=1)
+def _meetings(clearing: Lines, entering: Lines, width_m: Floats) -> tuple[Ints, Floats, Floats]:
+    """Conflict points of pairs of ways: the pair, the way to it behind the first and the second stop line, in m each.
+
+    Two ways of vehicles meet where their centre lines cross or come together; nearest to each other where they do
+    neither. Of a crossing (`width_m` > 0) every point of the area counts that walkers and vehicles may share.
+    """
+    wide = width_m > 0
+    area = entering.copy()
+    area[wide] = shapely.buffer(entering[wide], width_m[wide] + _BODY_M, cap_style="flat")
+    shared = shapely.intersection(clearing, area)
+    apart = shapely.is_empty(shared)
+    shared[apart] = shapely.shortest_line(clearing[apart], entering[apart])
+    xy, pair = shapely.get_coordinates(shared, return_index=True)
+    point = shapely.points(xy)
+    along_i_m = shapely.line_locate_point(clearing[pair], point)
+    along_j_m = shapely.line_locate_point(entering[pair], point)
+    together = (shapely.get_dimensions(shared) == 1) & ~wide  # along a stretch that both share: it begins the conflict
+    begins_m = np.full(len(shared), np.inf)
+    np.minimum.at(begins_m, pair, along_i_m)
+    counts = ~together[pair] | (along_i_m <= begins_m[pair])
+    return pair[counts], along_i_m[counts], along_j_m[counts]
 
 
 def shipped_gaps(conflicts: Bools, programme: Programme) -> tuple[Floats, Floats]:

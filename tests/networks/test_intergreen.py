@@ -123,3 +123,11 @@ def test_real_junctions_get_plausible_times(shared_data: Path, name: str) -> Non
         shortest_s, _ = shipped_gaps(signal.conflicts, signal.programme)
         possible = signal.conflicts & (shortest_s >= np.ceil(signal.yellow_s))
         assert (signal.intergreen_s[possible] <= np.ceil(shortest_s[possible])).all()
+
+
+def test_ways_that_join_conflict_where_they_come_together() -> None:
+    through = straight(0, (-20.0, 0.0), (40.0, 0.0))
+    joining = LinkPath(1, np.array([[0.0, -15.0], [0.0, 0.0], [40.0, 0.0]]), TURNING)
+    times = matrix([through, joining])
+    assert times[0, 1] == np.ceil(3.0 + (20.0 + 6.0) / 10.0 - 15.0 / (40.0 / 3.6))
+    assert times[1, 0] == max(3.0, np.ceil(2.0 + (15.0 + 6.0) / 7.0 - 20.0 / (40.0 / 3.6)))
