@@ -146,13 +146,14 @@ def build_model(network: Network, signal_index: int) -> JunctionModel:
     stages = np.ascontiguousarray(link_stages.reshape(len(states), signal.link_count)[:, link_of])
     rules = rules_of(signal)
     clear_s = np.ascontiguousarray(rules.clear_s[np.ix_(link_of, link_of)])
-    change_s, tail_s = _changes(stages, clear_s, rules.yellow_s)
+    change_s, tail_s, early_s = _changes(stages, clear_s, rules.yellow_s)
     gives_way = _gives_way(network, signal, link_of, movement)
     inner_m = np.where(movement >= 0, movements.inner_m[movement] if len(movements.inner_m) else 0.0, 0.0)
     layout = kernels.Layout(
         stages=stages,
         change_s=change_s,
         tail_s=tail_s,
+        early_s=early_s,
         clear_s=clear_s,
         longest_clear_s=clear_s.max(axis=1, initial=0.0),
         min_green_s=rules.min_green_s[link_of],
@@ -188,18 +189,21 @@ def _lane_open(stages: NDArray[np.uint8], link_lane: Int64s, lanes: int) -> Bool
     return answer
 
 
-def _changes(stages: NDArray[np.uint8], clear_s: Floats, yellow_s: float) -> tuple[Floats, Floats]:
-    """(S, S) seconds from the end of green to the start of the next stage; (S, S, K) lead of each closing link."""
+def _changes(stages: NDArray[np.uint8], clear_s: Floats, yellow_s: float) -> tuple[Floats, Floats, Floats]:
+    """`Layout.change_s` (S, S), `tail_s` and `early_s` (S, S, K) of every change of stage."""
     count, links = stages.shape
-    change_s, tail_s = np.zeros((count, count)), np.zeros((count, count, links))
+    change_s, tail_s, early_s = np.zeros((count, count)), np.zeros((count, count, links)), np.zeros((count, count, links))
     is_open = stages != kernels.CLOSED
-    for a in range(count):
-        closing = is_open[a][None, :] & ~is_open  # (S, K) by target
-        opening = ~is_open[a][None, :] & is_open
-        need = np.where(opening[:, None, :], clear_s[None, :, :], 0.0).max(axis=2, initial=0.0)
-        tail_s[a] = np.where(closing, np.maximum(need, yellow_s), 0.0)
-        change_s[a] = tail_s[a].max(axis=1, initial=0.0)
-    return change_s, tail_s
+    meets = clear_s > 0.0
+    for a, b in np.ndindex(count, count):
+        closing, opening = is_open[a] & ~is_open[b], ~is_open[a] & is_open[b]
+        start_s = np.where(opening, (clear_s * closing[:, None]).max(axis=0, initial=0.0), 0.0)
+        change_s[a, b] = max(start_s.max(initial=0.0), yellow_s if closing.any() else 0.0)
+        slack_s = np.where(meets & opening, start_s - clear_s, np.inf).min(axis=1, initial=np.inf)
+        close_s = np.where(np.isfinite(slack_s), slack_s, change_s[a, b] - yellow_s)
+        tail_s[a, b] = np.where(closing, change_s[a, b] - close_s, 0.0)
+        early_s[a, b] = change_s[a, b] - start_s
+    return change_s, tail_s, early_s
 
 
 def _mode(lamp: str) -> int:

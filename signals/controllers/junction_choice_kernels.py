@@ -34,6 +34,7 @@ class Layout(NamedTuple):
     stages: NDArray[np.uint8]  # (S, K) CLOSED, PROTECTED or PERMISSIVE
     change_s: _F  # (S, S) from the last end of minimum green in one stage to the start of the next
     tail_s: _F  # (S, S, K) of these, how long before the start of the next stage link k has to lose its green
+    early_s: _F  # (S, S, K) of these, how long before it link k is open: it has cleared before others have
     clear_s: _F  # (K, K) end of green i to begin of green j
     longest_clear_s: _F  # (K,)
     min_green_s: _F  # (K,)
@@ -486,25 +487,31 @@ def _roll(
 def _change(current: int, to: int, t: float, layout: Layout, desk: Desk, drivers: Drivers) -> float:
     """Set begin and end of green of every link for a change that starts at t; answer when the new stage stands.
 
-    Minimum greens are kept, and a link that nothing waits for closes late (see `signals.transitions`).
+    Minimum greens are kept, each link starts when what it meets has cleared, and one that nothing waits for closes late
+    (see `signals.transitions`).
     """
     links = layout.stages.shape[1]
     change_s: float = t
     for i in range(links):
         if desk.mode[i] != CLOSED and layout.stages[to, i] == CLOSED:
             change_s = max(change_s, desk.begin_s[i] + layout.min_green_s[i])
-    ready_s: float = change_s + layout.change_s[current, to]
+    stands_s: float = change_s + layout.change_s[current, to]
+    for j in range(links):
+        if layout.stages[to, j] != CLOSED and desk.mode[j] == CLOSED:
+            desk.begin_s[j] = stands_s - layout.early_s[current, to, j]
+    ready_s: float = stands_s
     for i in range(links):
-        if desk.mode[i] == CLOSED and desk.end_s[i] + layout.longest_clear_s[i] > ready_s:
+        if desk.mode[i] == CLOSED and desk.end_s[i] + layout.longest_clear_s[i] > change_s:
             for j in range(links):
                 if layout.stages[to, j] != CLOSED and desk.mode[j] == CLOSED and j != i:
-                    ready_s = max(ready_s, desk.end_s[i] + layout.clear_s[i, j])
+                    desk.begin_s[j] = max(desk.begin_s[j], desk.end_s[i] + layout.clear_s[i, j])
+                    ready_s = max(ready_s, desk.begin_s[j])
     for i in range(links):
         if layout.stages[to, i] == CLOSED:
             if desk.mode[i] != CLOSED:
-                desk.end_s[i] = max(change_s, ready_s - layout.tail_s[current, to, i])
+                desk.end_s[i] = max(change_s, stands_s - layout.tail_s[current, to, i])
         elif desk.mode[i] == CLOSED:
-            desk.begin_s[i], desk.end_s[i] = ready_s, NEVER
+            desk.end_s[i] = NEVER
         desk.mode[i] = layout.stages[to, i]
     return ready_s
 

@@ -43,6 +43,7 @@ def with_twins(
     open_frac = (layout.stages != kernels.CLOSED) @ (beside * part).T  # (S, T)
     twins = np.where(open_frac >= least_open_frac - 1e-6, layout.stages[:, real], kernels.CLOSED).astype(np.uint8)
     tail_s = np.stack([(layout.tail_s * row).max(axis=2) for row in beside], axis=2)  # (S, S, T)
+    early_s = np.stack([layout.early_s[:, :, row].min(axis=2) for row in beside], axis=2)
     clear_s = np.zeros((streams + len(real), streams + len(real)))
     clear_s[:streams, :streams] = layout.clear_s
     yields_first, yields_to = _yields(layout, real, twin_of)
@@ -50,6 +51,7 @@ def with_twins(
     doubled = layout._replace(
         stages=np.concatenate([layout.stages, twins], axis=1),
         tail_s=np.concatenate([layout.tail_s, tail_s], axis=2),
+        early_s=np.concatenate([layout.early_s, early_s], axis=2),
         clear_s=clear_s,
         longest_clear_s=np.concatenate([layout.longest_clear_s, nothing]),
         min_green_s=np.concatenate([layout.min_green_s, nothing]),
