@@ -192,11 +192,16 @@ def _lane_open(stages: NDArray[np.uint8], link_lane: Int64s, lanes: int) -> Bool
 def _changes(stages: NDArray[np.uint8], clear_s: Floats, yellow_s: float) -> tuple[Floats, Floats, Floats]:
     """`Layout.change_s` (S, S), `tail_s` and `early_s` (S, S, K) of every change of stage."""
     count, links = stages.shape
-    change_s, tail_s, early_s = np.zeros((count, count)), np.zeros((count, count, links)), np.zeros((count, count, links))
+    change_s, tail_s, early_s = (
+        np.zeros((count, count)),
+        np.zeros((count, count, links)),
+        np.zeros((count, count, links)),
+    )
     is_open = stages != kernels.CLOSED
     meets = clear_s > 0.0
     for a, b in np.ndindex(count, count):
-        closing, opening = is_open[a] & ~is_open[b], ~is_open[a] & is_open[b]
+        closing = is_open[a] & ~is_open[b]
+        opening = (stages[b] != stages[a]) & (is_open[b] & ~is_open[a] | (stages[b] == kernels.PROTECTED))
         start_s = np.where(opening, (clear_s * closing[:, None]).max(axis=0, initial=0.0), 0.0)
         change_s[a, b] = max(start_s.max(initial=0.0), yellow_s if closing.any() else 0.0)
         slack_s = np.where(meets & opening, start_s - clear_s, np.inf).min(axis=1, initial=np.inf)

@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 
 from networks.graph import Signal
 from networks.readers.sumo import read_sumo
+from signals.controllers.junction_choice import build_model
 from signals.lamps import LampRecord
 from signals.plan import LampStep, SignalPlan
 from signals.safety import find_change_violations, find_violations
 from signals.transitions import length_s, settle, transition
 from signals.watch import LampWatch
+from tests.signals.drawn_junctions import crossroads, tee
 from tests.signals.strategies_signals import make_signal, signals
 
 NETS = {
@@ -159,3 +161,24 @@ def test_a_running_yellow_is_completed_and_ends_in_red():
     record = LampRecord.start("Gr", 0.0).then("yr", 10.0)
     assert settle(signal, record, "Gr", 11.0) == (LampStep("yr", 2.0), LampStep("rr", 1.0))
     assert settle(signal, record, "rG", 11.0) == (LampStep("yr", 2.0), LampStep("rr", 1.0))
+
+
+@pytest.mark.parametrize("network", [crossroads(), tee()], ids=["crossroads", "tee"])
+def test_the_planner_knows_when_each_link_closes_and_starts(network):
+    """Between any two stages: the moments of the roll-outs are those of the interstage that is shown."""
+    model = build_model(network, 0)
+    layout = model.layout
+    for a, b in np.ndindex(len(model.stage_states), len(model.stage_states)):
+        old, new = model.stage_states[a], model.stage_states[b]
+        steps = transition(model.signal, old, new)
+        begins_s = np.concatenate([[0.0], np.cumsum([s.duration_s for s in steps])])
+        shown = [*(s.state for s in steps), new]
+        if a == b or not steps:
+            continue
+        assert layout.change_s[a, b] == begins_s[-1], (old, new)
+        for k in model.link_of.tolist():
+            lit = [state[k] in "Gg" for state in shown]
+            if old[k] not in "Gg" and new[k] in "Gg":
+                assert begins_s[lit.index(True)] == layout.change_s[a, b] - layout.early_s[a, b, k], (old, new, k)
+            if old[k] in "Gg" and new[k] not in "Gg":
+                assert begins_s[lit.index(False)] == layout.change_s[a, b] - layout.tail_s[a, b, k], (old, new, k)
