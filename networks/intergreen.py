@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 
 from networks.graph import Bools, Floats, Ints, Programme
 
-
 Lines = NDArray[np.object_]  # of shapely.LineString
 
 
