@@ -487,8 +487,8 @@ def _roll(
 def _change(current: int, to: int, t: float, layout: Layout, desk: Desk, drivers: Drivers) -> float:
     """Set begin and end of green of every link for a change that starts at t; answer when the new stage stands.
 
-    Minimum greens are kept, each link starts once what it meets has cleared, one that nothing waits for closes late (see
-    `signals.transitions`).
+    As in `signals.transitions`: minimum greens are kept, each link starts once all that it meets has cleared, and one
+    that nothing waits for closes late.
     """
     links = layout.stages.shape[1]
     change_s: float = t
