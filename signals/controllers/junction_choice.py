@@ -8,6 +8,7 @@ becomes the plan, and is thought over again at the next cycle. Method: rollout a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -103,6 +104,9 @@ class ApproachView:
     inside: Floats  # (K,) vehicles past the stop line that wait for a gap
     walkers: Floats  # (K,) people waiting at each crossing
     walker_rate: Floats  # (K,) people a second coming to it
+    places_from: Int64s | None = None  # (L,) first of the empty places behind the vehicles of a lane, see `Moment`
+    onward: Int64s | None = None  # (V,) stream of the same model that it takes next, -1: it leaves
+    onward_s: Floats | None = None  # (V,) from one stop line to the other
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +135,13 @@ class Choice:
 
 
 def build_model(network: Network, signal_index: int) -> JunctionModel:
-    """Number lanes, streams, stages and receiving lanes of one signal."""
+    """One signal, with the stages of its programmes and those built from its conflicts."""
     signal = network.signals[signal_index]
+    return model_signal(network, signal, (*(s.state for s in signal.stages), *further_stages(network, signal)))
+
+
+def model_signal(network: Network, signal: Signal, stage_states: Sequence[str]) -> JunctionModel:
+    """Number lanes, streams, stages and receiving lanes of a signal, or of several taken as one."""
     movements = network.movements
     pairs = [(k, m) for k, moves in enumerate(signal.link_movements) for m in (moves or (-1,))]
     link_of = np.array([k for k, _ in pairs], np.int64)
@@ -141,7 +150,7 @@ def build_model(network: Network, signal_index: int) -> JunctionModel:
     stream_to = [int(movements.to_lane[m]) if m >= 0 else -1 for m in movement]
     lanes = sorted({lane for lane in stream_from if lane >= 0})
     outs = sorted({lane for lane in stream_to if lane >= 0})
-    states = tuple(dict.fromkeys([*(s.state for s in signal.stages), *further_stages(network, signal)]))
+    states = tuple(dict.fromkeys(stage_states))
     link_stages = np.array([[_mode(c) for c in state[: signal.link_count]] for state in states], np.uint8)
     stages = np.ascontiguousarray(link_stages.reshape(len(states), signal.link_count)[:, link_of])
     rules = rules_of(signal)
@@ -164,6 +173,7 @@ def build_model(network: Network, signal_index: int) -> JunctionModel:
         inside_room=np.where(gives_way.any(axis=1), np.floor((inner_m + 1.5) / VEHICLE_SPACE_M), 0.0),
         storage_veh=network.lanes.length_m[lanes] / VEHICLE_SPACE_M,
         out_storage_veh=np.maximum(1.0, network.lanes.length_m[outs] / VEHICLE_SPACE_M),
+        lane_out=np.array([outs.index(x) if x in outs else -1 for x in lanes], np.int64),
         crossings=np.flatnonzero(signal.pedestrian[link_of]),
     )
     return JunctionModel(
@@ -276,6 +286,9 @@ def choose(
         inside=view.inside,
         walkers=view.walkers,
         walker_rate=view.walker_rate,
+        places_from=view.lane_first[1:] if view.places_from is None else view.places_from,
+        onward=np.full(len(view.link), -1) if view.onward is None else view.onward,
+        onward_s=np.zeros(len(view.link)) if view.onward_s is None else view.onward_s,
     )
     nothing = (np.empty(0, np.int64), np.empty(0))
     before_stage, before_hold = nothing if before is None else before

@@ -23,6 +23,8 @@ SPANS, SPAN_S = 6, 3.5  # over which the base policy compares stages: 3.5, 7, ..
 LEAST_SPAN_S = 5.0  # of a stage that is changed to: its minimum green
 KEEP_FAVOUR = 1.05
 EQUAL = 1e-8
+ONWARD_USE = 0.5  # what a vehicle at the stop line before counts when stages are picked
+INSIDE_S = 5.0  # that one who waits inside the junction comes later to the next stop line
 
 _F = NDArray[np.float64]
 _I = NDArray[np.int64]
@@ -45,11 +47,16 @@ class Layout(NamedTuple):
     inside_room: _F  # (K,) vehicles that wait for their gap inside the junction, clear of the lane behind
     storage_veh: _F  # (L,) vehicles between the stop line and the lane's begin
     out_storage_veh: _F  # (O,) vehicles that a receiving lane holds
+    lane_out: _I  # (L,) the receiving lane that an approach lane is too, between signals planned as one; else -1
     crossings: _I  # links on which people walk
 
 
 class Moment(NamedTuple):
-    """What is known when the plan takes over. Vehicles of lane l are rows lane_first[l]..lane_first[l+1]."""
+    """What is known when the plan takes over. Vehicles of lane l are rows lane_first[l]..lane_first[l+1].
+
+    On a lane between signals planned as one the rows from `places_from` on are empty places: roll-outs write into
+    them (arrival, link and weight) whoever comes over the stop line before it. Until then they arrive NEVER.
+    """
 
     stage: int  # stands at second 0
     age_s: float  # for how long
@@ -68,6 +75,9 @@ class Moment(NamedTuple):
     inside: _F  # (K,) vehicles that wait inside the junction
     walkers: _F  # (K,) people waiting at each crossing
     walker_rate: _F  # (K,) people a second who come to it
+    places_from: _I  # (L,) first empty place, the end of the lane's rows where it has none
+    onward: _I  # (V,) link that the vehicle takes next in this model, -1: it leaves
+    onward_s: _F  # (V,) from one stop line to the other
 
 
 class Drivers(NamedTuple):
@@ -111,6 +121,8 @@ class Desk(NamedTuple):
     counts: _I  # (2,)
     opens: _I  # (S, L) lanes of which the stage lets somebody in view go, for each useful stage
     opens_count: _I  # (S,)
+    filled: _I  # (L,) first place still empty
+    held: NDArray[np.bool_]  # (L,) one who waits inside the junction stands in the way of the lane behind him
 
 
 @making
@@ -155,6 +167,8 @@ def make_desk(layout: Layout, moment: Moment) -> Desk:
         counts,
         np.empty((stages, lanes), np.int64),
         np.zeros(stages, np.int64),
+        np.empty(lanes, np.int64),
+        np.zeros(lanes, np.bool_),
     )
 
 
@@ -266,7 +280,10 @@ def _find_useful(
         for v in range(moment.lane_first[lane], moment.lane_first[lane + 1]):
             if moment.arrival_s[v] < drivers.horizon_s:
                 rank = v - moment.lane_first[lane]
-                wanted[moment.link[v]] += moment.weight[v] / (1.0 + 0.1 * rank + 0.05 * max(moment.arrival_s[v], 0.0))
+                useful = moment.weight[v] / (1.0 + 0.1 * rank + 0.05 * max(moment.arrival_s[v], 0.0))
+                wanted[moment.link[v]] += useful
+                if moment.onward[v] >= 0:
+                    wanted[moment.onward[v]] += ONWARD_USE * useful
     for k in layout.crossings:
         wanted[k] += moment.walkers[k] + 20.0 * moment.walker_rate[k]
     for k in range(links):
@@ -337,10 +354,14 @@ def _roll(
     change paid for; with `exhaustive` a stage that discharges a queue is not ended. `parts`: the other way of the two
     would have gone another way by then.
     """
-    links, lanes = layout.stages.shape[1], len(moment.lane_first) - 1
+    links, lanes, places = layout.stages.shape[1], len(moment.lane_first) - 1, 0
     for lane in range(lanes):
         desk.head[lane] = desk.arrived[lane] = moment.lane_first[lane]
         desk.ready_s[lane] = moment.stalled_s[lane]
+        desk.filled[lane] = moment.places_from[lane]
+        for v in range(moment.places_from[lane], moment.lane_first[lane + 1]):
+            moment.arrival_s[v] = NEVER
+            places += 1
     inside_any = 0.0
     for k in range(links):
         desk.begin_s[k], desk.end_s[k] = moment.link_from_s[k], moment.link_until_s[k]
@@ -355,7 +376,7 @@ def _roll(
     current, age_s, element, since_s, ready_s = moment.stage, moment.age_s, 0, 0.0, -1.0
     realised, parts = 0, False
     total, done, waiting = 0.0, 0.0, 0.0
-    upcoming, vehicles = 0, len(desk.coming)
+    upcoming, vehicles = 0, len(desk.coming) - places
     for second in range(drivers.horizon_s):
         t = float(second)
         if t >= ready_s:
@@ -386,10 +407,20 @@ def _roll(
             desk.arrived[lane] = v + 1
             waiting += moment.weight[v] * moment.lane_weight[lane]
             upcoming += 1
+        if places > 0:
+            for lane in range(lanes):
+                while moment.places_from[lane] <= desk.arrived[lane] < desk.filled[lane]:
+                    v = desk.arrived[lane]
+                    if moment.arrival_s[v] > t:
+                        break
+                    desk.arrived[lane] = v + 1
+                    waiting += moment.weight[v] * moment.lane_weight[lane]
         for i in range(desk.counts[0]):
             o = desk.tight[i]
             desk.space[o] = min(layout.out_storage_veh[o], desk.space[o] + moment.refill_vps[o, second])
         # departures: protected links first, so that those who give way see them
+        if inside_any > 0.0:
+            _find_held(layout, desk)
         gives_way = False
         for turn in range(2):
             if turn == 1 and not gives_way and inside_any <= 0.0:
@@ -408,6 +439,8 @@ def _roll(
                         inside_any += desk.inside[k]
                         total += desk.inside_weight[k]
             for lane in range(lanes):
+                if inside_any > 0.0 and desk.held[lane]:
+                    continue
                 while desk.head[lane] < desk.arrived[lane] and desk.ready_s[lane] <= t:
                     v = desk.head[lane]
                     k = moment.link[v]
@@ -418,6 +451,7 @@ def _roll(
                         gives_way = True
                         break
                     o = layout.link_out[k]
+                    comes_s = t + moment.onward_s[v]
                     if permissive:
                         if (
                             desk.inside[k] >= 1.0
@@ -427,6 +461,7 @@ def _roll(
                             if desk.inside[k] + 1.0 > layout.inside_room[k]:
                                 break
                             desk.inside[k] += 1.0
+                            comes_s += INSIDE_S
                             desk.inside_weight[k] += moment.weight[v]
                             inside_any += 1.0
                             desk.space[o] += 1.0
@@ -452,6 +487,10 @@ def _roll(
                     total += moment.jam_frac[o] * moment.weight[v] * (drivers.horizon_s - t)
                     done += moment.weight[v]
                     desk.head[lane] = v + 1
+                    if layout.lane_out[lane] >= 0:
+                        desk.space[layout.lane_out[lane]] += 1.0
+                    if moment.onward[v] >= 0:
+                        _take_place(moment, layout, desk, moment.onward[v], moment.weight[v], comes_s)
         total += waiting
         for i in range(desk.counts[1]):
             lane = desk.full[i]
@@ -481,6 +520,28 @@ def _roll(
     for k in layout.crossings:
         total += desk.walkers[k] * drivers.terminal_s
     return total, realised, done, parts
+
+
+@inlined
+def _find_held(layout: Layout, desk: Desk) -> None:
+    """Set `desk.held`: more wait inside than there is room for clear of their lane."""
+    desk.held[:] = False
+    for k in range(len(desk.inside)):
+        if desk.inside[k] > layout.inside_room[k] and layout.link_lane[k] >= 0:
+            desk.held[layout.link_lane[k]] = True
+
+
+@inlined
+def _take_place(moment: Moment, layout: Layout, desk: Desk, link: int, weight: float, comes_s: float) -> None:
+    """One who has crossed a stop line comes to the lane before the next."""
+    lane = layout.link_lane[link]
+    place = desk.filled[lane]
+    if place < moment.lane_first[lane + 1]:
+        if place > moment.lane_first[lane]:
+            before_s = moment.arrival_s[place - 1]
+            comes_s = max(comes_s, before_s if before_s < NEVER else comes_s)
+        moment.arrival_s[place], moment.link[place], moment.weight[place] = comes_s, link, weight
+        desk.filled[lane] = place + 1
 
 
 @inlined

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from networks.graph import VEHICLE_SPACE_M, Bools, Floats, Ints, Network
+from networks.graph import VEHICLE_SPACE_M, Bools, Floats, Ints, Network, Signal
 from networks.state import Forecast, NetworkState, VehicleTable
 from signals.controllers import junction_choice_kernels as kernels
 from signals.controllers.approaches import StopLineMap, build_stop_lines
+from signals.controllers.coupled_signals import find_pairs, join_models, join_records
 from signals.controllers.junction_choice import (
     ApproachView,
     Choice,
@@ -86,6 +88,16 @@ class LaneRoom:
     inside: Floats | None = None  # (M,) vehicles of each movement that wait inside the junction, None: not seen
 
 
+@dataclass(frozen=True, slots=True)
+class _Unit:
+    """What is planned at a time: one signal, or several a few vehicles apart."""
+
+    signals: tuple[int, ...]
+    model: JunctionModel
+    twin_of: NDArray[np.int64]  # (K,) see `unsure_turns`
+    stream_of: NDArray[np.int64]  # (M,) of each movement of these signals
+
+
 class RollingHorizon:
     """The adaptive controller of the live loop. See `signals.controllers.base.Controller`."""
 
@@ -106,19 +118,24 @@ class RollingHorizon:
         """
         self.network = network
         self.tuning = tuning or Tuning()
-        plain = [build_model(network, i) for i in range(len(network.signals))]
-        doubled = [with_twins(model, network, shares, least_open_frac) for model in plain]
-        self.models: list[JunctionModel] = [model for model, _ in doubled]
-        self._twin_of = [twin_of for _, twin_of in doubled]
+        self.models: list[JunctionModel] = [build_model(network, i) for i in range(len(network.signals))]
         self.stop_lines: StopLineMap = build_stop_lines(network, shares)
         self._walkers = walkers
-        self._stream_of = np.zeros(len(network.movements.turn), np.int64)
-        for model in plain:
-            driven = model.movement >= 0
-            self._stream_of[model.movement[driven]] = np.flatnonzero(driven)
+
+        def unit(signals: tuple[int, ...], model: JunctionModel) -> _Unit:
+            driven = np.flatnonzero(model.movement >= 0)
+            stream_of = np.full(len(network.movements.turn), -1, np.int64)
+            stream_of[model.movement[driven]] = driven
+            return _Unit(signals, *with_twins(model, network, shares, least_open_frac), stream_of)
+
+        self._alone = [unit((i,), model) for i, model in enumerate(self.models)]
+        pairs = find_pairs(network, self.models)
+        coupled = {i for pair in pairs for i in pair}
+        self._units = [u for u in self._alone if u.signals[0] not in coupled]
+        self._units += [unit((i, j), join_models(network, self.models[i], self.models[j])) for i, j in pairs]
         self._relayed: _RelayedRows | None = None
-        self._targets: dict[int, str] = {}  # stage that the plan in force leads to
-        self._chosen: dict[int, tuple[Choice, float]] = {}  # and when
+        self._targets: dict[tuple[int, ...], str] = {}  # stage that the plan in force leads to
+        self._chosen: dict[tuple[int, ...], tuple[Choice, float]] = {}  # and when
         self._outflow: dict[int, Floats] = {}  # per approach lane, what the plan lets go each second
 
     def propose(
@@ -149,69 +166,119 @@ class RollingHorizon:
         stalled = self._stalled(rows, movement, room, lamps, valid_from_s)
         proposals: list[Proposal] = []
         expected: list[tuple[NDArray[np.int64], Floats]] = []  # rows, crossing
-        for index, model in enumerate(self.models):
-            record = lamps[index]
-            if record is None or not len(model.lanes):
+        chained = np.zeros(len(rows.link), np.bool_)  # rows followed beyond their stop line by the plan itself
+        for unit in self._planned(lamps):
+            model, records = unit.model, [lamps[i] for i in unit.signals]
+            known = [record for record in records if record is not None]
+            if len(known) < len(records) or not len(model.lanes):
                 continue
-            span = order[first[index] : first[index + 1]]
-            stream = self._stream_of[movement[span]]
+            record = known[0] if len(known) == 1 else join_records(known)
+            span = np.concatenate([order[first[i] : first[i + 1]] for i in unit.signals])
+            stream = unit.stream_of[movement[span]]
             if rows.sure is not None:
-                stream = np.where(rows.sure[span], stream, self._twin_of[index][stream])
-            walkers = np.zeros(model.signal.link_count), np.zeros(model.signal.link_count)
+                stream = np.where(rows.sure[span], stream, unit.twin_of[stream])
+            if len(known) > 1:
+                by_lane = np.argsort(model.layout.link_lane[stream], kind="stable")
+                span, stream = span[by_lane], stream[by_lane]
+            walkers = np.zeros(len(record.state)), np.zeros(len(record.state))
             if self._walkers is not None:
-                walkers = self._walkers.expect(index, record, valid_from_s)
+                each = [self._walkers.expect(i, r, valid_from_s) for i, r in zip(unit.signals, known, strict=True)]
+                walkers = np.concatenate([w for w, _ in each]), np.concatenate([r for _, r in each])
             view = self._view(model, rows, urgency[span], stream, span, room, press, stalled, walkers)
-            proposal, choice = self._propose_one(index, model, record, view, valid_from_s)
-            if proposal is not None:
-                proposals.append(proposal)
+            if (model.layout.lane_out >= 0).any():
+                onward = self._onward(unit, rows, movement, span)
+                chained[span] = onward >= 0
+                between_m = self.network.lanes.length_m[self.network.movements.to_lane[movement[span]]]
+                onward_m = np.where(rows.onward_m[span] > 0.0, rows.onward_m[span], between_m)
+                view, places = _with_places(view, model, onward, onward_m, self.network)
+            else:
+                places = np.zeros(len(view.link), np.bool_)
+            made, choice = self._propose_one(unit, known, record, view, valid_from_s)
+            proposals += made
             if choice is not None:
                 self._keep_outflow(model, choice)
-            if choice is not None and len(span):
-                over = choice.crossing_s < self.tuning.horizon_s
-                expected.append((span[over], choice.crossing_s[over]))
-        self._relay(rows, movement, expected, valid_from_s)
+                crossing = choice.crossing_s[~places]
+                over = crossing < self.tuning.horizon_s
+                expected.append((span[over], crossing[over]))
+        self._relay(rows, movement, expected, chained, valid_from_s)
         return proposals
 
+    def _planned(self, lamps: Sequence[LampRecord | None]) -> list[_Unit]:
+        """Signals planned together as far as the lamps of all of them are known."""
+        answer = []
+        for unit in self._units:
+            whole = all(lamps[i] is not None for i in unit.signals)
+            answer += [unit] if whole else [self._alone[i] for i in unit.signals]
+        return answer
+
+    def _onward(self, unit: _Unit, rows: ApproachRows, movement: Ints, span: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The stream of the unit that each vehicle takes at its next stop line, -1 where it leaves the unit."""
+        model, lines = unit.model, self.stop_lines
+        lane = self.network.movements.to_lane[movement[span]]
+        inner = np.isin(lane, model.lanes)
+        signal = lines.signal[lane]
+        known = inner & (rows.onward_signal[span] == signal)
+        answer = np.full(len(span), -1, np.int64)
+        guess = lines.pick_by_share(np.where(inner, lane, model.lanes[0]), np.arange(len(span)))
+        answer[inner] = unit.stream_of[guess[inner]]
+        for row in np.flatnonzero(known).tolist():
+            links = self.network.signals[int(signal[row])].link_movements[int(rows.onward_link[span[row]])]
+            own = [m for m in links if self.network.movements.from_lane[m] == lane[row]] or list(links)
+            answer[row] = unit.stream_of[own[0]]
+        return answer
+
     def _propose_one(
-        self, index: int, model: JunctionModel, record: LampRecord, view: ApproachView, valid_from_s: float
-    ) -> tuple[Proposal | None, Choice | None]:
-        signal = model.signal
+        self,
+        unit: _Unit,
+        records: Sequence[LampRecord],
+        record: LampRecord,
+        view: ApproachView,
+        valid_from_s: float,
+    ) -> tuple[list[Proposal], Choice | None]:
+        """A proposal for each signal of the unit; `record` is all of them in one."""
+        model = unit.model
         if not is_stage(record.state) or record.state not in model.stage_of:
-            target = self._targets.get(index)
+            target = self._targets.get(unit.signals)
             if target is None:
-                return None, None
-            steps = (*settle(signal, record, target, valid_from_s), LampStep(target, VALIDITY_S))
-            plan = self._plan(index, model, record, steps, valid_from_s, "completing the change of stage")
-            return Proposal(plan, 0.0, 0.0, 0.0), None
+                return [], None
+            plans = []
+            for index, own, there in zip(unit.signals, records, _parted(target, records), strict=True):
+                rest = (*settle(self.network.signals[index], own, there, valid_from_s), LampStep(there, VALIDITY_S))
+                plans.append(self._plan(index, own, rest, valid_from_s, "completing the change of stage"))
+            return [Proposal(plan, 0.0, 0.0, 0.0) for plan in plans], None
         allowed = self._allowed(model, record, valid_from_s)
-        before = self._before(index, model.stage_of[record.state], valid_from_s)
+        before = self._before(unit, model.stage_of[record.state], valid_from_s)
         choice = choose(model, record, view, self.tuning, now_s=valid_from_s, allowed=allowed, before=before)
         if choice is None:
-            return None, None
-        self._chosen[index] = (choice, valid_from_s)
-        here, there = model.stage_states[choice.stage], model.stage_states[choice.target]
-        if here == there:
-            steps = (LampStep(here, VALIDITY_S),)
-            reason = f"keep stage {choice.stage}"
-        else:
-            change = settle(signal, record, there, valid_from_s + choice.hold_s)
-            held = (LampStep(here, choice.hold_s),) if choice.hold_s else ()
-            steps = (*held, *change, LampStep(there, VALIDITY_S))
-            reason = f"stage {choice.stage} for {choice.hold_s:.0f} s more, then stage {choice.target}"
-        self._targets[index] = there
-        waiting, coming = int(view.stopped.sum()), len(view.stopped) - int(view.stopped.sum())
-        reason += (
-            f": {waiting} waiting, {coming} coming, {choice.served_veh:.0f} served in {self.tuning.horizon_s} s, "
-            f"expected cost {choice.cost_veh_s:.0f} veh s, next best {choice.next_best_veh_s:.0f}"
-        )
-        plan = self._plan(index, model, record, steps, valid_from_s, reason)
-        return Proposal(plan, choice.cost_veh_s, choice.next_best_veh_s, choice.served_veh), choice
+            return [], None
+        self._chosen[unit.signals] = (choice, valid_from_s)
+        self._targets[unit.signals] = model.stage_states[choice.target]
+        heres, theres = (_parted(model.stage_states[s], records) for s in (choice.stage, choice.target))
+        proposals = []
+        for index, own, here, there in zip(unit.signals, records, heres, theres, strict=True):
+            if here == there:
+                steps: tuple[LampStep, ...] = (LampStep(here, VALIDITY_S),)
+                reason = f"keep stage {choice.stage}"
+            else:
+                change = settle(self.network.signals[index], own, there, valid_from_s + choice.hold_s)
+                held = (LampStep(here, choice.hold_s),) if choice.hold_s else ()
+                steps = (*held, *change, LampStep(there, VALIDITY_S))
+                reason = f"stage {choice.stage} for {choice.hold_s:.0f} s more, then stage {choice.target}"
+            waiting = int(view.stopped.sum())
+            reason += (
+                f": {waiting} waiting, {len(view.stopped) - waiting} coming, {choice.served_veh:.0f} served in "
+                f"{self.tuning.horizon_s} s, expected cost {choice.cost_veh_s:.0f} veh s, "
+                f"next best {choice.next_best_veh_s:.0f}"
+            )
+            plan = self._plan(index, own, steps, valid_from_s, reason)
+            proposals.append(Proposal(plan, choice.cost_veh_s, choice.next_best_veh_s, choice.served_veh))
+        return proposals, choice
 
-    def _before(self, index: int, stage: int, now_s: float) -> tuple[NDArray[np.int64], Floats] | None:
+    def _before(self, unit: _Unit, stage: int, now_s: float) -> tuple[NDArray[np.int64], Floats] | None:
         """What is left of the sequence chosen last: its present stage for the time that remains, then the rest."""
-        if index not in self._chosen:
+        if unit.signals not in self._chosen:
             return None
-        choice, at_s = self._chosen[index]
+        choice, at_s = self._chosen[unit.signals]
         here = np.flatnonzero(choice.sequence[:2] == stage)
         if not len(here):
             return None
@@ -223,39 +290,21 @@ class RollingHorizon:
     def _plan(
         self,
         index: int,
-        model: JunctionModel,
         record: LampRecord,
         steps: tuple[LampStep, ...],
         valid_from_s: float,
         reason: str,
     ) -> SignalPlan:
+        signal = self.network.signals[index]
         return SignalPlan(
             signal=index,
-            signal_id=model.signal.id,
+            signal_id=signal.id,
             steps=steps,
             valid_from_s=valid_from_s,
-            valid_until_s=self._latest_end_s(model, record, steps, valid_from_s),
+            valid_until_s=_latest_end_s(signal, record, steps, valid_from_s),
             source=self.name,
             reason=reason,
         )
-
-    def _latest_end_s(
-        self, model: JunctionModel, record: LampRecord, steps: tuple[LampStep, ...], valid_from_s: float
-    ) -> float:
-        """As long as the plan may stand: up to the longest red of any link that it opens later, or not at all."""
-        rules = rules_of(model.signal)
-        floor_s = valid_from_s + rules.shortest_wait_s
-        red_since = np.where(np.isfinite(record.since_s), record.since_s, valid_from_s)  # not red before: since then
-        deadline_s = np.maximum(red_since + rules.max_red_s, floor_s)
-        lit_s, begin_s = np.full(model.signal.link_count, np.inf), valid_from_s
-        for step in steps:
-            lit_s = np.where([c not in "r" for c in step.state], np.minimum(lit_s, begin_s), lit_s)
-            begin_s += step.duration_s
-        end_s = valid_from_s + VALIDITY_S
-        late = rules.served & (lit_s > deadline_s)
-        if late.any():
-            end_s = min(end_s, float(np.floor(deadline_s[late].min())))
-        return max(end_s, valid_from_s + 1.0)
 
     def _allowed(self, model: JunctionModel, record: LampRecord, now_s: float) -> Bools | None:
         """Stages that serve the link closest to its longest red, once that is close; None: any stage."""
@@ -456,6 +505,7 @@ class RollingHorizon:
         rows: ApproachRows,
         movement: Ints,
         expected: Sequence[tuple[NDArray[np.int64], Floats]],
+        chained: Bools,
         valid_from_s: float,
     ) -> None:
         """Keep what each junction will let go as arrivals at the next stop line, in absolute time."""
@@ -469,7 +519,7 @@ class RollingHorizon:
         out = moves.to_lane[here]
         known = rows.onward_signal[row] >= 0
         signal = np.where(known, rows.onward_signal[row], lines.signal[out])
-        kept = signal >= 0
+        kept = (signal >= 0) & ~chained[row]
         row, crossing, here, out, known, signal = (x[kept] for x in (row, crossing, here, out, known, signal))
         distance = np.where(known, rows.onward_m[row], self.network.lanes.length_m[out] + lines.ahead_m[out])
         limit = np.maximum(self.network.lanes.speed_limit_mps[out], 3.0)
@@ -508,6 +558,61 @@ class RollingHorizon:
             sure=kept.sure[use],
         )
         return _join(rows, expected)
+
+
+def _parted(joint: str, records: Sequence[LampRecord]) -> list[str]:
+    """The lamps of each signal, of those of all in one."""
+    ends = np.cumsum([0, *(len(record.state) for record in records)]).tolist()
+    return [joint[begin:end] for begin, end in pairwise(ends)]
+
+
+def _with_places(
+    view: ApproachView, model: JunctionModel, onward: NDArray[np.int64], onward_m: Floats, network: Network
+) -> tuple[ApproachView, Bools]:
+    """The view with an empty place on its next lane for each vehicle that stays in the unit; which rows are those."""
+    stays = np.flatnonzero(onward >= 0)
+    link_lane = model.layout.link_lane
+    lane = np.concatenate([link_lane[view.link], link_lane[onward[stays]]])
+    place = np.arange(len(lane)) >= len(view.link)
+    order = np.lexsort((place, lane))  # stable: vehicles as they are, places behind them
+
+    def extended(column: NDArray[Any], places: NDArray[Any] | float) -> NDArray[Any]:
+        return np.concatenate([column, np.broadcast_to(np.asarray(places, column.dtype), len(stays))])[order]
+
+    limit_mps = np.maximum(network.lanes.speed_limit_mps[model.lanes[link_lane[onward]]], 3.0)
+    counted = np.arange(len(model.lanes) + 1)
+    between = np.isin(model.outs, model.lanes)
+    grown = replace(
+        view,
+        lane_first=np.searchsorted(lane[order], counted).astype(np.int64),
+        arrival_s=extended(view.arrival_s, kernels.NEVER),
+        link=extended(view.link, onward[stays]),
+        weight=extended(view.weight, 0.0),
+        stopped=extended(view.stopped, 0.0),
+        places_from=np.searchsorted((2 * lane + place)[order], 2 * counted[:-1] + 1).astype(np.int64),
+        onward=extended(onward, -1),
+        onward_s=extended(np.where(onward >= 0, onward_m / limit_mps, 0.0), 0.0),
+        refill_vps=np.where(between[:, None], 0.0, view.refill_vps),  # roll-outs see themselves how these empty
+        jam_frac=np.where(between, 0.0, view.jam_frac),
+    )
+    return grown, place[order]
+
+
+def _latest_end_s(signal: Signal, record: LampRecord, steps: tuple[LampStep, ...], valid_from_s: float) -> float:
+    """As long as the plan may stand: up to the longest red of any link that it opens later, or not at all."""
+    rules = rules_of(signal)
+    floor_s = valid_from_s + rules.shortest_wait_s
+    red_since = np.where(np.isfinite(record.since_s), record.since_s, valid_from_s)  # not red before: since then
+    deadline_s = np.maximum(red_since + rules.max_red_s, floor_s)
+    lit_s, begin_s = np.full(signal.link_count, np.inf), valid_from_s
+    for step in steps:
+        lit_s = np.where([c not in "r" for c in step.state], np.minimum(lit_s, begin_s), lit_s)
+        begin_s += step.duration_s
+    end_s = valid_from_s + VALIDITY_S
+    late = rules.served & (lit_s > deadline_s)
+    if late.any():
+        end_s = min(end_s, float(np.floor(deadline_s[late].min())))
+    return max(end_s, valid_from_s + 1.0)
 
 
 def _join(a: ApproachRows, b: ApproachRows) -> ApproachRows:

@@ -43,3 +43,27 @@ def crossroads() -> Network:
 @cache
 def tee() -> Network:
     return read_sumo(drawn_net("esw"))
+
+
+@cache
+def close_pair_net() -> Path:
+    """Two signals of one street, 12 m of it between their stop lines; two lanes along, one in each side street."""
+    folder = Path(tempfile.mkdtemp(prefix="pair-"))
+    places = {"w": (-250, 0), "a": (0, 0), "b": (26, 0), "e": (276, 0)}
+    places |= {f"{k}{side}": (places[k][0], y) for k in "ab" for side, y in (("n", 250), ("s", -250))}
+    nodes = "".join(
+        f'<node id="{k}" x="{x}" y="{y}" type="{"traffic_light" if k in "ab" else "priority"}"/>'
+        for k, (x, y) in places.items()
+    )
+    streets = [("w", "a", 2), ("a", "b", 2), ("b", "e", 2)] + [(k + side, k, 1) for k in "ab" for side in "ns"]
+    edges = "".join(
+        f'<edge id="{x}_{y}" from="{x}" to="{y}" numLanes="{lanes}" speed="13.9"/>'
+        for k, m, lanes in streets
+        for x, y in ((k, m), (m, k))
+    )
+    (folder / "p.nod.xml").write_text(f"<nodes>{nodes}</nodes>")
+    (folder / "p.edg.xml").write_text(f"<edges>{edges}</edges>")
+    net = folder / "p.net.xml"
+    command = [sumolib.checkBinary("netconvert"), "-n", folder / "p.nod.xml", "-e", folder / "p.edg.xml", "-o", net]
+    subprocess.run([*map(str, command), "--no-turnarounds", "true"], capture_output=True, check=True)
+    return net

@@ -165,7 +165,7 @@ def test_a_plan_stands_no_longer_than_the_longest_red_allows(hold_s):
     record = standing("Gr", 149.0)
     steps = (LampStep("Gr", hold_s), LampStep("yr", 3.0), LampStep("rr", 1.0), LampStep("rG", 60.0))
     controller = RollingHorizon(TOWN)
-    plan = controller._plan(0, MODEL, record, steps, NOW_S, "")
+    plan = controller._plan(0, record, steps, NOW_S, "")
     assert plan.valid_until_s == NOW_S + (60.0 if hold_s <= 26.0 else 30.0)
     assert not find_violations(plan, TOWN.signals[0], record)
 

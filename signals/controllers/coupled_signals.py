@@ -1,0 +1,111 @@
+"""Two signals a few vehicles apart, planned as one.
+
+What lies between them holds so little that a driver who has to stop there stands across the junction behind him. Two
+plans that know of each other only by promises let left turns of both directions in, each queue in the way of the
+other for good. Planned as one, the lane between is a queue of the same junction: who comes in is followed to its end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import product
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from networks.graph import VEHICLE_SPACE_M, Crossing, Network, Programme, Signal
+from signals.controllers.junction_choice import JunctionModel, model_signal
+from signals.lamps import LampRecord
+
+T = TypeVar("T", bound=np.generic)
+
+COUPLED_VEH = 4.0  # vehicles that a lane between two signals holds: with fewer they are planned as one
+MOST_TOGETHER = 144  # stages of both, all combinations
+
+
+def find_pairs(network: Network, models: Sequence[JunctionModel]) -> list[tuple[int, int]]:
+    """Signals to be planned as one, those with the least between them first; no signal twice."""
+    owner = {int(lane): index for index, model in enumerate(models) for lane in model.lanes}
+    room: dict[tuple[int, int], float] = {}
+    for index, model in enumerate(models):
+        for lane in map(int, model.outs):
+            other = owner.get(lane, index)
+            if other != index:
+                key = (min(index, other), max(index, other))
+                room[key] = min(room.get(key, np.inf), float(network.lanes.length_m[lane]) / VEHICLE_SPACE_M)
+    pairs: list[tuple[int, int]] = []
+    taken: set[int] = set()
+    for pair in sorted(room, key=lambda pair: (room[pair], pair)):
+        if room[pair] < COUPLED_VEH and not taken & set(pair) and _may_join(models[pair[0]], models[pair[1]]):
+            pairs.append(pair)
+            taken |= set(pair)
+    return pairs
+
+
+def _may_join(a: JunctionModel, b: JunctionModel) -> bool:
+    counts = len(a.stage_states), len(b.stage_states)
+    alike = np.ceil(a.signal.yellow_s) == np.ceil(b.signal.yellow_s)
+    return bool(alike and min(counts) > 1 and counts[0] * counts[1] <= MOST_TOGETHER)
+
+
+def join_models(network: Network, a: JunctionModel, b: JunctionModel) -> JunctionModel:
+    """One model of both; its links and streams are those of the first, then those of the second."""
+    signal = join_signals(a.signal, b.signal)
+    states = tuple(x[: a.signal.link_count] + y for x, y in product(a.stage_states, b.stage_states))
+    return model_signal(network, signal, states)
+
+
+def join_signals(a: Signal, b: Signal) -> Signal:
+    """One signal with the links of both, which never meet each other. Its programmes are the phases of each alone."""
+    return Signal(
+        id=f"{a.id} + {b.id}",
+        nodes=(*a.nodes, *b.nodes),
+        link_count=a.link_count + b.link_count,
+        link_movements=(*a.link_movements, *b.link_movements),
+        crossings=(*a.crossings, *(_shifted(c, a.link_count) for c in b.crossings)),
+        programmes=(
+            *(_padded(p, a.link_count, 0, b.link_count) for p in a.programmes),
+            *(_padded(p, b.link_count, a.link_count, 0) for p in b.programmes),
+        ),
+        stages=(),
+        foes=_block(a.foes, b.foes),
+        conflicts=_block(a.conflicts, b.conflicts),
+        intergreen_s=_block(a.intergreen_s, b.intergreen_s),
+        yellow_s=max(a.yellow_s, b.yellow_s),
+        all_red_s=max(a.all_red_s, b.all_red_s),
+        min_green_s=np.concatenate([a.min_green_s, b.min_green_s]),
+        max_red_s=min(a.max_red_s, b.max_red_s),
+        pedestrian=np.concatenate([a.pedestrian, b.pedestrian]),
+        pedestrian_clearance_s=np.concatenate([a.pedestrian_clearance_s, b.pedestrian_clearance_s]),
+    )
+
+
+def join_records(records: Sequence[LampRecord]) -> LampRecord:
+    return LampRecord(
+        max(r.at_s for r in records),
+        "".join(r.state for r in records),
+        np.concatenate([r.since_s for r in records]),
+        np.concatenate([r.green_from_s for r in records]),
+        np.concatenate([r.green_until_s for r in records]),
+    )
+
+
+def _shifted(crossing: Crossing, by: int) -> Crossing:
+    return replace(crossing, links=tuple(link + by for link in crossing.links))
+
+
+def _padded(programme: Programme, width: int, before: int, after: int) -> Programme:
+    phases = tuple(
+        replace(phase, state="r" * before + phase.state[:width] + "r" * after) for phase in programme.phases
+    )
+    return replace(programme, phases=phases)
+
+
+def _block(a: NDArray[T], b: NDArray[T]) -> NDArray[T]:
+    """Both on the diagonal, nothing beside."""
+    whole = np.zeros((len(a) + len(b), len(a) + len(b)), a.dtype)
+    whole[: len(a), : len(a)] = a
+    whole[len(a) :, len(a) :] = b
+    return whole
