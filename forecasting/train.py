@@ -58,13 +58,16 @@ def train_model(
     plan: Plan,
     *,
     checkpoint: Path | None = None,
+    begin: GraphModel | None = None,
     on_resume: Callable[[int], None] = lambda _steps: None,
     on_step: Callable[[int, float], None] = lambda _step, _loss: None,
 ) -> Trained:
-    """Train from the checkpoint, where there is one, else from the beginning."""
+    """Train from the checkpoint, where there is one, else from the weights of `begin`, else from the beginning."""
     rank, processes = join_processes()
     torch.manual_seed(plan.seed)
     model, average = GraphModel(shape), GraphModel(shape)
+    if begin is not None:
+        model.load_state_dict(begin.state_dict())
     average.load_state_dict(model.state_dict())
     optimiser = torch.optim.AdamW(
         model.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay, fused=True
