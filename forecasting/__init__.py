@@ -7,7 +7,7 @@ produced it. Behind it: `windows` (what was known when), `baselines` (profile an
 For recorded series of whole cities `backcast.forecast_windows`, the graph model. In the order of the data: `reading`,
 `series`, `usual` (the profile), `city_context`, `features`, `ridge` and `lags` (linear, per city), `model` (one net
 for all cities), `stacking` (corrected by recent errors), `conformal` (bands). `forecasters` puts all of them and the
-baselines behind one interface, `stid` adds a rival; `courses`, `train` and `adapt` make models; `gate`, `artifact`
-and `registry` decide which of them is live.
+baselines behind one interface, `stid` adds a rival; `courses`, `drawn_roads` (days of own simulation), `train` and
+`adapt` make models; `gate`, `artifact` and `registry` decide which of them is live.
 It sees arrays only: neither signals nor SUMO.
 """

@@ -18,7 +18,7 @@ from forecasting.features import EXTRA, LINEAR
 from forecasting.model import GraphModel, ModelShape
 from networks.errors import InputError
 
-FORMAT = 1
+FORMAT = 2
 SHIPPED = Path(__file__).parent / "models" / "shipped.pt"
 
 

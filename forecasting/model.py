@@ -60,9 +60,9 @@ class GraphModel(nn.Module):
         self, features: torch.Tensor, bases: torch.Tensor, graphs: tuple[torch.Tensor, ...],
         offset: torch.Tensor | None = None,
     ) -> torch.Tensor:  # fmt: skip
-        """features (N, B, LINEAR + EXTRA), bases (N, B, 3 + CARRIED, 12), the linear forecasts first;
+        """features (N, B, LINEAR + EXTRA + 24), bases (N, B, 3 + CARRIED, 12), the linear forecasts first in both;
         offset (N, B, hidden): what an adapter adds."""
-        h = self.enter(torch.cat([features, bases[..., :2, :].flatten(-2)], dim=-1))
+        h = self.enter(features)
         if offset is not None:
             h = h + offset
         for block in self.blocks:
@@ -83,30 +83,30 @@ class _Block(nn.Module):
         self.listens = listens
         heard = 0
         if listens:
-            self.speak = nn.Linear(shape.hidden, shape.message)
-            self.to_hub = nn.Linear(shape.hidden, shape.hubs)
-            self.from_hub = nn.Linear(shape.hidden, shape.hubs)
+            self.speak = nn.Linear(shape.hidden, shape.message + 2 * shape.hubs)  # and to, and from, the hubs
+            self.split = (shape.message, shape.hubs, shape.hubs)
             heard = 4 * shape.message
         self.widen = nn.Linear(shape.hidden + heard, shape.hidden)
         self.narrow = nn.Linear(shape.hidden, shape.hidden)
 
     def forward(self, h: torch.Tensor, graphs: tuple[torch.Tensor, ...]) -> torch.Tensor:
         x = self.norm(h)
+        if torch.is_autocast_enabled("cpu"):
+            x = x.to(torch.get_autocast_dtype("cpu"))  # once, not in each product
         if self.listens:
             x = torch.cat([x, self._messages(x, graphs)], dim=-1)
         out: torch.Tensor = h + self.narrow(F.silu(self.widen(x)))
         return out
 
     def _messages(self, x: torch.Tensor, graphs: tuple[torch.Tensor, ...]) -> torch.Tensor:
-        said = self.speak(x)  # (N, B, M)
+        said, to_hub, from_hub = self.speak(x).float().split(self.split, dim=-1)  # (N, B, M), (N, B, K) twice
         nodes, windows, width = said.shape
-        flat = said.float().reshape(nodes, windows * width)
+        flat = said.reshape(nodes, windows * width)
         with torch.autocast("cpu", enabled=False):
             along = [torch.sparse.mm(graphs[g], flat).reshape(nodes, windows, width) for g in (0, 1, 3)]
-        gather = torch.softmax(self.to_hub(x).float(), dim=0)  # over places
-        hubs = torch.einsum("nbk,nbm->bkm", gather, said.float())
-        read = torch.softmax(self.from_hub(x).float(), dim=-1)
-        whole = torch.einsum("nbk,bkm->nbm", read, hubs)
+            gather = torch.softmax(to_hub, dim=0)  # over places
+            hubs = torch.einsum("nbk,nbm->bkm", gather, said)
+            whole = torch.einsum("nbk,bkm->nbm", torch.softmax(from_hub, dim=-1), hubs)
         return torch.cat([*along, whole], dim=-1).to(x.dtype)
 
 
@@ -118,14 +118,14 @@ def deviations(
     shared, own = ridge.predict(features.linear, starts)
     carried = features.linear[..., -12 * CARRIED :].reshape(*shared.shape[:2], CARRIED, STEPS_OUT)
     bases = torch.cat([torch.stack([shared, own, torch.zeros_like(own)], dim=2).clamp(-8.0, 8.0), carried], dim=2)
-    inputs = torch.cat([features.linear.clamp(-8.0, 8.0), features.extra], dim=-1)
+    inputs = torch.cat([features.linear.clamp(-8.0, 8.0), features.extra, bases[..., :2, :].flatten(-2)], dim=-1)
     out: torch.Tensor = model(inputs, bases, context.graphs, offset)
     return out
 
 
 def pinball(quantiles: torch.Tensor, truth: torch.Tensor, known: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """Weighted mean pinball loss (Koenker & Bassett 1978) of (N, B, 12, Q) against (N, B, 12); weight (N,)."""
-    levels = torch.tensor(QUANTILES)
     off = truth[..., None] - quantiles
-    loss = torch.maximum(levels * off, (levels - 1.0) * off).mean(dim=-1) * known * weight[:, None, None]
+    slope = torch.tensor(QUANTILES) - (off.detach() < 0).float()  # of the loss; off times it is the loss
+    loss = (off * slope).mean(dim=-1) * (known * weight[:, None, None])
     return loss.sum() / (known * weight[:, None, None]).sum().clamp(min=1.0)

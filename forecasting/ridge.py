@@ -37,14 +37,16 @@ class CityRidge:
         if starts is None:
             shared = linear @ self.shared[-1, :-1] + self.shared[-1, -1]
             return shared, shared + torch.bmm(own_features(linear), self.own[-1])
-        block = torch.bucketize(starts, self.edges, right=True)
+        block, lengths = torch.unique_consecutive(torch.bucketize(starts, self.edges, right=True), return_counts=True)
         shared = torch.empty(*linear.shape[:2], STEPS_OUT)
         both = torch.empty_like(shared)
-        for b in torch.unique(block).tolist():
-            at = block == b
+        begin = 0
+        for b, length in zip(block.tolist(), lengths.tolist(), strict=True):
+            at = slice(begin, begin + length)
             part = linear[:, at]
             shared[:, at] = part @ self.shared[b, :-1] + self.shared[b, -1]
             both[:, at] = shared[:, at] + torch.bmm(own_features(part), self.own[b])
+            begin += length
         return shared, both
 
 

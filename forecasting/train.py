@@ -2,6 +2,9 @@
 
 Everything random in a step comes from (seed, step), the length is a number of steps and never a time, and the
 checkpoint holds weights, their moving average, the optimiser and the curve of the loss.
+
+Started by torchrun, the processes train one model: each takes windows of its own and all follow the mean gradient, so
+that N of them see N times the windows in a step. The first one keeps the checkpoint; all must be able to read it.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.distributed as dist
 
 from forecasting.courses import Course
 from forecasting.features import window_features
@@ -54,12 +58,16 @@ def train_model(
     plan: Plan,
     *,
     checkpoint: Path | None = None,
+    begin: GraphModel | None = None,
     on_resume: Callable[[int], None] = lambda _steps: None,
     on_step: Callable[[int, float], None] = lambda _step, _loss: None,
 ) -> Trained:
-    """Train from the checkpoint, where there is one, else from the beginning."""
+    """Train from the checkpoint, where there is one, else from the weights of `begin`, else from the beginning."""
+    rank, processes = join_processes()
     torch.manual_seed(plan.seed)
     model, average = GraphModel(shape), GraphModel(shape)
+    if begin is not None:
+        model.load_state_dict(begin.state_dict())
     average.load_state_dict(model.state_dict())
     optimiser = torch.optim.AdamW(
         model.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay, fused=True
@@ -70,27 +78,47 @@ def train_model(
         on_resume(len(losses))
     turns = np.array([c.turns for c in courses])
     for step in range(len(losses), plan.steps):
-        rng = np.random.default_rng((plan.seed, step))
+        rng = np.random.default_rng((plan.seed, step, *([rank] if rank else [])))
         course = courses[int(rng.choice(len(courses), p=turns / turns.sum()))]
         for group in optimiser.param_groups:
             group["lr"] = plan.learning_rate * pace(step, plan.steps)
         loss = _loss(model, course, plan, rng)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        if processes > 1:
+            _share_gradients(model, processes)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         keep = min(plan.average, (1 + step) / (10 + step))
         with torch.no_grad():
-            for kept, new in zip(average.parameters(), model.parameters(), strict=True):
-                kept.lerp_(new, 1.0 - keep)
+            torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1.0 - keep)
         losses.append(float(loss.detach()))
         on_step(step, losses[-1])
-        if checkpoint is not None and (step + 1) % _CHECKPOINT_EVERY == 0:
+        if checkpoint is not None and rank == 0 and (step + 1) % _CHECKPOINT_EVERY == 0:
             _save(checkpoint, model, average, optimiser, losses, plan)
-    if checkpoint is not None:
+    if checkpoint is not None and rank == 0:
         _save(checkpoint, model, average, optimiser, losses, plan)
     average.eval()
     return Trained(average, losses)
+
+
+def join_processes() -> tuple[int, int]:
+    """Number of this process and how many train together; alone: (0, 1)."""
+    if not dist.is_torchelastic_launched():
+        return 0, 1
+    if not dist.is_initialized():
+        dist.init_process_group("gloo")
+    return dist.get_rank(), dist.get_world_size()
+
+
+def _share_gradients(model: GraphModel, processes: int) -> None:
+    parameters = [p for p in model.parameters() if p.grad is not None]
+    together = torch.cat([p.grad.flatten() for p in parameters if p.grad is not None])
+    dist.all_reduce(together)
+    begin = 0
+    for p in parameters:
+        p.grad = together[begin : begin + p.numel()].view_as(p) / processes
+        begin += p.numel()
 
 
 def native_bf16() -> bool:
@@ -107,7 +135,7 @@ def pace(step: int, steps: int) -> float:
 def _loss(model: GraphModel, course: Course, plan: Plan, rng: np.random.Generator) -> torch.Tensor:
     context = course.context
     windows = max(1, min(plan.tokens // context.nodes, len(course.starts)))
-    starts = course.starts[torch.from_numpy(rng.integers(0, len(course.starts), windows))]
+    starts = course.starts[torch.from_numpy(np.sort(rng.integers(0, len(course.starts), windows)))]
     hidden = draw_hidden(rng, windows, context.nodes, plan.most_masked) if rng.random() < plan.masked_share else None
     features = window_features(context, starts, hidden=hidden)
     with torch.autocast("cpu", torch.bfloat16, enabled=plan.bf16):

@@ -10,6 +10,7 @@ from forecasting.adapt import adapt_model
 from forecasting.artifact import Artifact, load_artifact, save_artifact
 from forecasting.backcast import forecast_windows
 from forecasting.courses import Course, make_courses
+from forecasting.features import window_features
 from forecasting.forecasters import Graph, fit_city
 from forecasting.gate import Verdict, judge
 from forecasting.model import GraphModel, ModelShape, pinball
@@ -52,6 +53,24 @@ def test_an_interrupted_training_goes_on_to_the_same_losses(courses: list[Course
     assert np.mean(whole.losses[-20:]) < np.mean(whole.losses[:20])
     with pytest.raises(InputError, match="another plan"):
         train_model(courses, SHAPE, Plan(steps=200), checkpoint=checkpoint)
+
+
+def test_a_training_goes_on_from_weights_that_were_trained_before(courses: list[Course]) -> None:
+    first = train_model(courses, SHAPE, PLAN)
+    more = train_model(courses, SHAPE, Plan(steps=60, seed=5, tokens=120), begin=first.model)
+    fresh = train_model(courses, SHAPE, Plan(steps=60, seed=5, tokens=120))
+    assert np.mean(more.losses[:20]) < np.mean(fresh.losses[:20])
+
+
+def test_windows_are_cross_fitted_one_by_one_in_any_order(courses: list[Course]) -> None:
+    course = next(c for c in courses if c.cross_fitted)
+    starts = course.starts[torch.randperm(len(course.starts), generator=torch.Generator().manual_seed(0))[:12]]
+    linear = window_features(course.context, starts).linear
+    together = course.ridge.predict(linear, starts)
+    for k in range(len(starts)):
+        alone = course.ridge.predict(linear[:, k : k + 1], starts[k : k + 1])
+        for one, many in zip(alone, together, strict=True):
+            torch.testing.assert_close(one[:, 0], many[:, k])
 
 
 def test_courses_hold_other_steps_and_short_histories(courses: list[Course]) -> None:

@@ -1,0 +1,109 @@
+"""Train the model that ships, from openly licensed recordings and drawn roads.
+
+python benchmarks/shipped_model.py --out FILE [--data ../shared/data/forecasting] [--members 2] [--steps 6000]
+    [--begin FILE]                   an earlier artefact whose members go on, with half the learning rate
+    [--sets darmstadt_2024_03,...]   other recordings, for models that do not ship
+    [--seed 0]                       of the first member
+    [--scratch FOLDER]               checkpoints; the same command goes on from there
+
+Every recording gives its training part alone. One thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from rich.progress import track
+
+from forecasting.artifact import Artifact, load_artifact, save_artifact
+from forecasting.courses import Course, make_courses
+from forecasting.drawn_roads import ARTERIAL, FREEWAY, RoadKind, draw_roads
+from forecasting.model import ModelShape
+from forecasting.reading import read_series
+from forecasting.series import CitySeries
+from forecasting.train import Plan, native_bf16, train_model
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+OPEN = "darmstadt_2024_03,berlin_2023,scats_boroondara_2006_10,guangzhou_500,i94_weather_hourly"
+DRAWN: tuple[tuple[RoadKind, str, int], ...] = (  # kind, quantity, days
+    (FREEWAY, "speed", 6), (FREEWAY, "speed", 9), (FREEWAY, "speed", 14), (FREEWAY, "speed", 21),
+    (ARTERIAL, "speed", 7), (ARTERIAL, "speed", 14), (FREEWAY, "flow", 10), (ARTERIAL, "flow", 9),
+)  # fmt: skip
+DRAWN_TURNS = 90.0  # of each drawn city; a recording has 100 to 800
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    torch.set_num_threads(1)
+    missing = [s for s in options.sets.split(",") if not (options.data / f"{s}.npz").is_file()]
+    if missing:
+        print(f"--data {options.data}: has no {missing[0]}.npz", file=sys.stderr)
+        return 2
+    cities = [read_series(options.data / f"{name}.npz") for name in options.sets.split(",")]
+    courses = make_courses(cities, tell=lambda line: print(line, file=sys.stderr))
+    courses += drawn_courses()
+    before = load_artifact(options.begin).members if options.begin else []
+    members = []
+    for member in range(options.members):
+        begin = before[member % len(before)] if before else None
+        plan = Plan(
+            steps=options.steps, seed=options.seed + member, masked_share=0.3, bf16=native_bf16(),
+            learning_rate=2e-3 if begin is None else 1e-3,
+        )  # fmt: skip
+        checkpoint = options.scratch / f"{options.out.stem}.member{plan.seed}.pt"
+        steps = iter(track(range(plan.steps), f"member {member + 1}"))
+        done = train_model(
+            courses, ModelShape(), plan, checkpoint=checkpoint, begin=begin,
+            on_resume=lambda count, steps=steps: [next(steps) for _ in range(count)],
+            on_step=lambda _step, _loss, steps=steps: next(steps),
+        )  # fmt: skip
+        members.append(done.model)
+    told = [
+        {"name": c.name, "fingerprint": c.fingerprint(), "licence": str(c.meta.get("licence", "not stated")),
+         "training_rows": c.training_rows(), "step_s": c.step_s, "places": c.nodes}
+        for c in cities
+    ] + [{"name": c.name, "fingerprint": c.fingerprint(), "licence": "own simulation", "training_rows": len(c.values),
+          "step_s": c.step_s, "places": c.nodes} for c in drawn_cities()]  # fmt: skip
+    save_artifact(options.out, Artifact(options.out.stem, members, told, plan.as_dict()))
+    return 0
+
+
+def drawn_cities() -> list[CitySeries]:
+    return [
+        draw_roads(seed, kind=kind, quantity=quantity, days=days, corridors=4 + seed % 3 * 3)
+        for seed, (kind, quantity, days) in enumerate(DRAWN)
+    ]
+
+
+def drawn_courses() -> list[Course]:
+    courses: list[Course] = []
+    for seed, city in enumerate(drawn_cities()):
+        of_city = make_courses([city], seed=seed)
+        turns = sum(c.turns for c in of_city)
+        courses += [replace(c, turns=c.turns / turns * DRAWN_TURNS) for c in of_city]
+    return courses
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--data", type=Path, default=SHARED / "data" / "forecasting")
+    parser.add_argument("--sets", default=OPEN)
+    parser.add_argument("--members", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--begin", type=Path)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--scratch", type=Path, default=Path("training"))
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
