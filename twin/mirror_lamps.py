@@ -40,6 +40,11 @@ class LampFollower:
             seconds = np.arange(np.floor(begin_s), until_s)
             self._plan[k] = [(float(s), lamps_at(before, order, signal.yellow_s, s)) for s in seconds]
 
+    @property
+    def shown(self) -> tuple[str | None, ...]:
+        """(J,) the lamps set last; None: the shipped programme runs."""
+        return tuple(self._shown)
+
     def show(self, now_s: float) -> None:
         """Set the lamps for the step that begins now."""
         for k, signal in enumerate(self._signals):

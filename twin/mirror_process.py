@@ -28,6 +28,7 @@ from twin.mirror_words import MirrorEstimate, Observation, Snapshot
 FLOW_WINDOW_S, SPEED_WINDOW_S = 300.0, 60.0
 SNAPSHOT_EVERY_S = 60.0
 LOAD_AHEAD_S = 5  # of departures: a factor acts on what is not loaded yet
+DEPARTURE_OPTIONS = ("--route-steps", str(LOAD_AHEAD_S))
 MOST_COPIES = 3
 JAMMED = 0.8  # share of an edge's room taken, from which its arrivals say nothing about demand
 SMALLEST_ROOM_VEH = 4.0
@@ -61,7 +62,7 @@ def _serve(connection: Connection) -> None:
         begin_s=city.begin_s,
         seed=spec.seed,
         load_state=Path(spec.snapshot.file) if spec.snapshot else None,
-        extra=(*SNAPSHOT_OPTIONS, "--route-steps", str(LOAD_AHEAD_S)),
+        extra=(*SNAPSHOT_OPTIONS, *DEPARTURE_OPTIONS),
         scratch=spec.folder,
     )
     with Simulation(run) as simulation:
@@ -101,7 +102,7 @@ class Follower:
         self._lamps.plan(seen.lamps, begin_s, seen.until_s)
         while self._run.now_s < seen.until_s - 1e-6:
             self._lamps.show(self._run.now_s)
-            self._step()
+            self.step()
         span_s = self._run.now_s - begin_s
         self._traffic.look()
         lanes = self._scan()
@@ -115,7 +116,8 @@ class Follower:
             self._hand.correct(seen, lanes)
         return self._estimate(lanes), snapshot
 
-    def _step(self) -> None:
+    def step(self) -> None:
+        """One simulated second: departures are thinned or copied as learnt so far; nothing else is corrected."""
         self._run.step()
         departed = self._traffic.note_step()
         simulation = self._sumo.simulation
@@ -269,12 +271,14 @@ class Follower:
         path = self._spec.folder / f"mirror_{self._spec.life}_{now_s:.0f}.xml.gz"
         self._run.save(path)
         memory = self._account.tally, self._demand, self._traffic.weight, self._traffic.born, self._evidence_s
-        return Snapshot(now_s, str(path), pickle.dumps((memory, list(self._windows))))
+        packed = pickle.dumps((memory, list(self._windows)))
+        return Snapshot(now_s, str(path), packed, self._lamps.shown, self._spec.seed)
 
     def _recall(self, snapshot: Snapshot) -> None:
         memory, windows = pickle.loads(snapshot.memory)
         self._account.tally, self._demand, self._traffic.weight, self._traffic.born, self._evidence_s = memory
         self._windows.extend(windows)
+        self._traffic.measured = self._evidence_s > snapshot.at_s - FLOW_WINDOW_S
         self._traffic.adopt_running()
         for vehicle, ride in self._traffic.rides.items():
             self._hand.keep_route(vehicle, ride)

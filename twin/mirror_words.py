@@ -76,6 +76,8 @@ class Snapshot(NamedTuple):
     at_s: float  # simulated second
     file: str
     memory: bytes
+    lamps: tuple[str | None, ...]  # (J,) what each signal showed; None: its shipped programme ran
+    seed: int
 
 
 @dataclass(frozen=True, slots=True)
