@@ -163,8 +163,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--city", help="bundled city or city folder, in place of the grid")
     parser.add_argument("--side", type=int, default=18, help="signals along a side of the grid")
-    parser.add_argument("--vph", type=float, default=750.0, help="vehicles an hour into each street of the grid")
-    parser.add_argument("--warm", type=float, default=900.0, help="simulated seconds before measuring")
+    parser.add_argument("--vph", type=float, default=900.0, help="vehicles an hour into each street of the grid")
+    parser.add_argument("--warm", type=float, default=600.0, help="simulated seconds before measuring")
     parser.add_argument("--seconds", type=float, default=60.0, help="simulated seconds of one turn")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--json", action="store_true")
@@ -220,9 +220,11 @@ def measure(city: CityFolder, order: argparse.Namespace, folder: Path) -> dict[s
 
 
 def blind(state: NetworkState) -> NetworkState:
-    """The same time and lamps, nothing else known."""
+    """The same time, nothing known: the signals stay with their own programmes, which a saved state holds in step."""
     edges, lanes = Estimate.unknown(len(state.edge_flow_vps.value)), Estimate.unknown(len(state.lane_vehicles.value))
-    return replace(state, edge_flow_vps=edges, lane_vehicles=lanes, lane_queue_veh=lanes)
+    return replace(
+        state, edge_flow_vps=edges, lane_vehicles=lanes, lane_queue_veh=lanes, lamps=(None,) * len(state.lamps)
+    )
 
 
 def strike(mirror: Mirror, street: Street, now_s: float) -> tuple[float, float]:

@@ -21,7 +21,7 @@ from scenarios.simulation import SNAPSHOT_OPTIONS, RunSpec, Simulation, guard
 from twin.mirror_demand import DemandCorrection
 from twin.mirror_hand import CORRECTABLE, Hand
 from twin.mirror_lamps import LampFollower
-from twin.mirror_lanes import LaneTraffic, sort_by_lane
+from twin.mirror_lanes import LaneTraffic
 from twin.mirror_traffic import Account, Traffic, Window
 from twin.mirror_words import MirrorEstimate, Observation, Snapshot
 
@@ -104,8 +104,7 @@ class Follower:
             self._lamps.show(self._run.now_s)
             self.step()
         span_s = self._run.now_s - begin_s
-        self._traffic.look()
-        lanes = self._scan()
+        lanes = self._traffic.scan()
         if span_s <= 0:
             return self._estimate(lanes), None
         self._remember(seen, span_s, lanes)
@@ -205,17 +204,6 @@ class Follower:
     def _note_evidence(self, seen: Observation) -> None:
         self._evidence_s[np.isfinite(seen.edge_flow_vps)] = seen.until_s
         self._traffic.measured = self._evidence_s > seen.until_s - FLOW_WINDOW_S
-
-    def _scan(self) -> LaneTraffic:
-        vehicle, index = self._sumo.vehicle, self._network.lane_index
-        ids = list(self._traffic.rides)
-        return sort_by_lane(
-            ids,
-            [index.get(vehicle.getLaneID(v), -1) for v in ids],
-            [vehicle.getLanePosition(v) for v in ids],
-            [vehicle.getSpeed(v) for v in ids],
-            len(self._network.lanes.ids),
-        )
 
     def _remember(self, seen: Observation, span_s: float, lanes: LaneTraffic) -> None:
         edge, edges, traffic = self._network.lanes.edge, len(self._room), self._traffic
