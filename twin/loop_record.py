@@ -54,6 +54,14 @@ class LoopRecord:
         self._heard[:, gone] = False
         self._total, self._heard_s = self._counts.sum(axis=1), self._heard.sum(axis=1).astype(np.float64)
 
+    def discard(self, loops: Bools) -> None:
+        """Take back all that these loops (D,) have told."""
+        for history in (self._counts, self._heard):
+            history[loops] = 0
+        for told in (self._total, self._heard_s, self.busy_s, self._dry_s, self._dry_green_s):
+            told[loops] = 0.0
+        self.last_s[loops] = -np.inf
+
     def step(self, second: int, batch: CountBatch, rows: Ints, green: Bools) -> None:
         """Take the reports `rows` of the batch as those of this second.
 
@@ -115,11 +123,12 @@ class LoopRecord:
         """Vehicles a second over the heard part of the window, and the seconds heard (D,)."""
         return np.maximum(self._total, 0.0) / np.maximum(self._heard_s, 1.0), self._heard_s
 
-    def faults(self, now_s: float) -> list[str]:
-        """Loops not trusted now, with the reason."""
+    def faults(self, now_s: float, known: Bools) -> list[str]:
+        """Loops not trusted now, with the reason; those of `known` (D,) are named elsewhere."""
         found = []
         stuck = self.stuck
-        for d in np.flatnonzero((now_s - np.maximum(self.last_s, self.start_s) > SILENT_S) | stuck):
+        silent = now_s - np.maximum(self.last_s, self.start_s) > SILENT_S
+        for d in np.flatnonzero((silent | stuck) & ~known):
             reason = "covered without counts" if stuck[d] else "silent"
             found.append(f"loop {self.ids[d]}: {reason}")
         return found

@@ -78,7 +78,8 @@ def rearmost_surplus(traffic: LaneTraffic, lane: int, removable: Callable[[str],
     """Row of the vehicle to take off this lane, or -1.
 
     The rearmost one that is `removable`. A standing vehicle only while the mirror's queue is longer than the reported
-    one by a margin, a moving one only while the lane keeps as many vehicles as the street says are queued: real queues stay.
+    one by a margin, a moving one only while the lane keeps as many vehicles as the street says are queued: real
+    queues stay.
     """
     queue = 0.0 if np.isnan(reported_queue) else reported_queue
     if traffic.vehicles[lane] - 1 < queue:
