@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from networks.batches import ControlNotice
 from networks.city import CityFolder, Detector
 from networks.errors import CityTwinError
 from networks.graph import Network
@@ -23,7 +24,7 @@ from networks.state import NetworkState
 from scenarios.simulation import receive, start_child
 from twin.mirror_kept import keep
 from twin.mirror_process import MirrorSpec, serve
-from twin.mirror_words import Change, MirrorEstimate, Observation, Snapshot, Watched, observe
+from twin.mirror_words import Change, MirrorEstimate, Observation, Snapshot, Watched, observe, reported
 
 WAITING = 64  # observations left with a slow mirror before the oldest are dropped
 KEPT_FOR_RESTART = 240  # observations since the last snapshot
@@ -89,9 +90,14 @@ class Mirror:
         thread = threading.Thread(target=self._converse, args=(spec, ours, self._process), daemon=True)
         thread.start()
 
-    def assimilate(self, state: NetworkState) -> None:
-        """Leave a state with the mirror, which steps to its time. Returns at once, alive or not."""
-        seen = observe(state, self._watched, self._city.begin_s - self._city.epoch_s)
+    def assimilate(self, state: NetworkState, notices: Sequence[ControlNotice] = ()) -> None:
+        """Leave a state with the mirror, which steps to its time. Returns at once, alive or not.
+
+        notices: closures and works known now; what was told with an earlier state and is not among them has ended.
+        """
+        shift_s = self._city.begin_s - self._city.epoch_s
+        told = tuple(reported(notice, self._network, shift_s) for notice in notices)
+        seen = observe(state, self._watched, shift_s, told)
         with self._lock:
             self._posted_s = state.now_s
             self._since_snapshot.append(seen)

@@ -18,6 +18,7 @@ import numpy as np
 from networks.city import CityFolder
 from networks.graph import BICYCLE, PEDESTRIAN, VEHICLE_SPACE_M, Network
 from scenarios.simulation import SNAPSHOT_OPTIONS, RunSpec, Simulation, guard
+from scenarios.street_works import Works
 from twin.mirror_demand import DemandCorrection
 from twin.mirror_hand import CORRECTABLE, Hand
 from twin.mirror_lamps import LampFollower
@@ -82,6 +83,7 @@ class Follower:
         self._traffic = Traffic(self._sumo, self._network)
         self._demand = DemandCorrection.for_edges(edges)
         self._lamps = LampFollower(self._sumo, self._network)
+        self._works = Works(self._sumo, self._network, ())
         self._account = Account(spec.life, edges)
         self._hand = Hand(self._sumo, self._network, self._traffic, self._account)
         self._evidence_s = np.full(edges, -np.inf)
@@ -99,9 +101,11 @@ class Follower:
         begin_s = self._run.now_s
         self._account.changes = []
         self._note_evidence(seen)
+        self._works.announce(seen.notices)
         self._lamps.plan(seen.lamps, begin_s, seen.until_s)
         while self._run.now_s < seen.until_s - 1e-6:
             self._lamps.show(self._run.now_s)
+            self._works.apply(self._run.now_s, list(self._traffic.rides))
             self.step()
         span_s = self._run.now_s - begin_s
         lanes = self._traffic.scan()
@@ -130,6 +134,8 @@ class Follower:
             self._traffic.forget(vehicle)
         for vehicle in departed:
             ride = self._traffic.rides[vehicle]
+            if self._works.closed:
+                self._works.avoid(vehicle)
             if vehicle not in self._traffic.born:
                 self._hand.keep_route(vehicle, ride)
         self._hand.settle()

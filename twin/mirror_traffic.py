@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from networks.graph import BICYCLE, PEDESTRIAN, Bools, Floats, Network
-from scenarios.passages import Passages
+from scenarios.passages import Passages, Ride
 from twin.mirror_lanes import LaneTraffic, lane_traffic
 from twin.mirror_words import Change
 
@@ -74,10 +74,18 @@ class Traffic(Passages):
                 if ride.route[ride.at] != edge:
                     try:
                         self._advance(vehicle, ride, ride.route.index(edge, ride.at))
-                    except ValueError:  # off its route, as after a detour
-                        continue
+                    except ValueError:
+                        self._detour(vehicle, ride, edge)
         speed = self._sumo.vehicle.getSpeed
         return lane_traffic(ids, lanes, [speed(vehicle) for vehicle in ids], self._lane_count)
+
+    def _detour(self, vehicle: str, ride: Ride, edge: int) -> None:
+        """The vehicle is on an edge that its route as known does not hold: it has got another."""
+        route = self.route_of(vehicle)
+        if edge in route:
+            self.left[ride.route[ride.at]] += 1
+            ride.route, ride.at = route, route.index(edge)
+            self.enter(vehicle, edge)
 
     def enter(self, vehicle: str, edge: int) -> None:
         """Count the vehicle at the edge's sensor, as scheduled or as passing; not where it was put by hand."""

@@ -24,7 +24,7 @@ PARDON = 10  # clear ones in a row before it is heard again
 QUICK_S = 2.0  # reports of longer intervals tell neither of lamps nor of single vehicles
 RED_AFTER_S = 4.0  # a count so long after the end of green has no green to come from
 RED_LEAST, RED_SHARE = 4.0, 0.35
-PULSES_LEAST, FEWEST_A_PULSE = 6.0, 0.75  # vehicles for each time that a loop becomes covered
+PULSES_LEAST, FEWEST_A_PULSE = 6.0, 0.7  # vehicles for each time that a loop becomes covered
 MOST_TWICE = 0.25  # of the seconds with any vehicle, those with more than one: nobody follows so closely
 FROZEN_BINS, FROZEN_LEAST, MUTE_LEAST = (
     8,
@@ -35,7 +35,7 @@ ROUNDS = 12
 TUKEY, HUBER = 4.685, 1.345  # Beaton and Tukey (1974), Huber (1964): nearly as good as least squares without liars
 COUNT_SD_VEH, COUNT_SD_SHARE = 1.5, 0.05  # of an honest count
 STORED_VEH = 1.5  # by which the vehicles on a lane differ between begin and end of a window, sd
-CHANGED_SHARE = 0.3  # of a lane's vehicles that come or go between its loops where there are other lanes, sd
+CHANGED_SHARE = 0.5  # of a lane's vehicles that come or go between its loops where there are other lanes, sd
 
 _Row = tuple[list[int], list[float], float, float]  # unknowns, factors, sd in vehicles, sd as a share of the flow
 
@@ -83,7 +83,7 @@ class LoopHealth:
         red_s (L,): for how long a lane has had no link open. stuck (D,): known from elsewhere to be no witness.
         """
         if len(rows):
-            self._bin.add(batch, rows, self._covered, self._stop & (red_s[self._lane] > RED_AFTER_S))
+            self._bin.add(second, batch, rows, self._covered, self._stop & (red_s[self._lane] > RED_AFTER_S))
         if second % BIN_S == 0 and second != self._second:
             self._second = second
             self._bins.append(self._bin)
@@ -132,10 +132,10 @@ class LoopHealth:
                 state = "covered" if window.highest[d] > 0 else "free"
                 self._reason[d] = f"always {state} while {passed[d]:.0f} vehicles passed the other loop of its lane"
             elif few[d] or many[d]:
-                rate = window.counts[d] / max(1.0, window.pulses[d])
+                rate = window.timely[d] / max(1.0, window.pulses[d])
                 self._reason[d] = f"counts {rate:.1f} vehicles for each time that it becomes covered"
             elif red[d]:
-                self._reason[d] = f"{window.at_red[d] / window.counts[d]:.0%} of its counts came at red"
+                self._reason[d] = f"{window.at_red[d] / max(1.0, window.timely[d]):.0%} of its counts came at red"
             else:
                 self._reason[d] = (
                     f"counts {measured[d] * hourly:.0f} an hour where the loops around it tell "
@@ -149,6 +149,7 @@ class _Bin(NamedTuple):
 
     counts: Floats
     heard_s: Floats
+    timely: Floats  # counts second by second that came in their own second; the rest goes by these
     at_red: Floats  # vehicles
     pulses: Floats  # times that it became covered
     counted: Floats  # seconds in which it counted any
@@ -158,38 +159,43 @@ class _Bin(NamedTuple):
 
     @staticmethod
     def empty(count: int) -> _Bin:
-        zero = [np.zeros(count) for _ in range(7)]
-        return _Bin(zero[0], zero[1], zero[2], zero[3], zero[4], zero[5], np.ones(count), zero[6])
+        zero = [np.zeros(count) for _ in range(8)]
+        return _Bin(zero[0], zero[1], zero[2], zero[3], zero[4], zero[5], zero[6], np.ones(count), zero[7])
 
     @staticmethod
     def sum(bins: Sequence[_Bin], last: int = BINS) -> _Bin:
         """Of the last few bins together."""
         columns = list(zip(*list(bins)[-last:], strict=True))
-        total = [np.sum(column, axis=0) for column in columns[:6]]
-        lowest, highest = np.min(columns[6], axis=0), np.max(columns[7], axis=0)
-        return _Bin(total[0], total[1], total[2], total[3], total[4], total[5], lowest, highest)
+        total = [np.sum(column, axis=0) for column in columns[:7]]
+        lowest, highest = np.min(columns[7], axis=0), np.max(columns[8], axis=0)
+        return _Bin(total[0], total[1], total[2], total[3], total[4], total[5], total[6], lowest, highest)
 
     def oddities(self) -> tuple[Bools, Bools, Bools]:
         """(D,) too few vehicles for the times covered; too many at once; at red."""
         return (
-            (self.pulses >= PULSES_LEAST) & (self.counts < FEWEST_A_PULSE * self.pulses),
+            (self.pulses >= PULSES_LEAST) & (self.timely < FEWEST_A_PULSE * self.pulses),
             (self.counted >= PULSES_LEAST) & (self.twice > MOST_TWICE * self.counted),
-            (self.at_red >= RED_LEAST) & (self.at_red > RED_SHARE * self.counts),
+            (self.at_red >= RED_LEAST) & (self.at_red > RED_SHARE * self.timely),
         )
 
-    def add(self, batch: CountBatch, rows: Ints, covered: Bools, at_red: Bools) -> None:
-        """Add reports; `covered` (D,) is brought up to date. at_red (D,): a count now came at red."""
+    def add(self, second: int, batch: CountBatch, rows: Ints, covered: Bools, at_red: Bools) -> None:
+        """Add reports taken as those of `second`; `covered` (D,) is brought up to date.
+
+        at_red (D,): a count now came at red.
+        """
         d, n, span_s = batch.detector[rows], batch.count[rows], batch.interval_s[rows]
         np.add.at(self.counts, d, n)
         np.add.at(self.heard_s, d, span_s)
         quick = span_s <= QUICK_S
+        np.minimum.at(self.lowest, d[quick], batch.occupancy[rows][quick])
+        np.maximum.at(self.highest, d[quick], batch.occupancy[rows][quick])
+        quick &= np.abs(batch.measured_at_s[rows] - second) < 1.0
         d, n, occupancy = d[quick], n[quick], batch.occupancy[rows][quick]
+        np.add.at(self.timely, d, n)
         np.add.at(self.at_red, d, n * at_red[d])
         np.add.at(self.pulses, d, (occupancy > 0.0) & ~covered[d])
         np.add.at(self.counted, d, n > 0)
         np.add.at(self.twice, d, n > 1)
-        np.minimum.at(self.lowest, d, occupancy)
-        np.maximum.at(self.highest, d, occupancy)
         covered[d] = occupancy > 0.0
 
 
