@@ -242,7 +242,7 @@ def broker_row(network: Network) -> dict[str, Any]:
     """Messages of twenty units over a Mosquitto that is stopped and started when half of them are there."""
     if find_tool("mosquitto") is None:
         return {"note": "not measured: no Mosquitto here"}
-    street = argparse.Namespace(units=20, participants=16, vehicles=0, seconds=6)
+    street = argparse.Namespace(units=20, participants=16, vehicles=20, seconds=6)
     messages = ingest.stream(network, ingest.own_numbering(network), street, np.random.default_rng(0))
     return ingest.measure_line(network, messages, BROKER_FRAMES)
 
@@ -282,8 +282,8 @@ def main() -> None:
         instrumented_signals(network, city.coverage),
         build_prior(city, network, cache=None),
     )
-    table = run(place, rows, parse_seeds(order.seeds), order.seconds)
     broker = broker_row(network) if "broker" in order.rows else {"note": "not asked for"}
+    table = run(place, rows, parse_seeds(order.seeds), order.seconds)
     document = {
         "city": city.name,
         "seconds": order.seconds,
