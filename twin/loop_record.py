@@ -78,6 +78,8 @@ class LoopRecord:
         if len(rows):
             d, n, span = batch.detector[rows], batch.count[rows], batch.interval_s[rows]
             quick = span <= SHORT_INTERVAL_S
+            own = np.ceil(batch.measured_at_s[rows] - 1e-6).astype(np.int64)
+            late = quick & (own < second) & (own > second - WINDOW_S)
             self.quick[d] = quick
             np.add.at(self.count, d[quick], n[quick])
             self.share[d[quick]] = batch.occupancy[rows][quick]
@@ -85,9 +87,12 @@ class LoopRecord:
             self.speed_mps[d[moving]] = batch.speed_mps[rows][moving]
             np.maximum.at(self.last_s, d, batch.measured_at_s[rows])
             np.add.at(self._counts[:, slot], d[quick], n[quick])
-            self._heard[d[quick], slot] = True
+            self._heard[d[quick & ~late], slot] = True
             self._total += self.count
             self._heard_s += self._heard[:, slot]
+            for k in np.flatnonzero(late):  # its count stands with this second, but it was heard of its own
+                self._heard_s[d[k]] += not self._heard[d[k], own[k] % WINDOW_S]
+                self._heard[d[k], own[k] % WINDOW_S] = True
             for k in np.flatnonzero(~quick):
                 width = min(round(float(span[k])), WINDOW_S)
                 slots = np.arange(second - width + 1, second + 1) % WINDOW_S

@@ -14,6 +14,7 @@ from networks.batches import CountBatch
 from networks.city import Detector
 from networks.graph import Network
 from tests.twin import one_street
+from twin.loop_record import LoopRecord
 from twin.sensor_health import LoopHealth
 
 LANES = 2
@@ -149,3 +150,25 @@ def test_a_pause_starts_the_window_anew() -> None:
     for second in range(3000, 3100):
         health.note(second, none, np.zeros(0, np.int32), np.zeros(len(network.lanes.ids)), np.zeros(count, np.bool_))
     assert not health.excluded.any()
+
+
+def test_reports_that_come_late_leave_rates_as_they_are() -> None:
+    """One vehicle every four seconds; every third report comes three seconds late, with the others of that second."""
+    record = LoopRecord([Detector("d", 0, 10.0, "stop")], 0.0)
+    for second in range(1000, 1200):
+        told = [s for s in (second - 3, second) if (s % 3 == 0) == (s < second)]
+        rows = np.arange(len(told), dtype=np.int32)
+        at_s = np.array(told, np.float64)
+        batch = CountBatch(
+            np.zeros(len(told), np.int32),
+            (at_s % 4 == 0).astype(np.int32),
+            np.full(len(told), 0.1),
+            np.full(len(told), np.nan),
+            np.ones(len(told)),
+            at_s,
+            np.full(len(told), float(second)),
+        )
+        record.step(second, batch, rows, np.zeros(1, np.bool_))
+    rate_vps, heard_s = record.rates()
+    assert rate_vps[0] == pytest.approx(0.25, rel=0.03)
+    assert heard_s[0] == pytest.approx(200.0, abs=4.0)
