@@ -11,10 +11,12 @@ import importlib
 import io
 import multiprocessing
 import signal
+import sys
 import tempfile
+import threading
 import traceback
-from collections.abc import Callable
-from contextlib import redirect_stdout
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -136,17 +138,51 @@ def run_in_process(function: Callable[..., Result], *arguments: Any, timeout_s: 
 
     A CityTwinError raised there is raised here; ProcessError when the process died, failed or took too long.
     """
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_call, args=(theirs, function, arguments), daemon=True)
-    process.start()
-    theirs.close()
+    process, ours = start_child(_call, function, arguments, name=function.__name__)
     try:
         return receive(ours, process, timeout_s, function.__name__)  # type: ignore[no-any-return]
     finally:
         process.kill()
         process.join()
         ours.close()
+
+
+def start_child(target: Callable[..., Any], *arguments: Any, name: str) -> tuple[Any, Connection]:
+    """Start `target(connection, *arguments)` in a new process; the process, and our end of the connection.
+
+    A spawned child first imports its parent's main module again. Of ours that is the whole program: seconds of
+    loading, and libraries that clash with libsumo's. So it is spared, wherever nothing handed over is defined there.
+    """
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=target, args=(theirs, *arguments), daemon=True, name=name)
+    needs_main = any(getattr(part, "__module__", "") == "__main__" for part in (target, *arguments))
+    try:
+        if needs_main:
+            process.start()
+        else:
+            with _nameless_main():
+                process.start()
+    finally:
+        theirs.close()
+    return process, ours
+
+
+_starting = threading.Lock()
+
+
+@contextmanager
+def _nameless_main() -> Iterator[None]:
+    """While it lasts, multiprocessing finds no file to import as a child's main module."""
+    main = sys.modules["__main__"].__dict__
+    with _starting:
+        kept: dict[str, Any] = {name: main[name] for name in ("__file__", "__spec__") if name in main}
+        main.pop("__file__", None)
+        main["__spec__"] = None
+        try:
+            yield
+        finally:
+            main.update(kept)
 
 
 def receive(connection: Connection, process: Any, timeout_s: float | None, name: str) -> Any:

@@ -42,6 +42,11 @@ class Faults:
     malformed_frac: float = 0.0  # cut JSON, wrong types, NaN, a clock in the future, unknown ids
     duplicate_frac: float = 0.0
     delayed_frac: float = 0.0  # 1-5 s late, so out of order
+    garbage_per_frame: float = 0.0  # further frames of nonsense beside each honest one
+    lying_frac: float = 0.0  # of all loops: biased, stuck or with the id of another, a third each
+    lying_from_s: float = 0.0  # seconds since the start of the run
+    skewed_frac: float = 0.0  # of all loop cabinets, roadside units and signals: their clock is off ...
+    skew_s: float = 5.0  # ... by so much, ahead or behind
     silent: tuple[tuple[str, float, float], ...] = ()  # seconds since the start of the run
 
 

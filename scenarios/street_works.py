@@ -17,9 +17,17 @@ class Works:
     """Applies each notice while it holds."""
 
     def __init__(self, sumo: Any, network: Network, notices: Sequence[NoticeReport]) -> None:
-        self._sumo, self._network, self._notices = sumo, network, notices
-        self._active: dict[str, dict[str, float]] = {}  # notice -> lane -> speed before
+        self._sumo, self._network, self._notices = sumo, network, tuple(notices)
+        self._active: dict[str, tuple[NoticeReport, dict[str, float]]] = {}  # with each lane's speed before
         self.closed: set[str] = set()  # edges wholly closed now
+
+    def announce(self, notices: Sequence[NoticeReport]) -> None:
+        """From now on these hold and no others; what has changed or is withdrawn ends at once."""
+        self._notices = tuple(notices)
+        kept = {notice.id: notice for notice in notices}
+        for name, (notice, _) in list(self._active.items()):
+            if kept.get(name) != notice:
+                self._finish(notice)
 
     def apply(self, now_s: float, vehicles: Sequence[str]) -> None:
         """Begin and end what is due; drivers with a way around a closed edge take it."""
@@ -42,7 +50,7 @@ class Works:
     def _begin(self, notice: NoticeReport) -> None:
         edge = self._network.edge_index.get(notice.edge)
         if edge is None:
-            self._active[notice.id] = {}
+            self._active[notice.id] = notice, {}
             return
         first, last = self._network.edges.first_lane[edge : edge + 2]
         whole = not notice.lanes and notice.speed_limit_mps is None
@@ -55,13 +63,13 @@ class Works:
             self._sumo.lane.setMaxSpeed(
                 lane, CLOSED_MPS if closed else min(before[lane], notice.speed_limit_mps or 0)
             )
-        self._active[notice.id] = before
+        self._active[notice.id] = notice, before
         if whole:
             self.closed.add(notice.edge)
             self._sumo.edge.adaptTraveltime(notice.edge, AVOID_S)
 
     def _finish(self, notice: NoticeReport) -> None:
-        for lane, speed_mps in self._active.pop(notice.id).items():
+        for lane, speed_mps in self._active.pop(notice.id)[1].items():
             self._sumo.lane.setMaxSpeed(lane, speed_mps)
         if notice.edge in self.closed:
             self.closed.discard(notice.edge)

@@ -6,7 +6,6 @@ touch nothing except its signal controllers and the advice that equipped vehicle
 
 from __future__ import annotations
 
-import multiprocessing
 import tempfile
 from collections import deque
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ from networks.city import CityFolder
 from networks.errors import ProcessError
 from scenarios.demand import perturb_demand
 from scenarios.measures import TripSummary
-from scenarios.simulation import receive
+from scenarios.simulation import receive, start_child
 from scenarios.street import live
 from scenarios.street_terms import Command, Faults, SensorNoise, StreetOptions, StreetReport, Truth
 
@@ -128,16 +127,16 @@ class VirtualCity:
             self._folder.cleanup()
 
     def _spawn(self, at_s: float) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._connection, theirs = context.Pipe()
-        self._process = context.Process(
-            target=live,
-            args=(theirs, self.city, self.options, self._demand, Path(self._folder.name), self._life, at_s),
+        self._process, self._connection = start_child(
+            live,
+            self.city,
+            self.options,
+            self._demand,
+            Path(self._folder.name),
+            self._life,
+            at_s,
             name="virtual city",
-            daemon=True,
         )
-        self._process.start()
-        theirs.close()
         receive(self._connection, self._process, START_TIMEOUT_S, "virtual city")
 
     def _post(self, command: Command) -> None:

@@ -21,6 +21,11 @@ class Closures:
         for notice in notices:
             self._notices[notice.id] = notice
 
+    @property
+    def known(self) -> tuple[ControlNotice, ...]:
+        """All notices that were not over when `closed` was last asked."""
+        return tuple(self._notices.values())
+
     def closed(self, now_s: float) -> Bools:
         """Edges (E,) that are shut as a whole, or on every lane that cars may use. Forgets notices that are over."""
         self._notices = {name: n for name, n in self._notices.items() if n.end_s > now_s}

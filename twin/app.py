@@ -81,7 +81,7 @@ def build_city(
     folder, network = model.folder, model.network
     zero_s = folder.epoch_s - folder.begin_s
     fixed = [fixed_plan(s, index=i, epoch_of_zero_s=zero_s) for i, s in enumerate(network.signals)]
-    mirror = Mirror(folder, network) if mirrored else None
+    mirror = Mirror(folder, network, kept=store / "mirror" if store is not None else None) if mirrored else None
     if mirror is not None:
         mirror.start()
     return City(

@@ -23,6 +23,7 @@ from twin.lane_vehicles import make_lanes, make_pool, make_streets
 from twin.loop_record import LoopRecord
 from twin.placing import LaneFinder
 from twin.roadside_sight import RoadsideSight
+from twin.sensor_health import LoopHealth
 
 MAX_LAG_S = 2  # the lists wait so long for the loops of a second, then go on
 GAP_S = 30.0  # a longer pause is not stepped through: the lists fade instead
@@ -34,6 +35,7 @@ SETTLE_SPAN_S = 400.0
 DRIVING_KINDS = (0, 1, 2, 5, 6)  # VEHICLE_KINDS that use motor lanes
 TENTATIVE = 4093
 UNIT_LIVE_S = 3.0
+LAMPS_LIVE_S = 5.0
 HELD_BELIEF = 0.5  # a second, in a vehicle due at an upstream loop that nothing passes
 
 _OPENNESS = np.zeros(128, np.int32)  # by lamp letter, see Lanes.open
@@ -87,6 +89,8 @@ class Fusion:
         self._up_rows = np.array([i for i, d in enumerate(detectors) if d.role == "upstream"], dtype=np.int32)
         self._second: int | None = None
         self._loops = LoopRecord(detectors, -math.inf)
+        self._health = LoopHealth(network, detectors, self._share_prior, _expected_vps(network, prior))
+        self._shut_s = np.zeros(len(network.lanes.ids))  # for how long no link of the lane has been open
         self._edges = EdgeEstimates(network, detectors, prior.profile if prior else None)
         self._lamps: list[LampView | None] = [None] * len(network.signals)
         self._lamp_links = [_vehicle_links(s.link_movements) for s in network.signals]
@@ -184,6 +188,7 @@ class Fusion:
 
     def _loop_rows(self, second: int, batch: CountBatch, rows: Ints) -> None:
         lanes, loops = self._lanes, self._loops
+        rows = self._trusted(second, batch, rows)
         may_leave = np.zeros(len(lanes.listed), np.bool_)
         room = (lanes.up_busy_s < 3.0) & (lanes.listed < 0.7 * np.diff(self._streets.offset))
         moves = self._network.movements
@@ -222,6 +227,20 @@ class Fusion:
         passed = np.zeros(len(self._detectors))
         passed[self._up_rows] = lanes.stop_count[self._detector_lane[self._up_rows]]
         loops.note_passed(passed)
+
+    def _trusted(self, second: int, batch: CountBatch, rows: Ints) -> Ints:
+        """The rows of loops that are believed; what those that are not told lately is taken back."""
+        moves = self._network.movements
+        heard = np.array([v is not None and second - v.measured_at_s <= LAMPS_LIVE_S for v in self._lamps], np.bool_)
+        told = (moves.signal >= 0) & heard[moves.signal] if len(heard) else np.zeros(len(moves.signal), np.bool_)
+        may_go = ~told | (self._lanes.open >= 1)
+        shut = np.bincount(moves.from_lane, may_go, len(self._shut_s)) == 0
+        self._shut_s = np.where(shut, self._shut_s + 1.0, 0.0)
+        before = self._health.excluded.copy()
+        self._health.note(second, batch, rows, self._shut_s, self._loops.stuck)
+        excluded = self._health.excluded
+        self._loops.discard(excluded & ~before)
+        return rows[~excluded[batch.detector[rows]]]
 
     def _track_rows(self, batch: TrackBatch, rows: Ints, now_s: float) -> None:
         rows = rows[np.isin(batch.kind[rows], DRIVING_KINDS)]
@@ -388,6 +407,7 @@ class Fusion:
         pool.certainty[:] *= 0.5 ** (pause_s / FADE_HALF_LIFE_S)
         pool.counted[:] = False
         self._loops.forget(pause_s, second)
+        self._health.forget()
         self._edges.forget(pause_s, second)
         kernels.tidy(self._streets, pool, self._lanes, float(second), FADE_HALF_LIFE_S)
         self._second = second
@@ -430,7 +450,9 @@ class Fusion:
             _table(pool, self._streets.length_m, now_s),
             tuple(self._lamps),
             edges.coverage,
-            tuple(self._loops.faults(now_s) + self._silent_units(now_s)),
+            tuple(
+                self._health.reasons() + self._loops.faults(now_s, self._health.excluded) + self._silent_units(now_s)
+            ),
         )
 
     def _shares(self) -> Estimate:
@@ -475,6 +497,15 @@ def _ends_frac(network: Network, prior: PriorView | None) -> Floats:
     share = np.clip(prior.arrived_vps.sum(axis=0) / np.where(flow > 0.0, flow, np.inf), 0.0, 1.0)
     ends: Floats = share[network.lanes.edge]
     return ends
+
+
+def _expected_vps(network: Network, prior: PriorView | None) -> Floats:
+    """(E,) mean flow that the prior expects; NaN where it knows none."""
+    if prior is None or not prior.profile.grid.count:
+        return np.full(len(network.edges.ids), np.nan)
+    known = prior.profile.valid
+    total = np.where(known, prior.profile.flow_vps, 0.0).sum(axis=0)
+    return np.where(known.any(axis=0), total / np.maximum(known.sum(axis=0), 1), np.nan)
 
 
 def _vehicle_links(link_movements: tuple[tuple[int, ...], ...]) -> tuple[Ints, Ints]:

@@ -198,7 +198,7 @@ def _note_answers(city: City, batches: Batches, receipts: Sequence[Receipt]) -> 
 
 def _assimilate(city: City, state: NetworkState) -> None:
     if city.mirror is not None:
-        city.mirror.assimilate(state)
+        city.mirror.assimilate(state, city.closures.known)
 
 
 def _predict(city: City, now_s: float) -> Forecast:

@@ -54,6 +54,14 @@ class LoopRecord:
         self._heard[:, gone] = False
         self._total, self._heard_s = self._counts.sum(axis=1), self._heard.sum(axis=1).astype(np.float64)
 
+    def discard(self, loops: Bools) -> None:
+        """Take back all that these loops (D,) have told."""
+        for history in (self._counts, self._heard):
+            history[loops] = 0
+        for told in (self._total, self._heard_s, self.busy_s, self._dry_s, self._dry_green_s):
+            told[loops] = 0.0
+        self.last_s[loops] = -np.inf
+
     def step(self, second: int, batch: CountBatch, rows: Ints, green: Bools) -> None:
         """Take the reports `rows` of the batch as those of this second.
 
@@ -70,6 +78,8 @@ class LoopRecord:
         if len(rows):
             d, n, span = batch.detector[rows], batch.count[rows], batch.interval_s[rows]
             quick = span <= SHORT_INTERVAL_S
+            own = np.ceil(batch.measured_at_s[rows] - 1e-6).astype(np.int64)
+            late = quick & (own < second) & (own > second - WINDOW_S)
             self.quick[d] = quick
             np.add.at(self.count, d[quick], n[quick])
             self.share[d[quick]] = batch.occupancy[rows][quick]
@@ -77,9 +87,12 @@ class LoopRecord:
             self.speed_mps[d[moving]] = batch.speed_mps[rows][moving]
             np.maximum.at(self.last_s, d, batch.measured_at_s[rows])
             np.add.at(self._counts[:, slot], d[quick], n[quick])
-            self._heard[d[quick], slot] = True
+            self._heard[d[quick & ~late], slot] = True
             self._total += self.count
             self._heard_s += self._heard[:, slot]
+            for k in np.flatnonzero(late):  # its count stands with this second, but it was heard of its own
+                self._heard_s[d[k]] += not self._heard[d[k], own[k] % WINDOW_S]
+                self._heard[d[k], own[k] % WINDOW_S] = True
             for k in np.flatnonzero(~quick):
                 width = min(round(float(span[k])), WINDOW_S)
                 slots = np.arange(second - width + 1, second + 1) % WINDOW_S
@@ -115,11 +128,12 @@ class LoopRecord:
         """Vehicles a second over the heard part of the window, and the seconds heard (D,)."""
         return np.maximum(self._total, 0.0) / np.maximum(self._heard_s, 1.0), self._heard_s
 
-    def faults(self, now_s: float) -> list[str]:
-        """Loops not trusted now, with the reason."""
+    def faults(self, now_s: float, known: Bools) -> list[str]:
+        """Loops not trusted now, with the reason; those of `known` (D,) are named elsewhere."""
         found = []
         stuck = self.stuck
-        for d in np.flatnonzero((now_s - np.maximum(self.last_s, self.start_s) > SILENT_S) | stuck):
+        silent = now_s - np.maximum(self.last_s, self.start_s) > SILENT_S
+        for d in np.flatnonzero((silent | stuck) & ~known):
             reason = "covered without counts" if stuck[d] else "silent"
             found.append(f"loop {self.ids[d]}: {reason}")
         return found

@@ -7,7 +7,7 @@ a dead one is seen at once and restarted from its last snapshot, with the observ
 
 from __future__ import annotations
 
-import multiprocessing
+import shutil
 import tempfile
 import threading
 from collections import deque
@@ -15,14 +15,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from networks.batches import ControlNotice
 from networks.city import CityFolder, Detector
 from networks.errors import CityTwinError
 from networks.graph import Network
 from networks.sensors import default_detectors
 from networks.state import NetworkState
-from scenarios.simulation import receive
+from scenarios.simulation import receive, start_child
+from twin.mirror_kept import keep
 from twin.mirror_process import MirrorSpec, serve
-from twin.mirror_words import Change, MirrorEstimate, Observation, Snapshot, Watched, observe
+from twin.mirror_words import Change, MirrorEstimate, Observation, Snapshot, Watched, observe, reported
 
 WAITING = 64  # observations left with a slow mirror before the oldest are dropped
 KEPT_FOR_RESTART = 240  # observations since the last snapshot
@@ -43,12 +45,16 @@ class Mirror:
         detectors: Sequence[Detector] | None = None,
         seed: int = DEFAULT_SEED,
         correct: bool = True,
+        kept: Path | None = None,
     ) -> None:
-        """`detectors` None: those that the city's coverage implies. `correct` False: lamps are followed, no more."""
+        """`detectors` None: those that the city's coverage implies. `correct` False: lamps are followed, no more.
+
+        `kept`: a folder in which the newest snapshot is kept for `citytwin branch`.
+        """
         if detectors is None:
             detectors = default_detectors(network, city.coverage)
         self._watched = Watched.by(network, detectors)
-        self._city, self._network, self._seed, self._correct = city, network, seed, correct
+        self._city, self._network, self._seed, self._correct, self._kept = city, network, seed, correct, kept
         self._folder = tempfile.TemporaryDirectory(prefix="citytwin_mirror_")
         self._lock = threading.Condition()
         self._waiting: deque[Observation] = deque(maxlen=WAITING)
@@ -63,14 +69,13 @@ class Mirror:
         self._fruitless = 0  # lives in a row that got no further
         self._calls = 0  # for a restart, since the last one followed
         self.failure = ""  # why the process ended, for the cycle's report
+        self._unkept = ""  # why the newest snapshot is not in the folder for others
         self.dropped = 0  # observations that a slow mirror never saw
 
     def start(self) -> None:
         """Start the process; it loads the city in the background."""
         self._life += 1
         self.failure = ""
-        context = multiprocessing.get_context("spawn")
-        ours, theirs = context.Pipe()
         spec = MirrorSpec(
             self._city,
             self._network,
@@ -80,16 +85,19 @@ class Mirror:
             self._correct,
             self._snapshot,
         )
-        self._process = context.Process(target=serve, args=(theirs,), daemon=True, name="citytwin-mirror")
-        self._process.start()
-        theirs.close()
+        self._process, ours = start_child(serve, name="citytwin-mirror")
         self._connection = ours
         thread = threading.Thread(target=self._converse, args=(spec, ours, self._process), daemon=True)
         thread.start()
 
-    def assimilate(self, state: NetworkState) -> None:
-        """Leave a state with the mirror, which steps to its time. Returns at once, alive or not."""
-        seen = observe(state, self._watched, self._city.begin_s - self._city.epoch_s)
+    def assimilate(self, state: NetworkState, notices: Sequence[ControlNotice] = ()) -> None:
+        """Leave a state with the mirror, which steps to its time. Returns at once, alive or not.
+
+        notices: closures and works known now; what was told with an earlier state and is not among them has ended.
+        """
+        shift_s = self._city.begin_s - self._city.epoch_s
+        told = tuple(reported(notice, self._network, shift_s) for notice in notices)
+        seen = observe(state, self._watched, shift_s, told)
         with self._lock:
             self._posted_s = state.now_s
             self._since_snapshot.append(seen)
@@ -120,6 +128,21 @@ class Mirror:
         """Wait until the mirror has caught up with what was left with it; False when it died or ran out of time."""
         with self._lock:
             return self._lock.wait_for(lambda: self.behind_s <= 0 or not self.alive, timeout_s) and self.behind_s <= 0
+
+    def take_complaint(self) -> str:
+        """What went wrong beside the mirroring itself since the last call; "" when nothing did."""
+        complaint, self._unkept = self._unkept, ""
+        return complaint
+
+    def snapshot(self, folder: Path) -> Snapshot | None:
+        """The newest snapshot, its state copied into `folder` for branches to take their time; None before it."""
+        with self._lock:
+            taken = self._snapshot
+            if taken is None or not self._has_snapshot():
+                return None
+            copy = folder / Path(taken.file).name
+            shutil.copyfile(taken.file, copy)
+        return taken._replace(file=str(copy))
 
     def kill(self) -> None:
         """End the process at once, as a fault would."""
@@ -180,6 +203,8 @@ class Mirror:
                     if snapshot is not None:
                         self._keep(snapshot)
                     self._lock.notify_all()
+                if snapshot is not None and self._kept is not None:
+                    self._copy(snapshot, self._kept)
         except (CityTwinError, OSError) as error:
             with self._lock:
                 if self._life == life:
@@ -188,6 +213,13 @@ class Mirror:
                 self._lock.notify_all()
         finally:
             connection.close()
+
+    def _copy(self, snapshot: Snapshot, folder: Path) -> None:
+        """Into the folder for others. That it cannot be written must not end the mirror."""
+        try:
+            keep(snapshot, self._city, self._network, folder)
+        except OSError as defect:
+            self._unkept = f"mirror snapshot not kept: {defect}"
 
     def _has_snapshot(self) -> bool:
         return self._snapshot is not None and Path(self._snapshot.file).is_file()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict, deque
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from networks.graph import PASSENGER, Bools, Network
+from networks.graph import PASSENGER, Network
 from scenarios.passages import Ride
 from twin.mirror_lanes import LaneCorrection, LaneTraffic, free_place, rearmost_surplus
 from twin.mirror_traffic import Account, Traffic
@@ -32,7 +33,11 @@ class Hand:
     def correct(self, seen: Observation, lanes: LaneTraffic) -> None:
         """Put on and take off what the lane counts ask for, where it can be done."""
         wanted = self._lanes.wanted(seen.lane_vehicles, seen.lane_vehicles_sd, lanes)
-        removable = np.array([self._traffic.rides[v].kind in CORRECTABLE for v in lanes.ids], np.bool_)
+        taken: set[str] = set()
+
+        def removable(vehicle: str) -> bool:
+            return vehicle not in taken and self._traffic.rides[vehicle].kind in CORRECTABLE
+
         short = np.nan_to_num(seen.lane_vehicles - lanes.vehicles)
         for edge in np.flatnonzero(wanted).tolist():
             members = np.arange(self._network.edges.first_lane[edge], self._network.edges.first_lane[edge + 1])
@@ -42,9 +47,8 @@ class Hand:
                     done = self._insert(edge, members[np.argsort(-short[members], kind="stable")], seen, lanes)
                     short[done] -= done >= 0
                 else:
-                    done = self._remove(
-                        edge, members[np.argsort(short[members], kind="stable")], seen, lanes, removable
-                    )
+                    by_surplus = members[np.argsort(short[members], kind="stable")]
+                    done = self._remove(edge, by_surplus, seen, lanes, removable, taken)
                     short[done] += done >= 0
                 if done < 0:
                     break
@@ -52,14 +56,22 @@ class Hand:
                 if wanted[edge] > 0:
                     break  # one insertion an edge and step: the scan does not know the new vehicle yet
 
-    def _remove(self, edge: int, members: Any, seen: Observation, lanes: LaneTraffic, removable: Bools) -> int:
+    def _remove(
+        self,
+        edge: int,
+        members: Any,
+        seen: Observation,
+        lanes: LaneTraffic,
+        removable: Callable[[str], bool],
+        taken: set[str],
+    ) -> int:
         """Take one vehicle off the fullest of the lanes that lets one go; its lane, or -1."""
         for lane in members.tolist():
             row = rearmost_surplus(lanes, lane, removable, float(seen.lane_queue_veh[lane]))
             if row < 0:
                 continue
             vehicle = lanes.ids[row]
-            removable[row] = False
+            taken.add(vehicle)
             self._sumo.vehicle.remove(vehicle)
             self._traffic.rides.pop(vehicle)
             self._traffic.forget(vehicle)
@@ -75,9 +87,15 @@ class Hand:
         for lane in members.tolist():
             queued = bool(seen.lane_queue_veh[lane] > lanes.queue[lane] + 1.0)
             length_m, limit_mps = float(table.length_m[lane]), float(table.speed_limit_mps[lane])
-            place_m = free_place(lanes, lane, length_m, limit_mps, queued=queued)
             found = self._route_from(edge, lane)
-            if found is None or np.isnan(place_m):
+            if found is None:
+                continue
+            position = self._sumo.vehicle.getLanePosition
+            rows = lanes.on(lane)
+            fronts = np.array([position(lanes.ids[row]) for row in rows], np.float64)
+            speeds = lanes.speed_mps[rows.start : rows.stop]
+            place_m = free_place(fronts, speeds, length_m, limit_mps, queued=queued)
+            if np.isnan(place_m):
                 continue
             vehicle = self._account.name()
             try:

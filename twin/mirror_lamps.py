@@ -37,15 +37,22 @@ class LampFollower:
             if before is None or len(before) != len(order.state):
                 self._plan[k] = [(begin_s, order.state)]
                 continue
+            if before == order.state:
+                continue
             seconds = np.arange(np.floor(begin_s), until_s)
             self._plan[k] = [(float(s), lamps_at(before, order, signal.yellow_s, s)) for s in seconds]
 
+    @property
+    def shown(self) -> tuple[str | None, ...]:
+        """(J,) the lamps set last; None: the shipped programme runs."""
+        return tuple(self._shown)
+
     def show(self, now_s: float) -> None:
         """Set the lamps for the step that begins now."""
-        for k, signal in enumerate(self._signals):
-            due = [state for at_s, state in self._plan[k] if at_s <= now_s + 1e-6]
+        for k, plan in enumerate(self._plan):
+            due = [state for at_s, state in plan if at_s <= now_s + 1e-6]
             if due and due[-1] != self._shown[k]:
-                self._sumo.trafficlight.setRedYellowGreenState(signal.id, due[-1])
+                self._sumo.trafficlight.setRedYellowGreenState(self._signals[k].id, due[-1])
                 self._shown[k] = due[-1]
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from networks.graph import VEHICLE_SPACE_M, Bools, Floats, Network
+from networks.graph import VEHICLE_SPACE_M, Floats, Network
 
 QUEUED_MPS = 2.0
 MEMORY_CYCLES = 3.0  # a difference must last: one cycle's may be a vehicle on its way over the stop line
@@ -20,28 +21,25 @@ class LaneTraffic(NamedTuple):
 
     ids: tuple[str, ...]
     first: np.ndarray[tuple[int], np.dtype[np.int64]]  # (L+1,) vehicles of lane l are first[l]..first[l+1]
-    position_m: Floats
     speed_mps: Floats
     vehicles: Floats  # (L,)
     queue: Floats  # (L,) slower than 2 m/s
 
+    def on(self, lane: int) -> range:
+        """Rows of the vehicles of a lane."""
+        return range(int(self.first[lane]), int(self.first[lane + 1]))
 
-def sort_by_lane(
-    ids: list[str], lane: list[int], position_m: list[float], speed_mps: list[float], lanes: int
-) -> LaneTraffic:
-    """Build `LaneTraffic` from one row a vehicle; rows with lane -1 (inside a junction) are left out."""
-    at, place, speed = np.array(lane, np.int64), np.array(position_m), np.array(speed_mps)
-    order = np.lexsort((place, at))
-    order = order[at[order] >= 0] if len(order) else order
-    first = np.searchsorted(at[order], np.arange(lanes + 1)) if len(order) else np.zeros(lanes + 1, np.int64)
-    on, slow = at[order], (speed[order] < QUEUED_MPS) if len(order) else np.zeros(0, np.bool_)
+
+def lane_traffic(ids: Sequence[str], lane: Sequence[int], speed_mps: Sequence[float], lanes: int) -> LaneTraffic:
+    """Build `LaneTraffic` from one row a vehicle, already sorted by lane and from the lane's start."""
+    on, speed = np.array(lane, np.int64), np.array(speed_mps, np.float64)
+    count = np.bincount(on, minlength=lanes)
     return LaneTraffic(
-        tuple(ids[k] for k in order),
-        first.astype(np.int64),
-        place[order] if len(order) else np.zeros(0),
-        speed[order] if len(order) else np.zeros(0),
-        np.bincount(on, minlength=lanes).astype(np.float64),
-        np.bincount(on[slow], minlength=lanes).astype(np.float64),
+        tuple(ids),
+        np.concatenate([[0], np.cumsum(count)]).astype(np.int64),
+        speed,
+        count.astype(np.float64),
+        np.bincount(on[speed < QUEUED_MPS], minlength=lanes).astype(np.float64),
     )
 
 
@@ -76,29 +74,29 @@ class LaneCorrection:
         self._missing[edge] -= vehicles
 
 
-def rearmost_surplus(traffic: LaneTraffic, lane: int, removable: Bools, reported_queue: float) -> int:
+def rearmost_surplus(traffic: LaneTraffic, lane: int, removable: Callable[[str], bool], reported_queue: float) -> int:
     """Row of the vehicle to take off this lane, or -1.
 
-    The rearmost removable one. A standing vehicle only while the mirror's queue is longer than the reported one by a
-    margin, a moving one only while the lane keeps as many vehicles as the street says are queued: real queues stay.
+    The rearmost one that is `removable`. A standing vehicle only while the mirror's queue is longer than the reported
+    one by a margin, a moving one only while the lane keeps as many vehicles as the street says are queued: real
+    queues stay.
     """
     queue = 0.0 if np.isnan(reported_queue) else reported_queue
     if traffic.vehicles[lane] - 1 < queue:
         return -1
-    for row in range(int(traffic.first[lane]), int(traffic.first[lane + 1])):
+    for row in traffic.on(lane):
         standing = traffic.speed_mps[row] < QUEUED_MPS
-        if removable[row] and (not standing or traffic.queue[lane] - 1 >= queue + QUEUE_MARGIN_VEH):
+        if (not standing or traffic.queue[lane] - 1 >= queue + QUEUE_MARGIN_VEH) and removable(traffic.ids[row]):
             return row
     return -1
 
 
-def free_place(traffic: LaneTraffic, lane: int, length_m: float, limit_mps: float, *, queued: bool) -> float:
-    """Front-bumper position for one more vehicle on this lane, NaN when there is no room.
+def free_place(fronts: Floats, speeds: Floats, length_m: float, limit_mps: float, *, queued: bool) -> float:
+    """Front-bumper position for one more vehicle on a lane, NaN when there is no room.
 
-    `queued`: the street has a longer queue, so join the end of the mirror's; otherwise the middle of the widest gap.
+    fronts, speeds (V,): of the vehicles there, from the lane's start. `queued`: the street has a longer queue, so
+    join the end of the mirror's; otherwise the middle of the widest gap.
     """
-    rows = slice(int(traffic.first[lane]), int(traffic.first[lane + 1]))
-    fronts, speeds = traffic.position_m[rows], traffic.speed_mps[rows]
     if queued:
         standing = fronts[speeds < QUEUED_MPS]
         place = (standing[0] if len(standing) else length_m + VEHICLE_SPACE_M - 2.0) - VEHICLE_SPACE_M

@@ -18,16 +18,18 @@ import numpy as np
 from networks.city import CityFolder
 from networks.graph import BICYCLE, PEDESTRIAN, VEHICLE_SPACE_M, Network
 from scenarios.simulation import SNAPSHOT_OPTIONS, RunSpec, Simulation, guard
+from scenarios.street_works import Works
 from twin.mirror_demand import DemandCorrection
 from twin.mirror_hand import CORRECTABLE, Hand
 from twin.mirror_lamps import LampFollower
-from twin.mirror_lanes import LaneTraffic, sort_by_lane
+from twin.mirror_lanes import LaneTraffic
 from twin.mirror_traffic import Account, Traffic, Window
 from twin.mirror_words import MirrorEstimate, Observation, Snapshot
 
 FLOW_WINDOW_S, SPEED_WINDOW_S = 300.0, 60.0
 SNAPSHOT_EVERY_S = 60.0
 LOAD_AHEAD_S = 5  # of departures: a factor acts on what is not loaded yet
+DEPARTURE_OPTIONS = ("--route-steps", str(LOAD_AHEAD_S))
 MOST_COPIES = 3
 JAMMED = 0.8  # share of an edge's room taken, from which its arrivals say nothing about demand
 SMALLEST_ROOM_VEH = 4.0
@@ -61,7 +63,7 @@ def _serve(connection: Connection) -> None:
         begin_s=city.begin_s,
         seed=spec.seed,
         load_state=Path(spec.snapshot.file) if spec.snapshot else None,
-        extra=(*SNAPSHOT_OPTIONS, "--route-steps", str(LOAD_AHEAD_S)),
+        extra=(*SNAPSHOT_OPTIONS, *DEPARTURE_OPTIONS),
         scratch=spec.folder,
     )
     with Simulation(run) as simulation:
@@ -81,6 +83,7 @@ class Follower:
         self._traffic = Traffic(self._sumo, self._network)
         self._demand = DemandCorrection.for_edges(edges)
         self._lamps = LampFollower(self._sumo, self._network)
+        self._works = Works(self._sumo, self._network, ())
         self._account = Account(spec.life, edges)
         self._hand = Hand(self._sumo, self._network, self._traffic, self._account)
         self._evidence_s = np.full(edges, -np.inf)
@@ -98,13 +101,14 @@ class Follower:
         begin_s = self._run.now_s
         self._account.changes = []
         self._note_evidence(seen)
+        self._works.announce(seen.notices)
         self._lamps.plan(seen.lamps, begin_s, seen.until_s)
         while self._run.now_s < seen.until_s - 1e-6:
             self._lamps.show(self._run.now_s)
-            self._step()
+            self._works.apply(self._run.now_s, list(self._traffic.rides))
+            self.step()
         span_s = self._run.now_s - begin_s
-        self._traffic.look()
-        lanes = self._scan()
+        lanes = self._traffic.scan()
         if span_s <= 0:
             return self._estimate(lanes), None
         self._remember(seen, span_s, lanes)
@@ -115,7 +119,8 @@ class Follower:
             self._hand.correct(seen, lanes)
         return self._estimate(lanes), snapshot
 
-    def _step(self) -> None:
+    def step(self) -> None:
+        """One simulated second: departures are thinned or copied as learnt so far; nothing else is corrected."""
         self._run.step()
         departed = self._traffic.note_step()
         simulation = self._sumo.simulation
@@ -129,6 +134,8 @@ class Follower:
             self._traffic.forget(vehicle)
         for vehicle in departed:
             ride = self._traffic.rides[vehicle]
+            if self._works.closed:
+                self._works.avoid(vehicle)
             if vehicle not in self._traffic.born:
                 self._hand.keep_route(vehicle, ride)
         self._hand.settle()
@@ -204,17 +211,6 @@ class Follower:
         self._evidence_s[np.isfinite(seen.edge_flow_vps)] = seen.until_s
         self._traffic.measured = self._evidence_s > seen.until_s - FLOW_WINDOW_S
 
-    def _scan(self) -> LaneTraffic:
-        vehicle, index = self._sumo.vehicle, self._network.lane_index
-        ids = list(self._traffic.rides)
-        return sort_by_lane(
-            ids,
-            [index.get(vehicle.getLaneID(v), -1) for v in ids],
-            [vehicle.getLanePosition(v) for v in ids],
-            [vehicle.getSpeed(v) for v in ids],
-            len(self._network.lanes.ids),
-        )
-
     def _remember(self, seen: Observation, span_s: float, lanes: LaneTraffic) -> None:
         edge, edges, traffic = self._network.lanes.edge, len(self._room), self._traffic
         edge_of = np.repeat(edge, np.diff(lanes.first))
@@ -269,12 +265,14 @@ class Follower:
         path = self._spec.folder / f"mirror_{self._spec.life}_{now_s:.0f}.xml.gz"
         self._run.save(path)
         memory = self._account.tally, self._demand, self._traffic.weight, self._traffic.born, self._evidence_s
-        return Snapshot(now_s, str(path), pickle.dumps((memory, list(self._windows))))
+        packed = pickle.dumps((memory, list(self._windows)))
+        return Snapshot(now_s, str(path), packed, self._lamps.shown, self._spec.seed)
 
     def _recall(self, snapshot: Snapshot) -> None:
         memory, windows = pickle.loads(snapshot.memory)
         self._account.tally, self._demand, self._traffic.weight, self._traffic.born, self._evidence_s = memory
         self._windows.extend(windows)
+        self._traffic.measured = self._evidence_s > snapshot.at_s - FLOW_WINDOW_S
         self._traffic.adopt_running()
         for vehicle, ride in self._traffic.rides.items():
             self._hand.keep_route(vehicle, ride)

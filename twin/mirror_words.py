@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
+from networks.batches import ControlNotice
 from networks.city import Detector
 from networks.graph import Bools, Floats, Network
+from networks.messages import NoticeReport
 from networks.state import Estimate, NetworkState
 
+EARLIEST_S = 1e-6  # simulated seconds: a notice from before the begin
 LAMPS_FRESH_S = 10.0  # an older report leaves the signal to its shipped programme, as the street's controller does
 EVIDENCE_FRESH_S = 15.0  # lane counts older than this correct nothing
 FLOW_EVIDENCE_FRESH_S = 120.0  # loops report every minute or faster
@@ -34,6 +38,7 @@ class Observation:
     lane_vehicles: Floats  # (L,)
     lane_vehicles_sd: Floats  # (L,)
     lane_queue_veh: Floats  # (L,)
+    notices: tuple[NoticeReport, ...] = ()  # closures and works known now, in simulated seconds
 
 
 class Change(NamedTuple):
@@ -76,6 +81,8 @@ class Snapshot(NamedTuple):
     at_s: float  # simulated second
     file: str
     memory: bytes
+    lamps: tuple[str | None, ...]  # (J,) what each signal showed; None: its shipped programme ran
+    seed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +101,9 @@ class Watched:
         return Watched(edges, lanes)
 
 
-def observe(state: NetworkState, watched: Watched, shift_s: float) -> Observation:
+def observe(
+    state: NetworkState, watched: Watched, shift_s: float, notices: tuple[NoticeReport, ...] = ()
+) -> Observation:
     """Cut out of a fused state what the mirror corrects itself by: only fresh values of watched edges and lanes.
 
     `shift_s` turns an epoch into a simulated second.
@@ -112,6 +121,21 @@ def observe(state: NetworkState, watched: Watched, shift_s: float) -> Observatio
         lane_vehicles=_fresh(state.lane_vehicles, watched.lanes, EVIDENCE_FRESH_S),
         lane_vehicles_sd=np.sqrt(np.maximum(0.0, state.lane_vehicles.variance)),
         lane_queue_veh=_fresh(state.lane_queue_veh, watched.lanes, EVIDENCE_FRESH_S),
+        notices=notices,
+    )
+
+
+def reported(notice: ControlNotice, network: Network, shift_s: float) -> NoticeReport:
+    """A notice in the words of the street's own, its times in simulated seconds."""
+    first = int(network.edges.first_lane[notice.edge])
+    return NoticeReport(
+        measured_at=max(EARLIEST_S, notice.available_at_s + shift_s),
+        id=notice.id,
+        edge=network.edges.ids[notice.edge],
+        lanes=tuple(lane - first for lane in notice.lanes),
+        speed_limit_mps=None if math.isnan(notice.speed_limit_mps) else notice.speed_limit_mps,
+        begin=max(EARLIEST_S, notice.begin_s + shift_s),
+        end=max(EARLIEST_S, notice.end_s + shift_s),
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -28,3 +30,18 @@ def test_a_process_that_dies_is_an_error_not_a_wait() -> None:
 def test_a_process_that_takes_too_long_is_ended() -> None:
     with pytest.raises(ProcessError, match="no answer"):
         run_in_process(time.sleep, 60.0, timeout_s=0.5)
+
+
+def test_a_child_does_not_load_its_parents_main_module(tmp_path: Path) -> None:
+    script = tmp_path / "program.py"
+    script.write_text(
+        "import os\n"
+        "from scenarios.simulation import run_in_process\n"
+        "def own():\n    return __name__\n"
+        "print('loaded as', __name__, flush=True)\n"
+        "if __name__ == '__main__':\n"
+        "    run_in_process(os.getpid)\n"
+        "    print('answer', run_in_process(own))\n"
+    )
+    said = subprocess.run([sys.executable, str(script)], check=True, capture_output=True, text=True).stdout
+    assert said.splitlines() == ["loaded as __main__", "loaded as __mp_main__", "answer __mp_main__"]

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import sumolib
 
+from networks.batches import ControlNotice
 from networks.city import CityFolder, Coverage, load_network
 from networks.graph import Network
 from networks.sensors import approach_edges
@@ -228,3 +229,23 @@ def test_a_state_from_the_past_moves_nothing(mirror: Mirror, network: Network, c
     latest = mirror.latest()
     assert latest is not None
     assert latest.now_s == first.now_s + 5.0
+
+
+def test_a_closure_that_is_announced_holds_on_the_mirror_and_ends(
+    mirror: Mirror, network: Network, city: CityFolder
+) -> None:
+    edge = network.edge_index["B1C1"]
+    works = ControlNotice("works", edge, (), np.nan, city.epoch_s + 120.0, city.epoch_s + 420.0, city.epoch_s)
+    flows = {}
+    for into_s in np.arange(20.0, 1001.0, 20.0):
+        mirror.assimilate(blank(network, city.epoch_s + into_s), [works] if into_s < 420 else [])
+        assert mirror.wait(TIMEOUT_S), mirror.failure
+        latest = mirror.latest()
+        assert latest is not None
+        flows[into_s] = latest
+    before, during, after = (flows[s].edge_flow_vps[edge] for s in (120.0, 420.0, 1000.0))
+    assert during < 0.3 * before
+    assert after > 0.5 * before
+    detour = network.edge_index["C1D1"]
+    assert flows[420.0].edge_flow_vps[detour] > 0.5 * before, "they come another way"
+    assert flows[1000.0].departed == flows[1000.0].arrived + flows[1000.0].running + flows[1000.0].removed

@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 from networks.graph import VEHICLE_SPACE_M
 from twin.mirror_demand import HIGHEST, LOWEST, DemandCorrection
 from twin.mirror_lamps import lamps_at
-from twin.mirror_lanes import LaneTraffic, free_place, rearmost_surplus, sort_by_lane
+from twin.mirror_lanes import LaneTraffic, free_place, lane_traffic, rearmost_surplus
 from twin.mirror_words import LampOrder
 
 
-def lane_of(positions: list[float], speeds: list[float]) -> LaneTraffic:
-    ids = [f"v{k}" for k in range(len(positions))]
-    return sort_by_lane(ids, [0] * len(ids), positions, speeds, 1)
+def lane_of(speeds: list[float]) -> LaneTraffic:
+    """One lane with vehicles v0, v1 ... from its start."""
+    ids = [f"v{k}" for k in range(len(speeds))]
+    return lane_traffic(ids, [0] * len(ids), speeds, 1)
 
 
 vehicles = st.lists(st.tuples(st.floats(1, 200), st.floats(0, 15)), max_size=12)
@@ -27,8 +28,8 @@ vehicles = st.lists(st.tuples(st.floats(1, 200), st.floats(0, 15)), max_size=12)
 
 @given(vehicles, st.floats(0, 15))
 def test_a_reported_queue_is_never_cut(rows: list[tuple[float, float]], reported: float) -> None:
-    traffic = lane_of([r[0] for r in rows], [r[1] for r in rows])
-    row = rearmost_surplus(traffic, 0, np.ones(len(rows), np.bool_), reported)
+    traffic = lane_of([r[1] for r in rows])
+    row = rearmost_surplus(traffic, 0, lambda vehicle: True, reported)
     if row >= 0:
         assert traffic.vehicles[0] - 1 >= reported
         if traffic.speed_mps[row] < 2.0:
@@ -36,19 +37,18 @@ def test_a_reported_queue_is_never_cut(rows: list[tuple[float, float]], reported
 
 
 def test_the_rearmost_goes_first_and_buses_stay() -> None:
-    traffic = lane_of([10.0, 50.0, 90.0], [8.0, 8.0, 8.0])
-    assert traffic.ids[rearmost_surplus(traffic, 0, np.array([True, True, True]), 0.0)] == "v0"
-    assert traffic.ids[rearmost_surplus(traffic, 0, np.array([False, True, True]), 0.0)] == "v1"
+    traffic = lane_of([8.0, 8.0, 8.0])
+    assert traffic.ids[rearmost_surplus(traffic, 0, lambda vehicle: True, 0.0)] == "v0"
+    assert traffic.ids[rearmost_surplus(traffic, 0, lambda vehicle: vehicle != "v0", 0.0)] == "v1"
 
 
 @given(vehicles, st.booleans())
 def test_a_free_place_keeps_clear_of_everyone(rows: list[tuple[float, float]], queued: bool) -> None:
-    traffic = lane_of([r[0] for r in rows], [r[1] for r in rows])
-    place_m = free_place(traffic, 0, 200.0, 14.0, queued=queued)
+    fronts, speeds = np.array(sorted(rows), np.float64).reshape(-1, 2).T
+    place_m = free_place(fronts, speeds, 200.0, 14.0, queued=queued)
     if not np.isnan(place_m):
         assert 0.0 < place_m <= 200.0
-        ahead = traffic.position_m[traffic.position_m >= place_m]
-        behind = traffic.position_m[traffic.position_m < place_m]
+        ahead, behind = fronts[fronts >= place_m], fronts[fronts < place_m]
         assert (ahead - place_m >= VEHICLE_SPACE_M - 1e-6).all()
         assert (place_m - behind >= VEHICLE_SPACE_M - 1e-6).all()
 
