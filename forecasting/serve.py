@@ -155,6 +155,7 @@ class Forecaster:
         self._issued: list[_Issued] = []
         self._last_issue_s = self._last_call_s = -np.inf
         self._last_defect = ""
+        self._said: _Candidates | None = None
         self._notes: list[str] = []
         for model in self._served:
             for quantity, verdict in model.verdicts.items():
@@ -170,6 +171,7 @@ class Forecaster:
         self._learn(history, now_s)
         self._last_call_s = now_s
         said = self._candidates(history, now_s, change)
+        self._said = said
         lead = self._lead()
         self._tell(lead, said.defect)
         point, used = self._compose(said, lead)
@@ -214,6 +216,16 @@ class Forecaster:
             valid=valid,
             producer=(*names, "none") if not valid.all() else tuple(names),
         )
+
+    def said(self) -> dict[str, Floats]:
+        """What every producer, served or not, said in the newest forecast: (2, H, E), veh/s and m/s. Where one had
+        nothing to say it is the profile."""
+        if self._said is None:
+            return {}
+        value, profile = self._said.value, self._said.value[:, _PROFILE]
+        return {
+            name: np.where(self._said.available[k], value[:, k], profile) for k, name in enumerate(self.producers)
+        }
 
     def take_notes(self) -> list[str]:
         """What an operator should know and was not told yet: refused models, changes of the lead, broken feeds."""

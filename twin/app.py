@@ -116,7 +116,7 @@ def build_city(
         fusion=Fusion(network, model.detectors, model.instrumented, model.prior),
         mirror=mirror,
         history=HistoryBuffer(len(network.edges.ids)),
-        forecaster=Forecaster(_free_speed_mps(model), model.past, model.forecasters),
+        forecaster=Forecaster(free_speed_mps(model), model.past, model.forecasters),
         ahead=Ahead(folder, network, model.prior) if foreseeing and folder.routes else None,
         controllers=(_live_controller(model), MaxPressure(network)),
         guide=RouteGuide(network) if guided else None,
@@ -153,7 +153,7 @@ def _live_controller(model: CityModel) -> Controller:
     return Preemption(network, horizon if followed else Chain(network, horizon), policy)
 
 
-def _free_speed_mps(model: CityModel) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def free_speed_mps(model: CityModel) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     """Speed of the empty edge: the best the prior saw there, at most the limit."""
     limit = model.network.edges.speed_limit_mps
     profile = model.prior.profile

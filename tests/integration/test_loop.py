@@ -51,7 +51,7 @@ def log(model: CityModel, patient: Pace) -> Log:
 @pytest.fixture
 def city(model: CityModel, tmp_path: Path) -> Iterator[City]:
     """A loop that forecasts and advises in every cycle, with a store and without a mirror."""
-    pace = Pace(cycle_s=5.0, forecast_every_s=5.0, guide_every_s=5.0, deadline_s=60.0)
+    pace = Pace(cycle_s=5.0, forecast_every_s=5.0, forecast_lead_s=0.0, guide_every_s=5.0, deadline_s=60.0)
     built = build_city(model, pace=pace, store=tmp_path / "history", mirrored=False, pseudonyms=Pseudonyms(b"x"))
     yield built
     built.close()
