@@ -217,6 +217,11 @@ class Forecaster:
             producer=(*names, "none") if not valid.all() else tuple(names),
         )
 
+    @property
+    def models(self) -> tuple[LiveModel, ...]:
+        """The models of the chain and the candidates."""
+        return self._models
+
     def said(self) -> dict[str, Floats]:
         """What every producer, served or not, said in the newest forecast: (2, H, E), veh/s and m/s. Where one had
         nothing to say it is the profile."""

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from networks.graph import Network
+from scenarios.passages import Passages
+from scenarios.street_works import AVOID_S
 from scenarios.weather import RainyDriving
+
+_SIGNALS = 1.5  # times the free time that a way takes where signals are on it
 
 
 class SlowEdge(NamedTuple):
@@ -44,41 +48,41 @@ class Announced:
 
 
 class Happenings:
-    """Applies limits and rain to a mesoscopic run; closures are in the file of `write_closures`."""
+    """Makes what was announced real in a mesoscopic run.
 
-    def __init__(self, sumo: Any, network: Network, announced: Announced) -> None:
-        self._edge, self._network, self._announced = sumo.edge, network, announced
+    Drivers who would come to a closed edge while it is closed take another way from the start: changing routes on
+    the way crashes a mesoscopic run of SUMO 1.28, and its own rerouters leave those behind a closed edge standing.
+    """
+
+    def __init__(self, sumo: Any, network: Network, passages: Passages, announced: Announced) -> None:
+        self._sumo, self._network, self._passages, self._announced = sumo, network, passages, announced
         self._rain = RainyDriving(sumo)
         self._slow: set[SlowEdge] = set()
+        self._closed = {network.edges.ids[s.edge]: s for s in announced.edges if s.limit_mps <= 0}
+        self._free_s = network.edges.length_m / np.maximum(network.edges.speed_limit_mps, 1.0)
+        for name in self._closed:
+            sumo.edge.adaptTraveltime(name, AVOID_S)
 
     def apply(self, now_s: float, departed: Sequence[str]) -> None:
-        """Call every step with the vehicles that departed in it; `now_s`: epoch seconds."""
+        """Call every step with the motor vehicles that departed in it; `now_s`: epoch seconds."""
         self._rain.apply(self._announced.rain_mm_h(now_s), departed)
         for slow in self._announced.edges:
             due = slow.limit_mps > 0 and slow.begin_s <= now_s < slow.end_s
             if due == (slow in self._slow):
                 continue
             limit_mps = float(self._network.edges.speed_limit_mps[slow.edge])
-            self._edge.setMaxSpeed(self._network.edges.ids[slow.edge], slow.limit_mps if due else limit_mps)
+            self._sumo.edge.setMaxSpeed(self._network.edges.ids[slow.edge], slow.limit_mps if due else limit_mps)
             self._slow ^= {slow}
+        for vehicle in departed if self._closed else ():
+            if self._meets_closure(self._passages.rides[vehicle].route, now_s):
+                self._sumo.vehicle.rerouteTraveltime(vehicle)
+                self._passages.greet_again(vehicle)
 
-
-def write_closures(announced: Announced, network: Network, path: Path, *, zero_s: float) -> tuple[Path, ...]:
-    """A SUMO additional file with a rerouter for each closed edge, or nothing where none is closed.
-
-    Changing routes from outside crashes a mesoscopic run of SUMO 1.28; its own rerouters do not. `zero_s`: epoch of
-    the simulation's second 0.
-    """
-    closed = [slow for slow in announced.edges if slow.limit_mps <= 0]
-    if not closed:
-        return ()
-    root = ET.Element("additional")
-    for number, slow in enumerate(closed):
-        name = network.edges.ids[slow.edge]
-        others = " ".join(edge for edge in network.edges.ids if edge != name)
-        rerouter = ET.SubElement(root, "rerouter", id=f"closure{number}", edges=others, probability="1")
-        begin_s, end_s = (f"{max(at_s - zero_s, 0.0):.2f}" for at_s in (slow.begin_s, slow.end_s))
-        interval = ET.SubElement(rerouter, "interval", begin=begin_s, end=end_s)
-        ET.SubElement(interval, "closingReroute", id=name, disallow="passenger truck bus delivery taxi")
-    ET.ElementTree(root).write(path, encoding="utf-8")
-    return (path,)
+    def _meets_closure(self, route: tuple[int, ...], now_s: float) -> bool:
+        at_s = now_s
+        for edge in route[:-1]:  # whoever wants to end there may
+            slow = self._closed.get(self._network.edges.ids[edge])
+            if slow is not None and slow.begin_s <= at_s < slow.end_s and edge != route[0]:
+                return True
+            at_s += _SIGNALS * float(self._free_s[edge])
+        return False

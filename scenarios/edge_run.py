@@ -6,7 +6,6 @@ the hour of Bologna it had 90 % of edge flows within GEH 5 (plain mesoscopic: 75
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ import numpy as np
 
 from networks.city import CityFolder
 from networks.graph import Floats, Network
-from scenarios.announced import Announced, Happenings, write_closures
+from scenarios.announced import Announced, Happenings
 from scenarios.passages import UNCOUNTED, Passages
 from scenarios.simulation import RunSpec, Simulation
 
@@ -49,32 +48,22 @@ def simulate_edges(
 
     `announced`: closures, limits and rain that become real on the way.
     """
-    coming = announced or Announced()
-    with tempfile.TemporaryDirectory(prefix="citytwin_edges_") as folder:
-        zero_s = city.epoch_s - city.begin_s
-        closures = write_closures(coming, network, Path(folder) / "closures.add.xml", zero_s=zero_s)
-        spec = RunSpec(
-            network=city.network,
-            routes=tuple(routes) or city.routes,
-            additional=city.additional + city.programmes + closures,
-            begin_s=city.begin_s,
-            seed=seed,
-            mesoscopic=True,
-            extra=MESOSCOPIC_OPTIONS,
-        )
-        return _watch(city, network, spec, step_s, count, coming)
-
-
-def _watch(
-    city: CityFolder, network: Network, spec: RunSpec, step_s: float, count: int, announced: Announced
-) -> EdgeRun:
+    spec = RunSpec(
+        network=city.network,
+        routes=tuple(routes) or city.routes,
+        additional=city.additional + city.programmes,
+        begin_s=city.begin_s,
+        seed=seed,
+        mesoscopic=True,
+        extra=MESOSCOPIC_OPTIONS,
+    )
     edges = len(network.edges.ids)
     flow_vps, departed_vps, arrived_vps = (np.zeros((count, edges)) for _ in range(3))
     vehicles = np.zeros((count, edges))
     pair_count: dict[tuple[int, int], int] = {}
     with Simulation(spec) as simulation:
         passages = Passages(simulation.sumo, network)
-        happenings = Happenings(simulation.sumo, network, announced)
+        happenings = Happenings(simulation.sumo, network, passages, announced) if announced else None
         next_look_s = city.begin_s + LOOK_EVERY_S
         _remove_uncounted(simulation.sumo)
         while simulation.now_s < city.end_s:
@@ -85,13 +74,11 @@ def _watch(
                 route = passages.rides[vehicle].route
                 for pair in pairwise(route):
                     pair_count[pair] = pair_count.get(pair, 0) + 1
-            if announced:
+            if happenings is not None:
                 happenings.apply(city.epoch_s + simulation.now_s - city.begin_s, departed)
             if simulation.now_s < min(next_look_s, city.end_s):
                 continue
             next_look_s += LOOK_EVERY_S
-            if announced:
-                passages.note_new_routes()
             passages.look()
             row = min(count - 1, int((simulation.now_s - 0.5 - city.begin_s) / step_s))
             for target, counted in zip((flow_vps, departed_vps, arrived_vps), passages.take(), strict=True):

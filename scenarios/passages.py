@@ -72,10 +72,9 @@ class Passages:
             if at > ride.at:
                 self._advance(vehicle, ride, at)
 
-    def note_new_routes(self) -> None:
-        """Call before `look` where drivers change their routes on the way; what they have passed stays in them."""
-        for vehicle, ride in self.rides.items():
-            ride.route = self.route_of(vehicle) or ride.route
+    def greet_again(self, vehicle: str) -> None:
+        """Take note of the new route of a vehicle that has just departed."""
+        self._greet(vehicle)
 
     def enter(self, vehicle: str, edge: int) -> None:
         """A vehicle has come onto an edge, or departed there: for subclasses that learn from it."""

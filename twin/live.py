@@ -8,12 +8,14 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from networks.errors import ProcessError
 from scenarios.measures import TripSummary
 from scenarios.street_terms import StreetOptions, StreetReport
 from scenarios.virtual_city import VirtualCity
 from twin.app import CityModel, build_city
+from twin.forecast_table import forecast_document
 from twin.loop import City, CycleReport, Pace, run_cycle
 from twin.privacy import Pseudonyms
 from twin.recorder import Recorder
@@ -36,6 +38,7 @@ class LiveResult:
     refused_by_street: int
     quarantined: dict[str, int]  # "feed: reason" -> rows
     frames: dict[str, int]  # feed -> accepted frames
+    forecast: dict[str, Any]  # see `forecast_table`
 
 
 Watcher = Callable[[City, CycleReport, VirtualCity], None]
@@ -151,6 +154,7 @@ class _Run:
 
     def _result(self, summary: TripSummary) -> LiveResult:
         inbox = self._city.inbox
+        self._city.settle()
         return LiveResult(
             summary=summary,
             error=self._score.result(),
@@ -164,4 +168,5 @@ class _Run:
                 f"{feed}: {reason}": count for (feed, reason), count in inbox.quarantine.count_reasons().items()
             },
             frames={feed: tally.frames_accepted for feed, tally in inbox.tallies.items()},
+            forecast=forecast_document(self._city.forecaster),
         )

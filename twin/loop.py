@@ -101,6 +101,12 @@ class City:
     def __post_init__(self) -> None:
         self.stages = {name: Stage(name, self.pace.deadline_s, text) for name, text in FALLBACKS.items()}
 
+    def settle(self) -> None:
+        """Wait for what is still being worked out beside the cycles, as long as its deadline allows."""
+        for name in ("outlook", "forecast"):
+            if self.stages[name].begun:
+                self.stages[name].collect(lambda: None)
+
     def close(self) -> None:
         """End the mirror; write what is not stored yet and close the store."""
         if self.mirror is not None:
