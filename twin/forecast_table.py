@@ -76,7 +76,11 @@ def pool(documents: Sequence[dict[str, Any]]) -> dict[str, Any]:
         for key in ("flow_lead", "speed_lead"):
             row[key] = sorted({part[key] for part in parts})
         rows.append(row)
-    return {"gate": documents[0]["gate"] if documents else [], "rows": rows}
+    return {
+        "gate": documents[0]["gate"] if documents else [],
+        "rows": rows,
+        "notes": [document["notes"] for document in documents],
+    }
 
 
 def shadow_verdict(document: dict[str, Any], name: str) -> Verdict:

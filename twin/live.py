@@ -101,6 +101,7 @@ class _Run:
         self._cycle_ms: list[float] = []
         self._failures: Counter[str] = Counter()
         self._notes: list[str] = []
+        self._forecast_notes: list[str] = []
         self._plans = self._unsafe = self._refused = 0
 
     def go(self) -> LiveResult:
@@ -147,6 +148,8 @@ class _Run:
         self._cycle_ms.append(cycle.ms)
         self._failures.update(o.stage for o in cycle.failures)
         self._notes += cycle.notes
+        at_s = round(cycle.now_s - self._begin_s)
+        self._forecast_notes += [f"{at_s} s: {note}" for note in cycle.forecast_notes]
         self._plans += len(cycle.decision.approved)
         self._unsafe += len(cycle.decision.refused)
         self._refused += sum(not r.accepted for r in cycle.receipts)
@@ -168,5 +171,5 @@ class _Run:
                 f"{feed}: {reason}": count for (feed, reason), count in inbox.quarantine.count_reasons().items()
             },
             frames={feed: tally.frames_accepted for feed, tally in inbox.tallies.items()},
-            forecast=forecast_document(self._city.forecaster),
+            forecast={**forecast_document(self._city.forecaster), "notes": self._forecast_notes},
         )

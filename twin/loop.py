@@ -132,7 +132,8 @@ class CycleReport:
     guidance_given: int
     receipts: tuple[Receipt, ...]
     silent_feeds: tuple[str, ...]
-    notes: tuple[str, ...]  # processes restarted, forecasters that change the lead, and the like
+    notes: tuple[str, ...]  # processes restarted and the like
+    forecast_notes: tuple[str, ...]  # models refused, changes of the lead, feeds that are not believed
 
     @property
     def failures(self) -> tuple[Outcome, ...]:
@@ -198,7 +199,8 @@ def run_cycle(city: City, now_s: float, notes: Sequence[str] = ()) -> CycleRepor
         guidance_given=given,
         receipts=tuple(receipts),
         silent_feeds=silent,
-        notes=(*notes, *city.forecaster.take_notes()),
+        notes=tuple(notes),
+        forecast_notes=tuple(city.forecaster.take_notes()),
     )
     if city.store is not None:
         city.unstored.append(_record(city, report, batches, proposals, lamps))
@@ -332,6 +334,7 @@ def _record(
             "silent_feeds": list(report.silent_feeds),
             "unhealthy": list(report.state.unhealthy) if report.state is not None else [],
             "notes": list(report.notes),
+            "forecast_notes": list(report.forecast_notes),
             "guidance_given": report.guidance_given,
         },
     )

@@ -138,7 +138,7 @@ class _Show:
         self._progress.advance(self._live, self._pace.cycle_s)
         for stage in report.failures:
             self._progress.console.print(f"cycle {report.cycle}: {stage.stage}: {stage.error}; {stage.fallback}")
-        for note in report.notes:
+        for note in (*report.notes, *report.forecast_notes):
             self._progress.console.print(f"cycle {report.cycle}: {note}")
         draw = time.monotonic() - self._drawn_s >= DRAWN_EVERY_S
         self._page.progress = self._what
