@@ -1,14 +1,18 @@
 """How well the loop's forecaster foresees link flow and travel time, with and without what is announced.
 
-    python benchmarks/loop_forecast.py --city zone --seconds 3600 --seeds 1 --json
+    python benchmarks/loop_forecast.py --city zone --seeds 1-3 --json            # mesoscopic street, minutes
+    python benchmarks/loop_forecast.py --city zone --seeds 1 --street micro      # sensors and fusion, hours
 
-The street runs under its own signals; its sensors are fused as in the live loop, and every minute the forecaster of
-the loop is asked, beside profile and persistence. On each day a busy link is closed and it rains for a while, both
-announced in the second minute. "known" forecasts may use the announcements, "unknown" ones not; both see the same
-readings. Errors are against the street's truth, over five minutes that end 5, 15, 30 and 60 minutes ahead, in veh and
-s; travel times only where enough vehicles drove. `usual` targets lie outside all events, `closure` ones are links
-within two of the closed one while it is closed, `rain` ones all links while it rains and nothing is closed. The
-closed link itself counts for flow alone. The street's drivers mind rain by a factor that the twin does not know.
+The street runs under its own signals and is looked at every minute; then the forecaster of the loop is asked, beside
+every producer of its chain. Each seed is driven twice: as a usual day, and as a day on which a busy link is closed
+and it rains for a while, both announced in the second minute. "known" forecasts may use the announcements, "unknown"
+ones not; both see the same readings. Errors are against the street's truth, over five minutes that end 5, 15, 30 and
+60 minutes ahead, in vehicles and seconds; travel times only where enough vehicles drove. `closure` targets are links
+within two of the closed one while it is closed (the closed link itself counts for flow alone), `rain` ones all links
+while it rains. The street's drivers mind rain by a factor that the twin does not know.
+
+`--street meso`: demand drawn as a virtual city draws it, driven by the mesoscopic model that also drew the past days,
+readings without noise: flattering, but quick. `--street micro`: the virtual city, its sensors and the fusion.
 """
 
 from __future__ import annotations
@@ -19,7 +23,9 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -34,8 +40,12 @@ from forecasting.windows import HistoryBuffer
 from networks.batches import Batches
 from networks.graph import Bools, Floats
 from networks.messages import NoticeReport
-from networks.state import QUANTILES
+from networks.state import QUANTILES, Estimate, NetworkState, VehicleTable
+from scenarios.announced import Announced, Shower, SlowEdge
 from scenarios.cities import find_city
+from scenarios.past_days import drive_day
+from scenarios.simulation import run_in_process
+from scenarios.street import RAIN_SPREAD
 from scenarios.street_terms import RainSpell, StreetOptions, Truth
 from scenarios.virtual_city import VirtualCity
 from twin.ahead import Ahead
@@ -82,9 +92,19 @@ def links_near(model: CityModel, edge: int) -> Bools:
     return near
 
 
-def drive(model: CityModel, options: StreetOptions) -> Iterator[tuple[float, Batches, Truth]]:
-    """The street under its own signals: epoch, what became known, what is true."""
+class Reading(NamedTuple):
+    """What the twin knows of a step, and what is true of it."""
+
+    now_s: float
+    batches: Batches | None
+    state: NetworkState | None
+    truth: Truth
+
+
+def drive_micro(model: CityModel, options: StreetOptions) -> Iterator[Reading]:
+    """The virtual city under its own signals, seen by its sensors and fused."""
     inbox = Inbox(model.network, model.detectors)
+    fusion = Fusion(model.network, model.detectors, model.instrumented, model.prior)
     with VirtualCity(model.folder, options) as street:
         now_s = model.folder.epoch_s
         while now_s < model.folder.epoch_s + options.duration_s - 1e-6:
@@ -93,17 +113,35 @@ def drive(model: CityModel, options: StreetOptions) -> Iterator[tuple[float, Bat
             report = street.collect(600.0)
             for frame in report.frames:
                 inbox.offer(frame, now_s)
+            batches = inbox.take(now_s)
             if report.truth is not None:
-                yield now_s, inbox.take(now_s), report.truth
+                yield Reading(now_s, batches, fusion.update(batches, now_s, None), report.truth)
+
+
+def drive_meso(model: CityModel, options: StreetOptions, announced: Announced) -> Iterator[Reading]:
+    """The mesoscopic model minute by minute; what it does is what is read."""
+    count = int(options.duration_s / 60.0)
+    folder = replace(model.folder, end_s=model.folder.begin_s + 60.0 * count)
+    run = run_in_process(drive_day, folder, model.network, 60.0, count, options.seed, announced)
+    edges = len(model.network.edges.ids)
+    for minute in range(count):
+        now_s = model.folder.epoch_s + 60.0 * (minute + 1)
+        flow, speed = run.flow_vps[minute], run.speed_mps[minute]
+        samples = np.round(run.edge_vehicles[minute] * 60.0).astype(np.int32)
+        seen = [Estimate(v, np.zeros(edges), np.zeros(edges), np.ones(edges, np.bool_)) for v in (flow, speed)]
+        unknown = Estimate.unknown(edges)
+        state = NetworkState(now_s, *seen, unknown, unknown, unknown, unknown, VehicleTable.empty(), (), 1.0, ())
+        nothing = np.zeros(len(model.network.lanes.ids))
+        yield Reading(now_s, None, state, Truth(now_s, 60.0, flow, speed, samples, nothing, nothing))
 
 
 class Judge:
     """Keeps forecasts until their five minutes are over."""
 
-    def __init__(self, model: CityModel, closed: int, *, closure: bool, rain: bool) -> None:
+    def __init__(self, model: CityModel, closed: int, *, events: bool) -> None:
         self._length_m = model.network.edges.length_m
         self._near, self._closed = links_near(model, closed), closed
-        self._closure, self._rain = closure, rain
+        self._events = events
         self._begin_s = model.folder.epoch_s
         self._truths: list[Truth] = []
         self._waiting: list[tuple[float, int, str, Floats, Floats]] = []
@@ -137,58 +175,72 @@ class Judge:
         """What kind of target the five minutes up to now are, and at which links."""
         begin, end = at_s - WINDOW_S - self._begin_s, at_s - self._begin_s
         everywhere = np.ones(len(self._near), np.bool_)
-        if self._closure and begin >= CLOSED_S[0] and end <= CLOSED_S[1]:
-            itself = np.arange(len(everywhere)) == self._closed
-            return {"closure": self._near | itself}
-        if self._rain and begin >= RAIN_S[0] and end <= RAIN_S[1]:
-            return {"rain": everywhere}
-        before = CLOSED_S[0] if self._closure else RAIN_S[0] if self._rain else np.inf
-        return {"usual": everywhere} if end <= before else {}
+        if not self._events:
+            return {"usual": everywhere}
+        if begin >= CLOSED_S[0] and end <= CLOSED_S[1]:
+            return {"closure": self._near | (np.arange(len(everywhere)) == self._closed)}
+        return {"rain": everywhere} if begin >= RAIN_S[0] and end <= RAIN_S[1] else {}
 
 
 def live_through(
-    model: CityModel, seed: int, seconds: float, *, closure: bool, rain: bool
+    model: CityModel, seed: int, seconds: float, *, micro: bool, events: bool
 ) -> tuple[Judge, list[float], list[str]]:
     """One day: its judge, the time of each forecast in ms, and what the forecaster had to say."""
     folder, network = model.folder, model.network
     closed = closed_edge(model, seed)
-    notice = NoticeReport(
-        measured_at=folder.epoch_s + 60.0, id="closure", edge=network.edges.ids[closed],
-        begin=folder.epoch_s + CLOSED_S[0], end=folder.epoch_s + CLOSED_S[1],
-    )  # fmt: skip
-    options = StreetOptions(
-        seed, seconds, folder.coverage, notices=(notice,) if closure else (),
-        rain=(RainSpell(RAIN_MM_H, *RAIN_S, foretold_s=60.0),) if rain else (),
-    )  # fmt: skip
-    fusion = Fusion(network, model.detectors, model.instrumented, model.prior)
-    history, judge = HistoryBuffer(len(network.edges.ids)), Judge(model, closed, closure=closure, rain=rain)
-    ahead, outlook = Ahead(folder, network, model.prior), None
+    begin_s = folder.epoch_s
+    announced = Announced()
+    if events:
+        announced = Announced(
+            (SlowEdge(closed, 0.0, begin_s + CLOSED_S[0], begin_s + CLOSED_S[1]),),
+            (Shower(RAIN_MM_H, begin_s + RAIN_S[0], begin_s + RAIN_S[1]),),
+        )
+    if micro:
+        notice = NoticeReport(
+            measured_at=begin_s + 60.0, id="closure", edge=network.edges.ids[closed],
+            begin=begin_s + CLOSED_S[0], end=begin_s + CLOSED_S[1],
+        )  # fmt: skip
+        options = StreetOptions(
+            seed, seconds, folder.coverage, notices=(notice,) if events else (),
+            rain=(RainSpell(RAIN_MM_H, *RAIN_S, foretold_s=60.0),) if events else (),
+        )  # fmt: skip
+        street = drive_micro(model, options)
+    else:
+        minds = float(np.exp(RAIN_SPREAD * np.random.default_rng(seed).normal()))
+        real = replace(announced, rain_strength=minds)
+        street = drive_meso(model, StreetOptions(seed, seconds, folder.coverage), real)
+    history, judge = HistoryBuffer(len(network.edges.ids)), Judge(model, closed, events=events)
+    ahead = Ahead(folder, network, model.prior)
+    change = None
+    told = Announced()
     free = free_speed_mps(model)
     known, unknown = (Forecaster(free, model.past, model.forecasters) for _ in range(2))
     spent_ms: list[float] = []
     notes: list[str] = []
-    for now_s, batches, truth in drive(model, options):
-        ahead.note(batches)
-        state = fusion.update(batches, now_s, None)
+    for now_s, batches, state, truth in street:
+        second = round(now_s - begin_s)
         history.append(state)
         judge.happened(truth)
-        if round(now_s - folder.epoch_s) % 60:
+        if batches is not None:
+            ahead.note(batches)
+        if second % 60:
             continue
-        announced = ahead.announced(now_s)
-        if announced and (outlook is None or announced != outlook.announced):
-            outlook = ahead.foresee(announced)
+        coming = ahead.announced(now_s) if micro else announced if second >= 120 else Announced()
+        if coming and coming != told:
+            told, change = coming, ahead.foresee(coming).change
         past = history.until(now_s)
-        for name, forecaster, change in (
-            ("unknown", unknown, None),
-            ("known", known, outlook.change if outlook else None),
-        ):
+        for name, forecaster, expected in (("unknown", unknown, None), ("known", known, change)):
+            if name == "known" and not events:
+                continue
             began = time.process_time()
-            made = forecaster.predict(past, now_s, change)
+            made = forecaster.predict(past, now_s, expected)
             spent_ms.append((time.process_time() - began) * 1e3)
             judge.expect(now_s, name, made.flow_vps[..., MIDDLE], made.speed_mps[..., MIDDLE])
-        notes += [f"{round(now_s - folder.epoch_s)} s: {note}" for note in unknown.take_notes()]
+        notes += [f"seed {seed}, {second} s: {note}" for note in unknown.take_notes()]
         for name, (flow, speed) in unknown.said().items():
             judge.expect(now_s, name, flow, speed)
+        if second % 600 == 0:
+            print(f"seed {seed}: {second} s", file=sys.stderr, flush=True)
     return judge, spent_ms, notes
 
 
@@ -207,8 +259,7 @@ def main() -> None:
     parser.add_argument("--city", default="zone", help="bundled city or city folder")
     parser.add_argument("--seconds", type=float, default=3600.0)
     parser.add_argument("--seeds", default="1")
-    parser.add_argument("--no-closure", action="store_true")
-    parser.add_argument("--no-rain", action="store_true")
+    parser.add_argument("--street", choices=("meso", "micro"), default="meso")
     parser.add_argument("--models", type=Path, default=Path("models"), help="folder of own models")
     parser.add_argument("--json", action="store_true")
     order = parser.parse_args()
@@ -220,15 +271,17 @@ def main() -> None:
     gathered: dict[tuple[str, str, int, str], list[Floats]] = defaultdict(list)
     per_seed, spent, notes = {}, [], []
     for seed in parse_seeds(order.seeds):
-        print(f"seed {seed}: {seconds:.0f} s of {folder.name}", file=sys.stderr, flush=True)
-        judge, ms, told = live_through(model, seed, seconds, closure=not order.no_closure, rain=not order.no_rain)
-        for key, parts in judge.errors.items():
-            gathered[key] += parts
-        per_seed[seed] = table(judge.errors)
-        spent += ms
-        notes += told
+        per_seed[seed] = []
+        for events in (False, True):
+            judge, ms, told = live_through(model, seed, seconds, micro=order.street == "micro", events=events)
+            for key, parts in judge.errors.items():
+                gathered[key] += parts
+            per_seed[seed] += table(judge.errors)
+            spent += ms
+            notes += told
     document = {
         "city": folder.name,
+        "street": order.street,
         "seconds": seconds,
         "past_days": len(model.past) and PAST_DAYS,
         "gate": [{"model": m.label, **{q: v.as_dict() for q, v in m.verdicts.items()}} for m in model.forecasters],

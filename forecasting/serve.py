@@ -31,6 +31,7 @@ STEP_S = 300.0
 SIMPLE = ("ridge", "profile+deviation", "profile", "persistence")  # the chain below the models
 QUANTITIES = ("flow", "speed")
 _RIDGE, _DEVIATION, _PROFILE, _PERSISTENCE = range(-4, 0)
+_JUDGED = {"ridge": _RIDGE, "profile": _PROFILE}
 _FLOW, _SPEED = 0, 1
 _VPH = 3600.0
 _MIDDLE = QUANTILES.index(0.5)
@@ -45,10 +46,12 @@ _SPREAD_GROWTH_S = 1800.0  # on Bologna 2.5 deviations hold 93 % of 90 % five mi
 _NORMAL = np.array([-1.6449, -1.2816, -0.6745, 0.0, 0.6745, 1.2816, 1.6449])  # of a normal at QUANTILES
 _MEMORY = 0.98  # per update, one a history step: about 50 minutes
 _LEAD_MEMORY = 0.96  # of the errors that decide who leads: about 25 minutes
+_GATE_WEIGHT = 10.0  # updates that the gate counts for
+_UNPROVEN = 1.03  # times the error of the profile is assumed of its deviation before it was seen
 _WORST = 1.5  # times the least error: nobody counts as worse than that in one update
 _GATE_UPDATES = 8  # evidence before a simpler producer may take the lead
 _GATE_GAIN = 0.98  # and by how much it must be better
-_READMIT_UPDATES = 20  # evidence before a model that the gate refused may lead after all
+_READMIT_WEIGHT = 18.0  # fading updates, of 25 at most, before a model that the gate refused may lead after all
 _WATCHED = 400  # edges whose quantiles are kept until their truth is known
 _BUSY_VEH = 3.0  # usual vehicles a step, from which on none at all is remarkable
 _ZERO_SHARE = 0.8
@@ -147,8 +150,9 @@ class Forecaster:
         self._rho_prior = np.exp(-self._horizon_s / _DECAY_S)
         self._rho = np.stack([self._rho_prior, self._rho_prior])  # (2, H)
         self._moments = np.zeros((3, 2, count))  # updates, deviation x later deviation, deviation squared
-        self._error = np.zeros((2, producers, count))  # fading sums of each producer's error on common ground
+        self._error = np.zeros((2, producers, count))  # fading sums of errors on common ground, over the least
         self._error_weight = np.zeros((2, count))
+        self._start_from_the_gate()
         self._total = np.zeros((2, count))
         self._total_by_producer = np.zeros((2, producers, count))
         self._total_count = np.zeros((2, count))  # truths, truths on common ground
@@ -345,13 +349,30 @@ class Forecaster:
                 for place, k in enumerate(self._chain):
                     least = min((error[j] for j in self._chain[place + 1 :]), default=math.inf)
                     if k < len(self._models) and not self._admitted(k, quantity):
-                        leads = weight >= _READMIT_UPDATES and error[k] < _GATE_GAIN * least
+                        leads = weight >= _READMIT_WEIGHT and error[k] < _GATE_GAIN * least
                     else:
                         leads = weight < _GATE_UPDATES or least >= _GATE_GAIN * error[k]
                     if leads:
                         lead[quantity, horizon] = k
                         break
         return lead
+
+    def _start_from_the_gate(self) -> None:
+        """Before the street has told anything, the held-out past days say who is better."""
+        for quantity, name in enumerate(QUANTITIES):
+            judged = [(k, v.mae) for k, m in enumerate(self._models) if (v := m.verdicts.get(name)) and v.mae]
+            if not judged:
+                continue
+            mae = {len(self.producers) + place: judged[0][1][rival] for rival, place in _JUDGED.items()}
+            mae.update({k: found["model"] for k, found in judged})
+            profile = len(self.producers) + _PROFILE
+            mae[len(self.producers) + _DEVIATION] = _UNPROVEN * mae[profile]
+            least = min(mae.values())
+            ratio = np.full(len(self.producers), _WORST)
+            for k, error in mae.items():
+                ratio[k] = min(error / max(least, 1e-9), _WORST)
+            self._error[quantity] = _GATE_WEIGHT * ratio[:, None]
+            self._error_weight[quantity] = _GATE_WEIGHT
 
     def _admitted(self, model: int, quantity: int) -> bool:
         verdict = self._models[model].verdicts.get(QUANTITIES[quantity])
@@ -445,8 +466,8 @@ class Forecaster:
         candidates = issued.candidates[quantity, :, horizon][:, common]
         wrong = np.abs(candidates - truth[common])
         self._total_by_producer[quantity, :, horizon] += wrong.sum(axis=1)
-        mean = wrong.mean(axis=1)
-        limited = np.minimum(mean, _WORST * mean.min())  # a bad spell ends soon after it is over
+        mean = np.maximum(wrong.mean(axis=1), 1e-9)
+        limited = np.minimum(mean / mean.min(), _WORST)  # a bad spell ends soon after it is over
         self._error[quantity, :, horizon] = _LEAD_MEMORY * self._error[quantity, :, horizon] + limited
         self._error_weight[quantity, horizon] = _LEAD_MEMORY * self._error_weight[quantity, horizon] + 1.0
         now = issued.deviation[quantity, common] / scale[common]

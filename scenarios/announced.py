@@ -39,6 +39,7 @@ class Announced:
 
     edges: tuple[SlowEdge, ...] = ()
     showers: tuple[Shower, ...] = ()
+    rain_strength: float = 1.0  # how much drivers mind the rain, beside what the sources say
 
     def __bool__(self) -> bool:
         return bool(self.edges or self.showers)
@@ -56,7 +57,7 @@ class Happenings:
 
     def __init__(self, sumo: Any, network: Network, passages: Passages, announced: Announced) -> None:
         self._sumo, self._network, self._passages, self._announced = sumo, network, passages, announced
-        self._rain = RainyDriving(sumo)
+        self._rain = RainyDriving(sumo, strength=announced.rain_strength)
         self._slow: set[SlowEdge] = set()
         self._closed = {network.edges.ids[s.edge]: s for s in announced.edges if s.limit_mps <= 0}
         self._free_s = network.edges.length_m / np.maximum(network.edges.speed_limit_mps, 1.0)

@@ -15,8 +15,9 @@ import numpy as np
 from networks.city import CityFolder
 from networks.graph import Floats, Network
 from networks.state import History, TimeGrid
+from scenarios.announced import Announced
 from scenarios.demand import perturb_demand
-from scenarios.edge_run import MESOSCOPIC_OPTIONS, simulate_edges
+from scenarios.edge_run import MESOSCOPIC_OPTIONS, EdgeRun, simulate_edges
 from scenarios.kept_arrays import fetch, keep, key_of
 from scenarios.simulation import run_in_process
 
@@ -62,14 +63,17 @@ def build_past(
 
 def _live_through(city: CityFolder, network: Network, step_s: float, count: int, days: int) -> dict[str, Floats]:
     """Body of the simulating process."""
-    made: dict[str, list[Floats]] = {name: [] for name in _NAMES}
-    for seed in range(_FIRST_SEED, _FIRST_SEED + days):
-        with tempfile.TemporaryDirectory(prefix="citytwin_past_") as folder:
-            routes = perturb_demand(city, seed=seed, spread=DEMAND_SPREAD, out_folder=Path(folder))
-            run = simulate_edges(city, network, step_s, count, routes, seed)
-        for name in _NAMES:
-            made[name].append(getattr(run, name).astype(np.float32))
-    return {name: np.stack(parts) for name, parts in made.items()}
+    runs = [drive_day(city, network, step_s, count, seed) for seed in range(_FIRST_SEED, _FIRST_SEED + days)]
+    return {name: np.stack([getattr(run, name).astype(np.float32) for run in runs]) for name in _NAMES}
+
+
+def drive_day(
+    city: CityFolder, network: Network, step_s: float, count: int, seed: int, announced: Announced | None = None
+) -> EdgeRun:
+    """A mesoscopic day of a demand drawn from the seed, in this process, which must do nothing else."""
+    with tempfile.TemporaryDirectory(prefix="citytwin_past_") as folder:
+        routes = perturb_demand(city, seed=seed, spread=DEMAND_SPREAD, out_folder=Path(folder))
+        return simulate_edges(city, network, step_s, count, routes, seed, announced)
 
 
 def _working_days_before(epoch_s: float, days: int) -> list[float]:

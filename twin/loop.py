@@ -257,6 +257,7 @@ def _predict(city: City, steps: _Steps, now_s: float) -> Forecast | None:
     due = city.forecast is None or now_s - city.forecast_ordered_s >= pace.forecast_lead_s
     if stage.busy or (stage.begun and due):
         return steps.collect("forecast", lambda: city.forecast)
+    steps.outcomes.append(Outcome(stage.name, 0.0))
     return city.forecast
 
 

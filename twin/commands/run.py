@@ -152,13 +152,13 @@ class _Show:
 
 def _forecast_table(rows: list[dict[str, Any]]) -> Table:
     """Mean absolute errors of flow (vehicles in five minutes) and speed (m/s) on what was measured later."""
-    producers = [name for name in rows[0]["flow_mae_veh"] if name != "served"]
+    producers = [name for name in rows[0]["flow_mae_veh"] if name not in ("served", "profile+deviation")]
     table = Table(
         title="Forecasts: mean absolute error of flow, veh in 5 min | of speed, m/s", box=SIMPLE_HEAD,
         padding=(0, 0, 0, 1),
     )  # fmt: skip
-    for name in ("ahead", "led by", "served", *producers, "80 % bands hold"):
-        table.add_column(name, justify="left" if name == "led by" else "right")
+    for name in ("ahead", "led by", "served", *producers, "80 % bands"):
+        table.add_column(name, no_wrap=name == "ahead", justify="left" if name == "led by" else "right")
     for row in rows:
         flow, speed = row["flow_mae_veh"], row["speed_mae_mps"]
         led = sorted({*row["flow_lead"], *row["speed_lead"]})
