@@ -4,12 +4,13 @@
     python benchmarks/loop_forecast.py --city zone --seeds 1 --street micro      # sensors and fusion, hours
 
 The street runs under its own signals and is looked at every minute; then the forecaster of the loop is asked, beside
-every producer of its chain. Each seed is driven twice: as a usual day, and as a day on which a busy link is closed
-and it rains for a while, both announced in the second minute. "known" forecasts may use the announcements, "unknown"
-ones not; both see the same readings. Errors are against the street's truth, over five minutes that end 5, 15, 30 and
-60 minutes ahead, in vehicles and seconds; travel times only where enough vehicles drove. `closure` targets are links
-within two of the closed one while it is closed (the closed link itself counts for flow alone), `rain` ones all links
-while it rains. The street's drivers mind rain by a factor that the twin does not know.
+every producer of its chain. Each seed is driven three times: as a usual day, as one on which a busy link is closed
+for a while, and as one on which it rains for a while, each announced in the second minute. "known" forecasts may use
+the announcement, "unknown" ones not; both see the same readings. Errors are against the street's truth, over five
+minutes that end 5, 15, 30 and 60 minutes ahead, in vehicles and seconds; travel times only where enough vehicles
+drove. `closure` targets are links within two of the closed one while it is closed (the closed link itself counts for
+flow alone), `rain` ones all links while it rains. The street's drivers mind rain by a factor that the twin does not
+know.
 
 `--street meso`: demand drawn as a virtual city draws it, driven by the mesoscopic model that also drew the past days,
 readings without noise: flattering, but quick. `--street micro`: the virtual city, its sensors and the fusion.
@@ -58,7 +59,8 @@ HORIZONS_MIN = (5, 15, 30, 60)
 MIDDLE = QUANTILES.index(0.5)
 STEP_S, WINDOW_S = 5.0, 300.0
 CRAWL_MPS = 0.5
-CLOSED_S, RAIN_S = (1200.0, 2400.0), (2400.0, 3300.0)
+CLOSED_S = RAIN_S = (1200.0, 2700.0)
+DAYS = ("usual", "closure", "rain")
 RAIN_MM_H = 12.0
 BUSY_RANK = 20  # the closed link is among so many of the busiest that have another way around
 NEAR_LINKS = 2
@@ -138,10 +140,10 @@ def drive_meso(model: CityModel, options: StreetOptions, announced: Announced) -
 class Judge:
     """Keeps forecasts until their five minutes are over."""
 
-    def __init__(self, model: CityModel, closed: int, *, events: bool) -> None:
+    def __init__(self, model: CityModel, closed: int, day: str) -> None:
         self._length_m = model.network.edges.length_m
         self._near, self._closed = links_near(model, closed), closed
-        self._events = events
+        self._day = day
         self._begin_s = model.folder.epoch_s
         self._truths: list[Truth] = []
         self._waiting: list[tuple[float, int, str, Floats, Floats]] = []
@@ -175,41 +177,38 @@ class Judge:
         """What kind of target the five minutes up to now are, and at which links."""
         begin, end = at_s - WINDOW_S - self._begin_s, at_s - self._begin_s
         everywhere = np.ones(len(self._near), np.bool_)
-        if not self._events:
-            return {"usual": everywhere}
-        if begin >= CLOSED_S[0] and end <= CLOSED_S[1]:
-            return {"closure": self._near | (np.arange(len(everywhere)) == self._closed)}
-        return {"rain": everywhere} if begin >= RAIN_S[0] and end <= RAIN_S[1] else {}
+        first, last = {"usual": (0.0, np.inf), "closure": CLOSED_S, "rain": RAIN_S}[self._day]
+        if begin < first or end > last:
+            return {}
+        links = self._near | (np.arange(len(everywhere)) == self._closed) if self._day == "closure" else everywhere
+        return {self._day: links}
 
 
 def live_through(
-    model: CityModel, seed: int, seconds: float, *, micro: bool, events: bool
+    model: CityModel, seed: int, seconds: float, day: str, *, micro: bool
 ) -> tuple[Judge, list[float], list[str]]:
     """One day: its judge, the time of each forecast in ms, and what the forecaster had to say."""
     folder, network = model.folder, model.network
     closed = closed_edge(model, seed)
     begin_s = folder.epoch_s
-    announced = Announced()
-    if events:
-        announced = Announced(
-            (SlowEdge(closed, 0.0, begin_s + CLOSED_S[0], begin_s + CLOSED_S[1]),),
-            (Shower(RAIN_MM_H, begin_s + RAIN_S[0], begin_s + RAIN_S[1]),),
-        )
+    slow = SlowEdge(closed, 0.0, begin_s + CLOSED_S[0], begin_s + CLOSED_S[1])
+    shower = Shower(RAIN_MM_H, begin_s + RAIN_S[0], begin_s + RAIN_S[1])
+    announced = Announced((slow,) if day == "closure" else (), (shower,) if day == "rain" else ())
     if micro:
         notice = NoticeReport(
             measured_at=begin_s + 60.0, id="closure", edge=network.edges.ids[closed],
             begin=begin_s + CLOSED_S[0], end=begin_s + CLOSED_S[1],
         )  # fmt: skip
         options = StreetOptions(
-            seed, seconds, folder.coverage, notices=(notice,) if events else (),
-            rain=(RainSpell(RAIN_MM_H, *RAIN_S, foretold_s=60.0),) if events else (),
+            seed, seconds, folder.coverage, notices=(notice,) if day == "closure" else (),
+            rain=(RainSpell(RAIN_MM_H, *RAIN_S, foretold_s=60.0),) if day == "rain" else (),
         )  # fmt: skip
         street = drive_micro(model, options)
     else:
         minds = float(np.exp(RAIN_SPREAD * np.random.default_rng(seed).normal()))
         real = replace(announced, rain_strength=minds)
         street = drive_meso(model, StreetOptions(seed, seconds, folder.coverage), real)
-    history, judge = HistoryBuffer(len(network.edges.ids)), Judge(model, closed, events=events)
+    history, judge = HistoryBuffer(len(network.edges.ids)), Judge(model, closed, day)
     ahead = Ahead(folder, network, model.prior)
     change = None
     told = Announced()
@@ -230,17 +229,17 @@ def live_through(
             told, change = coming, ahead.foresee(coming).change
         past = history.until(now_s)
         for name, forecaster, expected in (("unknown", unknown, None), ("known", known, change)):
-            if name == "known" and not events:
+            if name == "known" and day == "usual":
                 continue
             began = time.process_time()
             made = forecaster.predict(past, now_s, expected)
             spent_ms.append((time.process_time() - began) * 1e3)
             judge.expect(now_s, name, made.flow_vps[..., MIDDLE], made.speed_mps[..., MIDDLE])
-        notes += [f"seed {seed}, {second} s: {note}" for note in unknown.take_notes()]
+        notes += [f"seed {seed}, {day}, {second} s: {note}" for note in unknown.take_notes()]
         for name, (flow, speed) in unknown.said().items():
             judge.expect(now_s, name, flow, speed)
         if second % 600 == 0:
-            print(f"seed {seed}: {second} s", file=sys.stderr, flush=True)
+            print(f"seed {seed}, {day}: {second} s", file=sys.stderr, flush=True)
     return judge, spent_ms, notes
 
 
@@ -272,8 +271,8 @@ def main() -> None:
     per_seed, spent, notes = {}, [], []
     for seed in parse_seeds(order.seeds):
         per_seed[seed] = []
-        for events in (False, True):
-            judge, ms, told = live_through(model, seed, seconds, micro=order.street == "micro", events=events)
+        for day in DAYS:
+            judge, ms, told = live_through(model, seed, seconds, day, micro=order.street == "micro")
             for key, parts in judge.errors.items():
                 gathered[key] += parts
             per_seed[seed] += table(judge.errors)

@@ -45,13 +45,14 @@ _FLOW_SPREAD, _SPEED_SPREAD = 2.5, 0.25  # before any residual: Poisson deviatio
 _SPREAD_GROWTH_S = 1800.0  # on Bologna 2.5 deviations hold 93 % of 90 % five minutes ahead, 80 % at twenty-five
 _NORMAL = np.array([-1.6449, -1.2816, -0.6745, 0.0, 0.6745, 1.2816, 1.6449])  # of a normal at QUANTILES
 _MEMORY = 0.98  # per update, one a history step: about 50 minutes
-_LEAD_MEMORY = 0.96  # of the errors that decide who leads: about 25 minutes
+_LEAD_MEMORY = 0.95  # of the errors that decide who leads: about 20 minutes
 _GATE_WEIGHT = 10.0  # updates that the gate counts for
 _UNPROVEN = 1.03  # times the error of the profile is assumed of its deviation before it was seen
 _WORST = 1.5  # times the least error: nobody counts as worse than that in one update
 _GATE_UPDATES = 8  # evidence before a simpler producer may take the lead
-_GATE_GAIN = 0.98  # and by how much it must be better
-_READMIT_WEIGHT = 18.0  # fading updates, of 25 at most, before a model that the gate refused may lead after all
+_GATE_GAIN = 0.97  # and by how much it must be better
+_BACK_GAIN = 0.99  # a richer producer comes back once nobody simpler is better by more than this
+_READMIT_WEIGHT = 15.0  # fading updates, of 20 at most, before a model that the gate refused may lead after all
 _WATCHED = 400  # edges whose quantiles are kept until their truth is known
 _BUSY_VEH = 3.0  # usual vehicles a step, from which on none at all is remarkable
 _ZERO_SHARE = 0.8
@@ -152,7 +153,6 @@ class Forecaster:
         self._moments = np.zeros((3, 2, count))  # updates, deviation x later deviation, deviation squared
         self._error = np.zeros((2, producers, count))  # fading sums of errors on common ground, over the least
         self._error_weight = np.zeros((2, count))
-        self._start_from_the_gate()
         self._total = np.zeros((2, count))
         self._total_by_producer = np.zeros((2, producers, count))
         self._total_count = np.zeros((2, count))  # truths, truths on common ground
@@ -165,6 +165,8 @@ class Forecaster:
             for quantity, verdict in model.verdicts.items():
                 if not verdict.passes:
                     self._notes.append(f"{model.label} waits in the shadow for {quantity}: {verdict.reasons[0]}")
+        self._told_lead = np.zeros((2, count), np.int64)
+        self._start_from_the_gate()
         self._told_lead = self._lead()
 
     def predict(self, history: History, now_s: float, change: ExpectedChange | None = None) -> Forecast:
@@ -341,7 +343,8 @@ class Forecaster:
 
     def _lead(self) -> NDArray[np.int64]:
         """Producer in front per quantity and horizon (2, H): the first of the chain that no simpler one has clearly
-        beaten of late. A model that the gate refused needs more evidence, and must be the clearly better one."""
+        beaten of late; the one in front keeps its place in between. A model that the gate refused needs more
+        evidence, and must be the clearly better one."""
         lead = np.zeros((2, STEPS_OUT), np.int64)
         for quantity in (_FLOW, _SPEED):
             for horizon in range(STEPS_OUT):
@@ -351,7 +354,9 @@ class Forecaster:
                     if k < len(self._models) and not self._admitted(k, quantity):
                         leads = weight >= _READMIT_WEIGHT and error[k] < _GATE_GAIN * least
                     else:
-                        leads = weight < _GATE_UPDATES or least >= _GATE_GAIN * error[k]
+                        richer = k < self._told_lead[quantity, horizon]
+                        gain = _BACK_GAIN if richer else _GATE_GAIN
+                        leads = weight < _GATE_UPDATES or least >= gain * error[k]
                     if leads:
                         lead[quantity, horizon] = k
                         break

@@ -15,7 +15,8 @@ from scenarios.prior import Prior
 from scenarios.simulation import run_in_process
 
 _NOISE_DEVIATIONS = 1.5  # of a Poisson count: differences of two runs below this say nothing and are left out
-_SPEED_NOISE_FRAC = 0.03  # of the speed
+# Of the speed: past days of the zone differ by 7.5 %, one deviation. What all edges share, as in rain, is no noise.
+_SPEED_NOISE_FRAC = 0.12
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +39,14 @@ def foresee(city: CityFolder, network: Network, prior: Prior, announced: Announc
     run = run_in_process(simulate_edges, city, network, grid.step_s, grid.count, (), SEED, announced)
     flow, speed = prior.profile.flow_vps, prior.profile.speed_mps
     noise_vps = _NOISE_DEVIATIONS * np.sqrt(np.maximum(flow, 1.0 / grid.step_s) / grid.step_s)
-    change = ExpectedChange(
-        grid,
-        _beyond(run.flow_vps - flow, noise_vps),
-        _beyond(run.speed_mps - speed, _SPEED_NOISE_FRAC * speed),
-    )
+    ratio = run.speed_mps / np.maximum(speed, 0.1)
+    common = np.ones((grid.count, 1))
+    for step in range(grid.count if announced.showers else 0):
+        driven = (flow[step] > 0) & (run.flow_vps[step] > 0)
+        if driven.any():
+            common[step] = np.median(ratio[step, driven])
+    local = _beyond(ratio / common - 1.0, np.full(ratio.shape, _SPEED_NOISE_FRAC))
+    change = ExpectedChange(grid, _beyond(run.flow_vps - flow, noise_vps), speed * (common * (1.0 + local) - 1.0))
     return Outlook(announced, change)
 
 
