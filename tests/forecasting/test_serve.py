@@ -119,6 +119,14 @@ def test_the_gate_refuses_a_model_that_is_worse_than_the_profile(past: tuple[Liv
     assert any(note.startswith("model bad waits in the shadow for flow") for note in forecaster.take_notes())
 
 
+@pytest.mark.parametrize(("ridge", "leads"), [(0.9, "ridge"), (1.1, "profile")])
+def test_the_chain_begins_where_the_held_out_days_say(past: tuple[LiveCity, ...], ridge: float, leads: str) -> None:
+    verdict = Verdict({"model": 1.2, "ridge": ridge, "profile": 1.0}, {}, 20, ("worse than the profile",))
+    refused = LiveModel("m", Shift(0.0), {"flow": verdict, "speed": verdict})
+    score = Forecaster(FREE, past, [refused]).score()
+    assert set(score.flow_lead) == set(score.speed_lead) == {leads}
+
+
 def test_too_few_past_days_let_no_model_in() -> None:
     short = tuple(fit_live_city(past_days(3), quantity, LINE, from_s=START) for quantity in ("flow", "speed"))
     assert "3 past days are too few" in admit(short, "m", Shift(0.0)).verdicts["flow"].reasons[0]
