@@ -258,10 +258,13 @@ def main() -> None:
     parser.add_argument("--city", default="zone", help="bundled city or city folder")
     parser.add_argument("--seconds", type=float, default=3600.0)
     parser.add_argument("--seeds", default="1")
+    parser.add_argument("--days", default=",".join(DAYS), help="kinds of days, by commas")
     parser.add_argument("--street", choices=("meso", "micro"), default="meso")
     parser.add_argument("--models", type=Path, default=Path("models"), help="folder of own models")
     parser.add_argument("--json", action="store_true")
     order = parser.parse_args()
+    if not set(order.days.split(",")) <= set(DAYS):
+        parser.error(f"--days {order.days}: not all of {', '.join(DAYS)}")
     torch.set_num_threads(1)
     began = time.monotonic()
     folder = find_city(order.city)
@@ -271,7 +274,7 @@ def main() -> None:
     per_seed, spent, notes = {}, [], []
     for seed in parse_seeds(order.seeds):
         per_seed[seed] = []
-        for day in DAYS:
+        for day in order.days.split(","):
             judge, ms, told = live_through(model, seed, seconds, day, micro=order.street == "micro")
             for key, parts in judge.errors.items():
                 gathered[key] += parts

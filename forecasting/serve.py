@@ -46,6 +46,7 @@ _SPREAD_GROWTH_S = 1800.0  # on Bologna 2.5 deviations hold 93 % of 90 % five mi
 _NORMAL = np.array([-1.6449, -1.2816, -0.6745, 0.0, 0.6745, 1.2816, 1.6449])  # of a normal at QUANTILES
 _MEMORY = 0.98  # per update, one a history step: about 50 minutes
 _LEAD_MEMORY = 0.95  # of the errors that decide who leads: about 20 minutes
+_SHARED = 0.5  # of the evidence of the next shorter horizon
 _GATE_WEIGHT = 10.0  # updates that the gate counts for
 _UNPROVEN = 1.05  # times the error of the profile is assumed of its deviation before it was seen
 _WORST = 1.5  # times the least error: nobody counts as worse than that in one update
@@ -346,9 +347,13 @@ class Forecaster:
         beaten of late; the one in front keeps its place in between. A model that the gate refused needs more
         evidence, and must be the clearly better one."""
         lead = np.zeros((2, STEPS_OUT), np.int64)
+        errors, weights = self._error.copy(), self._error_weight.copy()
+        for horizon in range(1, STEPS_OUT):  # truths of shorter horizons come earlier, and speak for the longer ones
+            errors[..., horizon] += _SHARED * errors[..., horizon - 1]
+            weights[..., horizon] += _SHARED * weights[..., horizon - 1]
         for quantity in (_FLOW, _SPEED):
             for horizon in range(STEPS_OUT):
-                error, weight = self._error[quantity, :, horizon], self._error_weight[quantity, horizon]
+                error, weight = errors[quantity, :, horizon], weights[quantity, horizon]
                 for place, k in enumerate(self._chain):
                     least = min((error[j] for j in self._chain[place + 1 :]), default=math.inf)
                     if k < len(self._models) and not self._admitted(k, quantity):
