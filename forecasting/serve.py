@@ -46,14 +46,16 @@ _SPREAD_GROWTH_S = 1800.0  # on Bologna 2.5 deviations hold 93 % of 90 % five mi
 _NORMAL = np.array([-1.6449, -1.2816, -0.6745, 0.0, 0.6745, 1.2816, 1.6449])  # of a normal at QUANTILES
 _MEMORY = 0.98  # per update, one a history step: about 50 minutes
 _LEAD_MEMORY = 0.95  # of the errors that decide who leads: about 20 minutes
-_SHARED = 0.5  # of the evidence of the next shorter horizon
+_SHARED = 0.8  # of the evidence of the next shorter horizon
 _GATE_WEIGHT = 10.0  # updates that the gate counts for
 _UNPROVEN = 1.05  # times the error of the profile is assumed of its deviation before it was seen
 _WORST = 1.5  # times the least error: nobody counts as worse than that in one update
 _GATE_UPDATES = 8  # evidence before a simpler producer may take the lead
 _GATE_GAIN = 0.97  # and by how much it must be better
 _BACK_GAIN = 0.99  # a richer producer comes back once nobody simpler is better by more than this
-_READMIT_WEIGHT = 15.0  # fading updates, of 20 at most, before a model that the gate refused may lead after all
+_READMIT_WEIGHT = (
+    25.0  # the gate's and about 15 of the street before a model that the gate refused may lead after all
+)
 _WATCHED = 400  # edges whose quantiles are kept until their truth is known
 _BUSY_VEH = 3.0  # usual vehicles a step, from which on none at all is remarkable
 _ZERO_SHARE = 0.8
@@ -154,6 +156,7 @@ class Forecaster:
         self._moments = np.zeros((3, 2, count))  # updates, deviation x later deviation, deviation squared
         self._error = np.zeros((2, producers, count))  # fading sums of errors on common ground, over the least
         self._error_weight = np.zeros((2, count))
+        self._gate_error, self._gate_weight = np.zeros((2, producers)), np.zeros(2)  # the same of held-out days
         self._total = np.zeros((2, count))
         self._total_by_producer = np.zeros((2, producers, count))
         self._total_count = np.zeros((2, count))  # truths, truths on common ground
@@ -351,6 +354,8 @@ class Forecaster:
         for horizon in range(1, STEPS_OUT):  # truths of shorter horizons come earlier, and speak for the longer ones
             errors[..., horizon] += _SHARED * errors[..., horizon - 1]
             weights[..., horizon] += _SHARED * weights[..., horizon - 1]
+        errors += self._gate_error[..., None]
+        weights += self._gate_weight[:, None]
         for quantity in (_FLOW, _SPEED):
             for horizon in range(STEPS_OUT):
                 error, weight = errors[quantity, :, horizon], weights[quantity, horizon]
@@ -381,8 +386,8 @@ class Forecaster:
             ratio = np.full(len(self.producers), _WORST)
             for k, error in mae.items():
                 ratio[k] = min(error / max(least, 1e-9), _WORST)
-            self._error[quantity] = _GATE_WEIGHT * ratio[:, None]
-            self._error_weight[quantity] = _GATE_WEIGHT
+            self._gate_error[quantity] = _GATE_WEIGHT * ratio
+            self._gate_weight[quantity] = _GATE_WEIGHT
 
     def _admitted(self, model: int, quantity: int) -> bool:
         verdict = self._models[model].verdicts.get(QUANTITIES[quantity])
