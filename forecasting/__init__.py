@@ -1,8 +1,9 @@
 """Forecasts of flow, speed and congestion with honest quantiles, for every edge and up to an hour ahead.
 
-Two doors. In the live loop `serve.Forecaster`: history in, `networks.state.Forecast` out, with the fallback that
-produced it. Behind it: `windows` (what was known when), `baselines` (profile and persistence), `calibration`
-(quantiles that keep their promise), `congestion` (states relative to free flow); `backtest` scores the baselines.
+Two doors, one house behind them. In the live loop `serve.Forecaster`: history in, `networks.state.Forecast` out, with
+who produced it. `windows` remembers what was known when, `live_city` fits past days and cuts a window that ends now,
+`calibration` carries the bands along, `congestion` tells states relative to free flow, `arrivals` what comes to each
+stop line.
 
 For recorded series of whole cities `backcast.forecast_windows`, the graph model. In the order of the data: `reading`,
 `series`, `usual` (the profile), `city_context`, `features`, `ridge` and `lags` (linear, per city), `model` (one net

@@ -1,9 +1,4 @@
-"""Honest spread: quantiles from recent errors, held to their promise by adaptive conformal steps.
-
-Residuals are standardised by the caller (divided by a scale known when the forecast was made), pooled per horizon
-and level class, so that a network of a few hundred edges has enough of them within minutes.
-Sources: split conformal prediction, Vovk et al. (2005); adaptive conformal inference, Gibbs & Candès (2021).
-"""
+"""Bands of the loop: `conformal`, carried along with every truth that becomes known."""
 
 from __future__ import annotations
 
@@ -11,15 +6,20 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri
 
+from forecasting.conformal import STATES, correct_levels, stretches
 from networks.graph import Floats
+from networks.state import QUANTILES
 
-_ENOUGH = 300  # residuals before a pool's own quantiles are trusted: 15 beyond each 5 % tail
-_PER_UPDATE = 48  # of one update enter a pool: edges of one minute err together, forty minutes of a few tell more
-_CAPACITY = 2048
+_CAPACITY = 4096  # newest truths that decide, of a horizon
+_PER_UPDATE = 160  # of one update enter: edges of one minute err together, forty minutes of a few tell more
+_REFRESH_EVERY = 5  # updates: sorting the newest truths is most of the cost
 _GAIN = 0.02  # step of the level per update; Gibbs & Candès use 0.005 to 0.05
-_LEVEL_RANGE = (0.002, 0.998)
+_LEVELS = np.array(QUANTILES)
+_MIDDLE = QUANTILES.index(0.5)
+_BANDS = tuple((k, len(QUANTILES) - 1 - k) for k in range(_MIDDLE))
+
+Float32s = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,62 +31,61 @@ class Coverage:
     count: NDArray[np.int64]  # (H,)
 
 
-class Calibrator:
-    """Standardised error quantiles (H, C, Q) per horizon and level class, learnt online.
+class Bands:
+    """Stretches quantiles around their median, per horizon and state of the place, as recent truths demand.
 
-    Until a pool holds enough residuals it takes those of all classes at its horizon; until those suffice, normal
-    quantiles times `default_spread`, chosen too wide rather than too narrow.
+    Until enough truths are known quantiles stay as they are: whoever makes them assumes too wide rather than too
+    narrow.
     """
 
-    def __init__(self, classes: int, quantiles: tuple[float, ...], *, default_spread: Floats) -> None:
-        """`default_spread` (H,): standard deviation of the residuals that is assumed before any were seen."""
-        horizons = len(default_spread)
-        self._levels = np.array(quantiles)
-        self._target = np.broadcast_to(self._levels, (horizons, len(quantiles))).copy()
-        self._ring = np.full((horizons, classes, _CAPACITY), np.nan)
-        self._seen = np.zeros((horizons, classes), np.int64)
-        default = ndtri(self._levels) * default_spread[:, None, None]
-        self.table = np.broadcast_to(default, (horizons, classes, len(quantiles))).copy()
-        pairs = [(i, len(quantiles) - 1 - i) for i in range(len(quantiles) // 2)]
-        self._bands = [(i, j) for i, j in pairs if abs(quantiles[i] + quantiles[j] - 1.0) < 1e-9]
-        self._inside = np.zeros((horizons, len(self._bands)))
+    def __init__(self, horizons: int) -> None:
+        self._wanted = np.broadcast_to(_LEVELS, (horizons, len(_LEVELS))).copy()
+        self._quantiles = np.zeros((horizons, _CAPACITY, len(_LEVELS)), np.float32)
+        self._truth = np.full((horizons, _CAPACITY), np.nan, np.float32)
+        self._state = np.zeros((horizons, _CAPACITY), np.int8)
+        self._seen = np.zeros(horizons, np.int64)
+        self._updates = np.zeros(horizons, np.int64)
+        self._stretch = np.ones((horizons, STATES, len(_LEVELS)), np.float32)
+        self._inside = np.zeros((horizons, len(_BANDS)))
         self._count = np.zeros(horizons, np.int64)
+        self._rng = np.random.default_rng(0)
 
-    def update(self, horizon: int, level_class: NDArray[np.int8], residual: Floats, issued: Floats) -> None:
-        """Learn from standardised residuals (N,) of forecasts issued with the quantiles `issued` (C, Q)."""
-        if not len(residual):
+    def stretch(self, quantiles: Floats, state: NDArray[np.int8]) -> Floats:
+        """Quantiles (H, E, Q) with their distance from the median stretched; state (H, E) 0..STATES-1."""
+        middle = quantiles[..., _MIDDLE : _MIDDLE + 1]
+        factor = self._stretch[np.arange(len(state))[:, None], state]
+        part = middle + (quantiles - middle) * factor
+        lower = np.minimum.accumulate(part[..., : _MIDDLE + 1][..., ::-1], axis=-1)[..., ::-1]
+        upper = np.maximum.accumulate(part[..., _MIDDLE:], axis=-1)
+        return np.concatenate([lower, upper[..., 1:]], axis=-1)
+
+    def learn(self, horizon: int, made: Floats, issued: Floats, state: NDArray[np.int8], truth: Floats) -> None:
+        """Learn from truths (N,) of forecasts made with quantiles `made` (N, Q) and sent, stretched, as `issued`."""
+        if not len(truth):
             return
-        promised = issued[level_class]  # (N, Q)
-        for band, (low, high) in enumerate(self._bands):
-            inside = (residual >= promised[:, low]) & (residual <= promised[:, high])
-            self._inside[horizon, band] += inside.sum()
-        self._count[horizon] += len(residual)
-        below = (residual[:, None] <= promised).mean(axis=0)
-        if self._seen[horizon].sum() >= _ENOUGH:  # a default spread is no promise to be corrected
-            self._target[horizon] = np.clip(self._target[horizon] + _GAIN * (self._levels - below), *_LEVEL_RANGE)
-        for pool in np.unique(level_class):
-            self._remember(horizon, int(pool), residual[level_class == pool])
-        self._refresh(horizon)
+        for band, (low, high) in enumerate(_BANDS):
+            self._inside[horizon, band] += ((truth >= issued[:, low]) & (truth <= issued[:, high])).sum()
+        self._count[horizon] += len(truth)
+        wanted = self._wanted[horizon]
+        if (self._stretch[horizon] != 1.0).any():  # what was only assumed is no promise to be corrected
+            correct_levels(wanted, issued.astype(np.float32), truth.astype(np.float32), gain=_GAIN)
+        kept = np.linspace(0, len(truth) - 1, min(len(truth), _PER_UPDATE)).astype(np.int64)
+        at = (self._seen[horizon] + np.arange(len(kept))) % _CAPACITY
+        self._quantiles[horizon, at] = made[kept]
+        self._truth[horizon, at] = truth[kept]
+        self._state[horizon, at] = state[kept]
+        self._seen[horizon] += len(kept)
+        self._updates[horizon] += 1
+        if self._updates[horizon] % _REFRESH_EVERY:
+            return
+        held = slice(0, int(min(self._seen[horizon], _CAPACITY)))
+        self._stretch[horizon] = stretches(
+            self._quantiles[horizon, held], self._truth[horizon, held], self._state[horizon, held],
+            np.sort(wanted), self._rng,
+        )  # fmt: skip
 
     def coverage(self) -> Coverage:
-        nominal = tuple(float(self._levels[j] - self._levels[i]) for i, j in self._bands)
+        nominal = tuple(float(_LEVELS[j] - _LEVELS[i]) for i, j in _BANDS)
         count = self._count.astype(np.float64)[:, None]
         measured = np.divide(self._inside, count, out=np.full(self._inside.shape, np.nan), where=count > 0)
         return Coverage(nominal, measured, self._count.copy())
-
-    def _remember(self, horizon: int, pool: int, residual: Floats) -> None:
-        kept = residual[np.linspace(0, len(residual) - 1, min(len(residual), _PER_UPDATE)).astype(np.int64)]
-        at = (self._seen[horizon, pool] + np.arange(len(kept))) % _CAPACITY
-        self._ring[horizon, pool, at] = kept
-        self._seen[horizon, pool] += len(kept)
-
-    def _refresh(self, horizon: int) -> None:
-        levels = np.sort(self._target[horizon])  # sorted levels of one sample: quantiles cannot cross
-        held = np.minimum(self._seen[horizon], _CAPACITY)
-        if held.sum() < _ENOUGH:
-            return
-        samples = [ring[:count] for ring, count in zip(self._ring[horizon], held, strict=True)]
-        if held.min() < _ENOUGH:
-            self.table[horizon] = np.quantile(np.concatenate(samples), levels)
-        for pool in np.flatnonzero(held >= _ENOUGH):
-            self.table[horizon, pool] = np.quantile(samples[pool], levels)

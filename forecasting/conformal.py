@@ -58,11 +58,11 @@ def adapt(record: Record, first: int) -> Quantiles:
                 continue
             fresh = slice(max(int(counted[horizon]), first), ripe)
             if fresh.start < fresh.stop:
-                _correct(wanted[horizon], answer[fresh.start - first : fresh.stop - first, horizon],
+                correct_levels(wanted[horizon], answer[fresh.start - first : fresh.stop - first, horizon],
                          record.truth[fresh, horizon])  # fmt: skip
             counted[horizon] = ripe
             past = slice(since, ripe)
-            stretch = _stretches(
+            stretch = stretches(
                 record.quantiles[past, horizon], record.truth[past, horizon], record.state[past, horizon],
                 np.sort(wanted[horizon]), rng,
             )  # fmt: skip
@@ -74,7 +74,7 @@ def adapt(record: Record, first: int) -> Quantiles:
     return np.concatenate([lower, upper[..., 1:]], axis=-1)
 
 
-def _stretches(
+def stretches(
     quantiles: Quantiles, truth: NDArray[np.float32], state: NDArray[np.int8], wanted: NDArray[np.float64],
     rng: np.random.Generator,
 ) -> NDArray[np.float32]:  # fmt: skip
@@ -105,11 +105,13 @@ def _stretches(
     return answer
 
 
-def _correct(wanted: NDArray[np.float64], issued: Quantiles, truth: NDArray[np.float32]) -> None:
+def correct_levels(
+    wanted: NDArray[np.float64], issued: Quantiles, truth: NDArray[np.float32], *, gain: float = _GAIN
+) -> None:
     """Move the levels asked for by what the issued bands missed."""
     known = np.isfinite(truth)
     if known.sum() < _ENOUGH:
         return
     below = (truth[known][:, None] <= issued[known]).mean(axis=0)
     for k in _TAILS:
-        wanted[k] = np.clip(wanted[k] + _GAIN * (_LEVELS[k] - below[k]), 0.002, 0.998)
+        wanted[k] = np.clip(wanted[k] + gain * (_LEVELS[k] - below[k]), 0.002, 0.998)

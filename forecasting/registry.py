@@ -1,6 +1,7 @@
 """Which artefact forecasts: a folder of models, one of them live, and the way back.
 
-`live.json` names the live model and those that were live before it. Nothing goes live without a verdict that lets it.
+`live.json` names the live model, those that were live before it, and the candidate in its shadow. Nothing goes live
+without a verdict that lets it.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from forecasting.artifact import SHIPPED, Artifact, load_artifact, save_artifact
 from forecasting.gate import Verdict
@@ -67,28 +69,45 @@ class Registry:
         self.path(name)
         if not verdict.passes:
             raise RefusedError(name, verdict)
-        self._write([*self._history(), name])
+        candidate = self.candidate()
+        self._write([*self._history(), name], None if candidate == name else candidate)
+
+    def candidate(self) -> str | None:
+        """The model that runs in the shadow of the live one, if any."""
+        held = self._held().get("candidate")
+        return str(held) if held else None
+
+    def try_out(self, name: str | None) -> None:
+        """Let a model run in the shadow of the live one; None: nobody. Raises InputError when it does not exist."""
+        if name is not None:
+            self.path(name)
+        self._write(self._history(), name)
 
     def roll_back(self) -> str:
         """Return to the model that was live before, and say which. Raises InputError when there is none."""
         history = self._history()
         if not history:
             raise InputError(f"{self.folder}: nothing to roll back: {SHIPPED_NAME!r} is live and was first")
-        self._write(history[:-1])
+        self._write(history[:-1], self.candidate())
         return self.live()
 
     def _history(self) -> list[str]:
+        return [str(name) for name in self._held().get("history", [])]
+
+    def _held(self) -> dict[str, Any]:
         path = self.folder / "live.json"
         if not path.is_file():
-            return []
+            return {}
         try:
-            history = json.loads(path.read_text(encoding="utf-8"))["history"]
-        except (json.JSONDecodeError, KeyError, TypeError) as defect:
-            raise InputError(f"{path}: history: not readable: {defect}") from defect
-        return [str(name) for name in history]
+            held = json.loads(path.read_text(encoding="utf-8"))
+        except json.JSONDecodeError as defect:
+            raise InputError(f"{path}: not readable: {defect}") from defect
+        if not isinstance(held, dict) or not isinstance(held.get("history"), list):
+            raise InputError(f"{path}: history: not a list of names")
+        return held
 
-    def _write(self, history: list[str]) -> None:
+    def _write(self, history: list[str], candidate: str | None) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         temporary = self.folder / "live.json.part"
-        temporary.write_text(json.dumps({"history": history}), encoding="utf-8")
+        temporary.write_text(json.dumps({"history": history, "candidate": candidate}), encoding="utf-8")
         temporary.replace(self.folder / "live.json")

@@ -1,35 +1,80 @@
-"""`Forecaster.predict`: profile and decaying deviation, with a declared fallback chain and measured quantiles."""
+"""`Forecaster.predict`: the graph model in the live loop, with a declared chain of fallbacks and measured bands.
+
+The chain, richest first: a trained model, the city's ridge, profile and decaying deviation, profile, persistence. A
+model joins it through a gate (`admit`: held-out past days against ridge and profile); from then on rolling errors on
+what the street really did decide, horizon by horizon, who leads. A feed that nobody should believe is answered by the
+profile. Candidates run in the shadow: scored on the same readings, never served.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from forecasting.baselines import HistoricalProfile, Persistence
-from forecasting.calibration import Calibrator, Coverage
+from forecasting.backcast import held_out_verdict
+from forecasting.calibration import Bands, Coverage
 from forecasting.congestion import congestion_probabilities
+from forecasting.forecasters import Ridge, WindowForecaster, fit_city
+from forecasting.gate import Verdict, feed_defect
+from forecasting.live_city import AHEAD, FARTHEST, ExpectedChange, LiveCity, LiveWindow
+from forecasting.series import STEPS_IN, STEPS_OUT
 from forecasting.windows import window_mean
+from networks.errors import InputError
 from networks.graph import Bools, Floats
 from networks.state import QUANTILES, Forecast, History, check_shapes
 
-HOUR_AHEAD_S = tuple(300.0 * k for k in range(1, 13))
-
-PRODUCERS = ("profile+deviation", "profile", "persistence")  # in the order of the fallback; then "none"
+STEP_S = 300.0
+SIMPLE = ("ridge", "profile+deviation", "profile", "persistence")  # the chain below the models
+QUANTITIES = ("flow", "speed")
+_RIDGE, _DEVIATION, _PROFILE, _PERSISTENCE = range(-4, 0)
+_JUDGED = {"ridge": _RIDGE, "profile": _PROFILE}
 _FLOW, _SPEED = 0, 1
+_VPH = 3600.0
+_MIDDLE = QUANTILES.index(0.5)
 _FLOW_FLOOR_VPS = 1 / 300  # Poisson scale of an almost empty edge
-_FLOW_CLASSES_VPS = np.array([150.0, 600.0]) / 3600.0  # level borders: minor street, collector, arterial
-_SPEED_CLASSES = np.array([0.5, 0.75])  # level borders relative to free speed
+_FLOW_CLASSES_VPS = np.array([150.0, 600.0]) / 3600.0  # state borders: minor street, collector, arterial
+_SPEED_CLASSES = np.array([0.5, 0.75])  # state borders relative to free speed
 _TOP_SPEED = 1.2  # of free speed: SUMO's and observed drivers exceed a limit by up to a fifth
 _DECAY_S = 3600.0  # before anything was learnt: a day busier than usual stays so, a deviation halves in 40 minutes
 _PRIOR_WEIGHT = 10.0  # updates that the assumed decay counts for
 _FLOW_SPREAD, _SPEED_SPREAD = 2.5, 0.25  # before any residual: Poisson deviations; share of free speed
 _SPREAD_GROWTH_S = 1800.0  # on Bologna 2.5 deviations hold 93 % of 90 % five minutes ahead, 80 % at twenty-five
+_NORMAL = np.array([-1.6449, -1.2816, -0.6745, 0.0, 0.6745, 1.2816, 1.6449])  # of a normal at QUANTILES
 _MEMORY = 0.98  # per update, one a history step: about 50 minutes
+_LEAD_MEMORY = 0.95  # of the errors that decide who leads: about 20 minutes
+_SHARED = 0.8  # of the evidence of the next shorter horizon
+_GATE_WEIGHT = 10.0  # updates that the gate counts for
+_UNPROVEN = 1.05  # times the error of the profile is assumed of its deviation before it was seen
+_WORST = 1.5  # times the least error: nobody counts as worse than that in one update
 _GATE_UPDATES = 8  # evidence before a simpler producer may take the lead
-_GATE_GAIN = 0.98  # and by how much it must be better
+_GATE_GAIN = 0.97  # and by how much it must be better
+_BACK_GAIN = 0.99  # a richer producer comes back once nobody simpler is better by more than this
+_READMIT_WEIGHT = (
+    25.0  # the gate's and about 15 of the street before a model that the gate refused may lead after all
+)
+_WATCHED = 400  # edges whose quantiles are kept until their truth is known
+_BUSY_VEH = 3.0  # usual vehicles a step, from which on none at all is remarkable
+_ZERO_SHARE = 0.8
+_WILD_SHARE = 0.2  # of the readings of a step are beyond any deviation seen
+_HELD_OUT_DAYS = 2  # the last past days judge a model; the day before measures its bands
+
+
+@dataclass(frozen=True, slots=True)
+class LiveModel:
+    """A trained model of the chain, or a candidate in the shadow, and the gate's verdicts by quantity."""
+
+    name: str
+    forecaster: WindowForecaster
+    verdicts: dict[str, Verdict] = field(default_factory=dict)
+    shadow: bool = False
+
+    @property
+    def label(self) -> str:
+        return f"{'candidate' if self.shadow else 'model'} {self.name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +84,13 @@ class ForecastScore:
     horizon_s: Floats
     flow_mae_vps: Floats
     speed_mae_mps: Floats
-    flow_coverage: Coverage
+    flow_coverage: Coverage  # of the watched edges
     speed_coverage: Coverage
     flow_mae_by_producer_vps: dict[str, Floats]
     speed_mae_by_producer_mps: dict[str, Floats]
     flow_lead: tuple[str, ...]  # producer in front per horizon
     speed_lead: tuple[str, ...]
+    truths: NDArray[np.int64]  # (H,) on common ground
 
 
 @dataclass(slots=True)
@@ -54,168 +100,340 @@ class _Issued:
     made_at_s: float
     due: Bools  # (H,) truth not seen yet
     point: Floats  # (2, H, E)
-    candidates: Floats  # (2, 3, H, E)
+    candidates: NDArray[np.float32]  # (2, P, H, E)
     comparable: Bools  # (E,) all producers had a value
     deviation: Floats  # (2, E) recent minus profile
-    level: NDArray[np.int8]  # (2, H, E)
-    tables: tuple[Floats, Floats]  # (H, C, Q) each, as issued
+    own: Bools  # (2, H) made with a model's own quantiles
+    led: Bools  # (2, H, W) the leader itself made it, at the watched edges
+    made: NDArray[np.float32]  # (2, H, W, Q)
+    sent: NDArray[np.float32]  # (2, H, W, Q) stretched, as issued
+    state: NDArray[np.int8]  # (2, H, W)
     valid: Bools  # (E,)
 
 
+@dataclass(frozen=True, slots=True)
+class _Candidates:
+    """What every producer says now."""
+
+    value: Floats  # (2, P, H, E) veh/s, m/s
+    available: Bools  # (P, H, E)
+    deviation: Floats  # (2, E)
+    own: dict[int, Floats]  # producer -> its quantiles (2, H, E, Q)
+    defect: str  # of the feed, "" none
+
+
 class Forecaster:
-    """Forecasts edge flow and speed; learns decay, lead producer and spread from every history it is shown."""
+    """Forecasts edge flow and speed; learns decay, lead and bands from every history it is shown."""
 
     def __init__(
         self,
-        profile: History | None,
         free_speed_mps: Floats,
-        *,
-        horizon_s: tuple[float, ...] = HOUR_AHEAD_S,
-        quantiles: tuple[float, ...] = QUANTILES,
-        utc_offset_s: float = 0.0,
+        cities: Sequence[LiveCity] = (),
+        models: Sequence[LiveModel] = (),
     ) -> None:
-        """`free_speed_mps` (E,): speed on the empty edge, waiting at signals included where known."""
+        """`free_speed_mps` (E,): speed on the empty edge, waiting at signals included where known.
+
+        `cities`: flow and speed of the past, or nothing where no past is known; then persistence is all there is.
+        `models`: richest first; they need a past.
+        """
+        if len(cities) not in (0, 2):
+            raise InputError(f"cities: {len(cities)} quantities, expected flow and speed or none")
         self._free_mps = np.maximum(free_speed_mps, 0.1)
-        self._horizon_s = np.array(horizon_s)
-        self._width_s = np.diff(self._horizon_s, prepend=0.0)
-        self._quantiles = quantiles
-        self._profile = HistoricalProfile(profile, utc_offset_s=utc_offset_s) if profile is not None else None
-        self._persistence = Persistence()
-        horizons = len(horizon_s)
+        self._cities = tuple(cities)
+        self._models = tuple(models) if cities else ()
+        self._served = [m for m in self._models if not m.shadow]
+        self.producers = (*(m.label for m in self._models), *SIMPLE)
+        chain = [k for k, m in enumerate(self._models) if not m.shadow]
+        self._chain = [*chain, *(len(self._models) + k for k in range(len(SIMPLE)))]
+        self._horizon_s = STEP_S * np.arange(1, STEPS_OUT + 1, dtype=np.float64)
+        count, producers, edges = STEPS_OUT, len(self.producers), len(free_speed_mps)
         growth = np.sqrt(1.0 + self._horizon_s / _SPREAD_GROWTH_S)
-        self._calibrators = (
-            Calibrator(len(_FLOW_CLASSES_VPS) + 1, quantiles, default_spread=_FLOW_SPREAD * growth),
-            Calibrator(len(_SPEED_CLASSES) + 1, quantiles, default_spread=_SPEED_SPREAD * growth),
-        )
+        self._spread = (_FLOW_SPREAD * growth, _SPEED_SPREAD * growth)
+        self._bands = [[Bands(count), Bands(count)] for _ in QUANTITIES]  # assumed spreads; a model's own quantiles
+        self._watched = np.sort(np.random.default_rng(0).permutation(edges)[:_WATCHED])
         self._rho_prior = np.exp(-self._horizon_s / _DECAY_S)
         self._rho = np.stack([self._rho_prior, self._rho_prior])  # (2, H)
-        self._moments = np.zeros((3, 2, horizons))  # updates, deviation x later deviation, deviation squared
-        self._error = np.zeros((2, 3, horizons))  # fading sums of each producer's error on common ground
-        self._error_weight = np.zeros((2, horizons))
-        self._total = np.zeros((2, horizons))
-        self._total_by_producer = np.zeros((2, 3, horizons))
-        self._total_count = np.zeros((2, horizons))  # truths, truths on common ground
+        self._moments = np.zeros((3, 2, count))  # updates, deviation x later deviation, deviation squared
+        self._error = np.zeros((2, producers, count))  # fading sums of errors on common ground, over the least
+        self._error_weight = np.zeros((2, count))
+        self._gate_error, self._gate_weight = np.zeros((2, producers)), np.zeros(2)  # the same of held-out days
+        self._total = np.zeros((2, count))
+        self._total_by_producer = np.zeros((2, producers, count))
+        self._total_count = np.zeros((2, count))  # truths, truths on common ground
         self._issued: list[_Issued] = []
         self._last_issue_s = self._last_call_s = -np.inf
+        self._last_defect = ""
+        self._said: _Candidates | None = None
+        self._notes: list[str] = []
+        for model in self._served:
+            for quantity, verdict in model.verdicts.items():
+                if not verdict.passes:
+                    self._notes.append(f"{model.label} waits in the shadow for {quantity}: {verdict.reasons[0]}")
+        self._told_lead = np.zeros((2, count), np.int64)
+        self._start_from_the_gate()
+        self._told_lead = self._lead()
 
-    def predict(self, history: History, now_s: float) -> Forecast:
+    def predict(self, history: History, now_s: float, change: ExpectedChange | None = None) -> Forecast:
         """Forecast from what was known by `now_s`. Never raises for missing data: edges without any are not valid,
-        and hold zero flow at free speed."""
+        and hold zero flow at free speed. `change`: what closures and rain known in advance will make of it."""
         check_shapes("T E", flow=history.flow_vps, speed=history.speed_mps, valid=history.valid)
         check_shapes("E", free_speed=self._free_mps, history=np.zeros(history.flow_vps.shape[1]))
         self._learn(history, now_s)
         self._last_call_s = now_s
-        candidates, available, deviation = self._candidates(history, now_s)
-        point, used = self._compose(candidates, available)
+        said = self._candidates(history, now_s, change)
+        self._said = said
+        lead = self._lead()
+        self._tell(lead, said.defect)
+        point, used = self._compose(said, lead)
         valid = used.min(axis=(0, 1)) >= 0
         point[_FLOW] = np.where(valid, np.maximum(point[_FLOW], 0.0), 0.0)
         top_mps = _TOP_SPEED * self._free_mps
         point[_SPEED] = np.where(valid, np.clip(point[_SPEED], 0.0, top_mps), self._free_mps)
-        level = np.stack(
+        state = np.stack(
             [
                 np.digitize(point[_FLOW], _FLOW_CLASSES_VPS).astype(np.int8),
                 np.digitize(point[_SPEED] / self._free_mps, _SPEED_CLASSES).astype(np.int8),
             ]
         )
-        spread = [
-            c.table[np.arange(len(self._horizon_s))[:, None], level[q]] for q, c in enumerate(self._calibrators)
-        ]
-        flow = np.maximum(point[_FLOW][..., None] + self._scale(_FLOW, point[_FLOW])[..., None] * spread[_FLOW], 0.0)
-        speed = point[_SPEED][..., None] + self._scale(_SPEED, point[_SPEED])[..., None] * spread[_SPEED]
-        speed = np.clip(speed, 0.0, top_mps[:, None])
-        self._remember(history, now_s, _Issued(
-            now_s, np.ones(len(self._horizon_s), np.bool_), point, candidates, available.min(axis=(0, 1)), deviation,
-            level, (self._calibrators[0].table.copy(), self._calibrators[1].table.copy()), valid,
+        made, own = self._made(said, lead, point, used)
+        sent = np.stack(
+            [
+                np.where(
+                    own[q][:, None, None],
+                    self._bands[q][1].stretch(made[q], state[q]),
+                    self._bands[q][0].stretch(made[q], state[q]),
+                )
+                for q in (_FLOW, _SPEED)
+            ]
+        )
+        flow = np.maximum(sent[_FLOW], 0.0)
+        speed = np.clip(sent[_SPEED], 0.0, top_mps[:, None])
+        self._remember(history, now_s, said, lead, _Issued(
+            now_s, np.ones(STEPS_OUT, np.bool_), point, said.value.astype(np.float32),
+            said.available.min(axis=(0, 1)), said.deviation, own,
+            (used == lead[:, :, None])[..., self._watched] & valid[self._watched],
+            made[:, :, self._watched].astype(np.float32), sent[:, :, self._watched].astype(np.float32),
+            state[..., self._watched], valid,
         ))  # fmt: skip
-        names = [PRODUCERS[k] for k in range(len(PRODUCERS)) if (used[..., valid] == k).any()]
+        names = [self.producers[k] for k in self._chain if (used[..., valid] == k).any()]
         return Forecast(
             made_at_s=now_s,
             horizon_s=self._horizon_s.copy(),
-            quantiles=self._quantiles,
+            quantiles=QUANTILES,
             flow_vps=flow,
             speed_mps=speed,
-            congestion=congestion_probabilities(speed, self._quantiles, self._free_mps),
+            congestion=congestion_probabilities(speed, QUANTILES, self._free_mps),
             valid=valid,
             producer=(*names, "none") if not valid.all() else tuple(names),
         )
+
+    @property
+    def models(self) -> tuple[LiveModel, ...]:
+        """The models of the chain and the candidates."""
+        return self._models
+
+    def said(self) -> dict[str, Floats]:
+        """What every producer, served or not, said in the newest forecast: (2, H, E), veh/s and m/s. Where one had
+        nothing to say it is the profile."""
+        if self._said is None:
+            return {}
+        value, profile = self._said.value, self._said.value[:, _PROFILE]
+        return {
+            name: np.where(self._said.available[k], value[:, k], profile) for k, name in enumerate(self.producers)
+        }
+
+    def take_notes(self) -> list[str]:
+        """What an operator should know and was not told yet: refused models, changes of the lead, broken feeds."""
+        notes, self._notes = self._notes, []
+        return notes
 
     def score(self) -> ForecastScore:
         with np.errstate(invalid="ignore"):
             mae = self._total / self._total_count[0]
             by_producer = self._total_by_producer / self._total_count[1]
+        lead = self._lead()
         return ForecastScore(
             self._horizon_s.copy(),
             mae[_FLOW],
             mae[_SPEED],
-            self._calibrators[_FLOW].coverage(),
-            self._calibrators[_SPEED].coverage(),
-            {name: by_producer[_FLOW, k] for k, name in enumerate(PRODUCERS)},
-            {name: by_producer[_SPEED, k] for k, name in enumerate(PRODUCERS)},
-            tuple(PRODUCERS[k] for k in self._lead()[_FLOW]),
-            tuple(PRODUCERS[k] for k in self._lead()[_SPEED]),
+            self._coverage(_FLOW),
+            self._coverage(_SPEED),
+            {name: by_producer[_FLOW, k] for k, name in enumerate(self.producers)},
+            {name: by_producer[_SPEED, k] for k, name in enumerate(self.producers)},
+            tuple(self.producers[k] for k in lead[_FLOW]),
+            tuple(self.producers[k] for k in lead[_SPEED]),
+            self._total_count[1].astype(np.int64),
         )
 
-    def _candidates(self, history: History, now_s: float) -> tuple[Floats, Bools, Floats]:
-        """Every producer's value (2, 3, H, E), where it has one (3, H, E), and the deviation now (2, E)."""
-        end_s = history.grid.start_s + history.grid.count * history.grid.step_s
-        middles_s = now_s + self._horizon_s - self._width_s / 2
-        recent = self._persistence.expect(history, middles_s)
-        shape = recent.flow_vps.shape
-        values, available = np.zeros((2, 3, *shape)), np.zeros((3, *shape), np.bool_)
-        values[_FLOW, 2], values[_SPEED, 2], available[2] = recent.flow_vps, recent.speed_mps, recent.valid
-        deviation = np.zeros((2, shape[1]))
-        if self._profile is not None:
-            usual = self._profile.expect(history, middles_s)
-            usual_now = self._profile.expect(history, np.array([end_s - self._persistence.window_s / 2]))
-            both = recent.valid[0] & usual_now.valid[0]
-            deviation[_FLOW] = np.where(both, recent.flow_vps[0] - usual_now.flow_vps[0], 0.0)
-            deviation[_SPEED] = np.where(both, recent.speed_mps[0] - usual_now.speed_mps[0], 0.0)
-            values[_FLOW, 1], values[_SPEED, 1], available[1] = usual.flow_vps, usual.speed_mps, usual.valid
-            values[:, 0] = values[:, 1] + self._rho[:, :, None] * deviation[:, None, :]
-            available[0] = usual.valid & both
-        return values, available, deviation
+    def _coverage(self, quantity: int) -> Coverage:
+        assumed, own = (bands.coverage() for bands in self._bands[quantity])
+        count = assumed.count + own.count
+        inside = sum(np.nan_to_num(c.measured) * c.count[:, None] for c in (assumed, own))
+        measured = np.divide(
+            inside, count[:, None], out=np.full(assumed.measured.shape, np.nan), where=count[:, None] > 0
+        )
+        return Coverage(assumed.nominal, measured, count)
 
-    def _compose(self, candidates: Floats, available: Bools) -> tuple[Floats, NDArray[np.int64]]:
-        """Values (2, H, E) of the leading producer that has one, and which it is (-1: none)."""
-        lead = self._lead()
-        used = np.full(candidates[:, 0].shape, -1, np.int64)
+    def _candidates(self, history: History, now_s: float, change: ExpectedChange | None) -> _Candidates:
+        ends_s = now_s + STEP_S * np.arange(1 - STEPS_IN, 1, dtype=np.float64)
+        flow, speed, known = window_mean(history, ends_s, STEP_S)
+        edges = known.shape[1]
+        shape = (STEPS_OUT, edges)
+        value, available = (
+            np.zeros((2, len(self.producers), *shape)),
+            np.zeros((len(self.producers), *shape), np.bool_),
+        )
+        value[_FLOW, _PERSISTENCE], value[_SPEED, _PERSISTENCE] = flow[-1], speed[-1]
+        available[_PERSISTENCE] = known[-1]
+        deviation = np.zeros((2, edges))
+        if not self._cities:
+            return _Candidates(value, available, deviation, {}, "")
+        readings = np.stack([np.where(known, flow * _VPH, np.nan), np.where(known, speed, np.nan)])
+        windows = [city.window(now_s, part, change) for city, part in zip(self._cities, readings, strict=True)]
+        broken = _broken_rows(windows)
+        defect = _defect(windows, broken)
+        if any(broken):  # what came in then is no reading
+            readings[:, [bool(b) for b in broken]] = np.nan
+            windows = [city.window(now_s, part, change) for city, part in zip(self._cities, readings, strict=True)]
+        past = self._cities[_FLOW].known & self._cities[_SPEED].known
+        believed = known[-1] & (not defect)
+        own: dict[int, Floats] = {k: np.zeros((2, *shape, len(QUANTILES))) for k in range(len(self._models))}
+        for quantity, window in enumerate(windows):
+            unit = _VPH if quantity == _FLOW else 1.0
+            expected = window.expected() / unit
+            deviation[quantity] = np.where(
+                believed & past, value[quantity, _PERSISTENCE, 0] - expected[STEPS_IN - 1], 0.0
+            )
+            value[quantity, _PROFILE] = expected[AHEAD]
+            value[quantity, _DEVIATION] = expected[AHEAD] + self._rho[quantity, :, None] * deviation[quantity]
+            value[quantity, _RIDGE] = window.quantiles(Ridge())[..., _MIDDLE] / unit
+            for k, model in enumerate(self._models):
+                own[k][quantity] = window.quantiles(model.forecaster) / unit
+                value[quantity, k] = own[k][quantity, ..., _MIDDLE]
+        available[_PROFILE] = past
+        available[_DEVIATION] = past & believed
+        available[: len(self._models)] = available[_RIDGE] = past & (not defect)
+        if defect:
+            available[_PERSISTENCE] &= ~past
+        return _Candidates(value, available, deviation, own, defect)
+
+    def _made(
+        self, said: _Candidates, lead: NDArray[np.int64], point: Floats, used: NDArray[np.int64]
+    ) -> tuple[Floats, Bools]:
+        """Quantiles (2, H, E, Q) before they are stretched, and where they are a model's own (2, H)."""
+        made = np.empty((*point.shape, len(QUANTILES)))
+        own = np.zeros(lead.shape, np.bool_)
         for quantity in (_FLOW, _SPEED):
-            for rank in range(-1, len(PRODUCERS)):
-                for horizon in range(len(self._horizon_s)):
-                    producer = lead[quantity, horizon] if rank < 0 else rank
-                    row = used[quantity, horizon]
-                    row[(row < 0) & available[producer, horizon]] = producer
-        point = np.take_along_axis(candidates, np.maximum(used, 0)[:, None], axis=1)[:, 0]
+            spread = self._spread[quantity][:, None] * self._scale(quantity, point[quantity])
+            made[quantity] = point[quantity][..., None] + spread[..., None] * _NORMAL
+            for k, quantiles in said.own.items():
+                at = lead[quantity] == k
+                own[quantity] |= at
+                mine = at[:, None] & (used[quantity] == k)
+                made[quantity][mine] = quantiles[quantity][mine]
+        return made, own
+
+    def _compose(self, said: _Candidates, lead: NDArray[np.int64]) -> tuple[Floats, NDArray[np.int64]]:
+        """Values (2, H, E) of the leading producer that has one, and which it is (-1: none)."""
+        used = np.full(said.value[:, 0].shape, -1, np.int64)
+        for quantity in (_FLOW, _SPEED):
+            for horizon in range(STEPS_OUT):
+                row = used[quantity, horizon]
+                first = int(lead[quantity, horizon])
+                for producer in (first, *(k for k in self._chain if k > first), *self._chain):
+                    row[(row < 0) & said.available[producer, horizon]] = producer
+        point = np.take_along_axis(said.value, np.maximum(used, 0)[:, None], axis=1)[:, 0]
         return point, used
 
     def _lead(self) -> NDArray[np.int64]:
-        """Producer in front per quantity and horizon (2, H): the first of the chain unless a simpler one has been
-        measurably better of late."""
-        best = self._error.argmin(axis=1)
-        least = np.take_along_axis(self._error, best[:, None], axis=1)[:, 0]
-        convinced = (self._error_weight >= _GATE_UPDATES) & (least < _GATE_GAIN * self._error[:, 0])
-        return np.where(convinced, best, 0)
+        """Producer in front per quantity and horizon (2, H): the first of the chain that no simpler one has clearly
+        beaten of late; the one in front keeps its place in between. A model that the gate refused needs more
+        evidence, and must be the clearly better one."""
+        lead = np.zeros((2, STEPS_OUT), np.int64)
+        errors, weights = self._error.copy(), self._error_weight.copy()
+        for horizon in range(1, STEPS_OUT):  # truths of shorter horizons come earlier, and speak for the longer ones
+            errors[..., horizon] += _SHARED * errors[..., horizon - 1]
+            weights[..., horizon] += _SHARED * weights[..., horizon - 1]
+        errors += self._gate_error[..., None]
+        weights += self._gate_weight[:, None]
+        for quantity in (_FLOW, _SPEED):
+            for horizon in range(STEPS_OUT):
+                error, weight = errors[quantity, :, horizon], weights[quantity, horizon]
+                for place, k in enumerate(self._chain):
+                    least = min((error[j] for j in self._chain[place + 1 :]), default=math.inf)
+                    if k < len(self._models) and not self._admitted(k, quantity):
+                        leads = weight >= _READMIT_WEIGHT and error[k] < _GATE_GAIN * least
+                    else:
+                        richer = k < self._told_lead[quantity, horizon]
+                        gain = _BACK_GAIN if richer else _GATE_GAIN
+                        leads = weight < _GATE_UPDATES or least >= gain * error[k]
+                    if leads:
+                        lead[quantity, horizon] = k
+                        break
+        return lead
+
+    def _start_from_the_gate(self) -> None:
+        """Before the street has told anything, the held-out past days say who is better."""
+        for quantity, name in enumerate(QUANTITIES):
+            judged = [(k, v.mae) for k, m in enumerate(self._models) if (v := m.verdicts.get(name)) and v.mae]
+            if not judged:
+                continue
+            mae = {len(self.producers) + place: judged[0][1][rival] for rival, place in _JUDGED.items()}
+            mae.update({k: found["model"] for k, found in judged})
+            profile = len(self.producers) + _PROFILE
+            mae[len(self.producers) + _DEVIATION] = _UNPROVEN * mae[profile]
+            least = min(mae.values())
+            ratio = np.full(len(self.producers), _WORST)
+            for k, error in mae.items():
+                ratio[k] = min(error / max(least, 1e-9), _WORST)
+            self._gate_error[quantity] = _GATE_WEIGHT * ratio
+            self._gate_weight[quantity] = _GATE_WEIGHT
+
+    def _admitted(self, model: int, quantity: int) -> bool:
+        verdict = self._models[model].verdicts.get(QUANTITIES[quantity])
+        return verdict is not None and verdict.passes
+
+    def _tell(self, lead: NDArray[np.int64], defect: str) -> None:
+        for quantity, name in enumerate(QUANTITIES):
+            before, after = self._told_lead[quantity], lead[quantity]
+            for old, new in sorted({(int(a), int(b)) for a, b in zip(before, after, strict=True) if a != b}):
+                at = np.flatnonzero((before == old) & (after == new))
+                minutes = f"{self._horizon_s[at[0]] / 60:.0f} to {self._horizon_s[at[-1]] / 60:.0f} min"
+                self._notes.append(
+                    f"forecast of {name}, {minutes}: {self.producers[new]} in place of {self.producers[old]}"
+                )
+        self._told_lead = lead
+        if defect != self._last_defect:
+            told = f"feed {defect}: forecasts fall back to the profile" if defect else "feed believed again"
+            self._notes.append(told)
+            self._last_defect = defect
 
     def _scale(self, quantity: int, point: Floats) -> Floats:
-        """Unit of the residuals (H, E): Poisson deviation of a count over the step for flow, free speed for speed."""
+        """Unit of assumed spreads (H, E): Poisson deviation of a count over the step for flow, free speed for
+        speed."""
         if quantity == _SPEED:
             return np.broadcast_to(self._free_mps, point.shape)
-        return np.sqrt(np.maximum(point, _FLOW_FLOOR_VPS) / self._width_s[:, None])
+        scale: Floats = np.sqrt(np.maximum(point, _FLOW_FLOOR_VPS) / STEP_S)
+        return scale
 
-    def _remember(self, history: History, now_s: float, issued: _Issued) -> None:
-        """Keep one forecast a history step for later scoring."""
+    def _remember(
+        self, history: History, now_s: float, said: _Candidates, lead: NDArray[np.int64], issued: _Issued
+    ) -> None:
+        """Keep one forecast a history step for later scoring; none that was made from a broken feed."""
         if now_s < self._last_issue_s:  # the clock was set back: those forecasts were of another past
             self._issued.clear()
         elif now_s < self._last_issue_s + history.grid.step_s:
             return
         self._last_issue_s = now_s
-        self._issued.append(issued)
+        if not said.defect:
+            self._issued.append(issued)
 
     def _learn(self, history: History, now_s: float) -> None:
         """Score waiting forecasts whose truth has become known, the oldest first.
 
         The truths of a step arrive together. Called several times a step, learn from a share of them at a time: it
-        keeps every call short. Called once a step or less often, learn from all.
+        keeps every call short. Called once a step or less often, learn from all. What comes in from a feed that is
+        not believed is no truth.
         """
         grid = history.grid
         end_s = grid.start_s + grid.count * grid.step_s
@@ -223,15 +441,16 @@ class Forecaster:
         for issued in self._issued:
             target_s = np.floor((issued.made_at_s + self._horizon_s) / grid.step_s) * grid.step_s
             ripe += [(issued, int(h), float(target_s[h])) for h in np.flatnonzero(issued.due & (target_s <= end_s))]
-        truths: dict[tuple[float, float], tuple[Floats, Bools]] = {}
+        truths: dict[float, tuple[Floats, Bools]] = {}
         share = min(max((now_s - self._last_call_s) / grid.step_s, 0.25), 1.0)
         for issued, horizon, target in ripe[: math.ceil(len(ripe) * share)]:
             issued.due[horizon] = False
-            key = (target, float(self._width_s[horizon]))
-            if key not in truths:
-                flow, speed, valid = window_mean(history, np.array([target]), key[1], least_frac=0.5)
-                truths[key] = np.stack([flow[0], speed[0]]), valid[0]
-            truth, known = truths[key]
+            if self._last_defect:
+                continue
+            if target not in truths:
+                flow, speed, valid = window_mean(history, np.array([target]), STEP_S, least_frac=0.5)
+                truths[target] = np.stack([flow[0], speed[0]]), valid[0]
+            truth, known = truths[target]
             self._score_one(issued, horizon, truth, known & issued.valid)
         self._issued = [i for i in self._issued if i.due.any()]
 
@@ -240,18 +459,19 @@ class Forecaster:
             return
         common = known & issued.comparable
         self._total_count[:, horizon] += known.sum(), common.sum()
-        for quantity, calibrator in enumerate(self._calibrators):
+        for quantity in (_FLOW, _SPEED):
             point = issued.point[quantity]
-            error = truth[quantity] - point[horizon]
-            scale = self._scale(quantity, point)[horizon]
-            calibrator.update(
+            seen = known[self._watched] & issued.led[quantity, horizon]
+            self._bands[quantity][int(issued.own[quantity, horizon])].learn(
                 horizon,
-                issued.level[quantity, horizon][known],
-                (error / scale)[known],
-                issued.tables[quantity][horizon],
+                issued.made[quantity, horizon][seen],
+                issued.sent[quantity, horizon][seen],
+                issued.state[quantity, horizon][seen],
+                truth[quantity][self._watched][seen],
             )
-            self._total[quantity, horizon] += np.abs(error[known]).sum()
+            self._total[quantity, horizon] += np.abs(truth[quantity] - point[horizon])[known].sum()
             if common.any():
+                scale = self._scale(quantity, point)[horizon]
                 self._compare(issued, quantity, horizon, truth[quantity], common, scale)
 
     def _compare(
@@ -261,13 +481,75 @@ class Forecaster:
         candidates = issued.candidates[quantity, :, horizon][:, common]
         wrong = np.abs(candidates - truth[common])
         self._total_by_producer[quantity, :, horizon] += wrong.sum(axis=1)
-        self._error[quantity, :, horizon] = _MEMORY * self._error[quantity, :, horizon] + wrong.mean(axis=1)
-        self._error_weight[quantity, horizon] = _MEMORY * self._error_weight[quantity, horizon] + 1.0
+        mean = np.maximum(wrong.mean(axis=1), 1e-9)
+        limited = np.minimum(mean / mean.min(), _WORST)  # a bad spell ends soon after it is over
+        self._error[quantity, :, horizon] = _LEAD_MEMORY * self._error[quantity, :, horizon] + limited
+        self._error_weight[quantity, horizon] = _LEAD_MEMORY * self._error_weight[quantity, horizon] + 1.0
         now = issued.deviation[quantity, common] / scale[common]
-        later = (truth[common] - candidates[1]) / scale[common]
+        later = (truth[common] - candidates[_PROFILE]) / scale[common]
         self._moments[:, quantity, horizon] *= _MEMORY
         self._moments[:, quantity, horizon] += 1.0, (now * later).mean(), (now * now).mean()
         weight, product, square = self._moments[:, quantity, horizon]
         slope = product / square if square > 1e-12 else self._rho_prior[horizon]
         mixed = (weight * slope + _PRIOR_WEIGHT * self._rho_prior[horizon]) / (weight + _PRIOR_WEIGHT)
         self._rho[quantity, horizon] = min(max(mixed, 0.0), 1.0)
+
+
+def admit(cities: Sequence[LiveCity], name: str, forecaster: WindowForecaster, *, shadow: bool = False) -> LiveModel:
+    """Put a model before the gate: fitted on the earlier past days, judged on the last ones, for each quantity."""
+    return LiveModel(name, forecaster, {c.quantity: _verdict(c, forecaster) for c in cities}, shadow)
+
+
+def _verdict(live: LiveCity, forecaster: WindowForecaster) -> Verdict:
+    series = live.city.series
+    rows = series.values[: live.training_rows]
+    seen = np.flatnonzero(np.isfinite(rows).any(axis=1))
+    days = np.unique(series.start_s[seen] // 86400)
+    if len(days) < _HELD_OUT_DAYS + 2:
+        return Verdict({}, {}, 0, (f"{len(days)} past days are too few to judge by",))
+    first_judged = series.start_s // 86400 >= days[-_HELD_OUT_DAYS]
+    training = int(np.argmax(series.start_s // 86400 >= days[-_HELD_OUT_DAYS - 1]))
+    starts = series.window_starts()
+    targets = np.array([np.isfinite(rows[s + STEPS_IN : s + STEPS_IN + STEPS_OUT]).any() for s in starts])
+    judged = starts[first_judged[starts] & targets & (starts + STEPS_IN + STEPS_OUT <= len(rows))]
+    if not len(judged):
+        return Verdict({}, {}, 0, ("the past days hold no window to judge by",))
+    try:
+        city = fit_city(series, training)
+    except InputError as defect:
+        return Verdict({}, {}, 0, (str(defect),))
+    return held_out_verdict(city, judged, forecaster)
+
+
+def _broken_rows(windows: Sequence[LiveWindow]) -> list[str]:
+    """For each of the twelve steps what is wrong with its readings as a whole: "implausible", "silenced" or ""."""
+    flow = windows[_FLOW]
+    found = []
+    for row in range(STEPS_IN):
+        wild = [
+            float((np.abs(w.deviation[row][w.known[row]]) >= FARTHEST - 0.1).mean())
+            for w in windows
+            if w.known[row].any()
+        ]
+        busy = flow.known[row] & (flow.usual[row] * STEP_S / _VPH >= _BUSY_VEH)
+        silenced = busy.any() and (flow.readings[row][busy] == 0).mean() > _ZERO_SHARE
+        found.append("implausible" if max(wild, default=0.0) > _WILD_SHARE else "silenced" if silenced else "")
+    return found
+
+
+def _defect(windows: Sequence[LiveWindow], broken: Sequence[str]) -> str:
+    """What is wrong with the feeds now: "stale", "stuck", or what broke their last step; "" nothing, or nothing came
+    yet."""
+    heard = np.flatnonzero(windows[_FLOW].known.any(axis=1))
+    if not len(heard):
+        return ""
+    if not windows[_FLOW].known[-1].any():
+        return "stale"
+    if broken[-1]:
+        return broken[-1]
+    whole = np.array([k >= heard[0] and not broken[k] for k in range(STEPS_IN)])
+    for window in windows:
+        found = feed_defect(window.deviation[whole], window.known[whole], window.readings[whole].astype(np.float32))
+        if found:
+            return found
+    return ""

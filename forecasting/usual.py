@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
-from forecasting.baselines import ROBUST_WEEKS
 from forecasting.series import WINDOW, Float32s, Grid, weekday
 
+ROBUST_WEEKS = 3  # below this, a weekday's cell holds too few values for a mean of its own: pool by day type
 _CLIP = 4.0  # deviations of a cell
 _FIT_VALUES = 200_000  # of the training part decide the weights
 
@@ -96,8 +96,11 @@ def _day_means(
     in_training = (np.arange(days * per_day) < training).reshape(days, per_day)
     sums, counts = folded(total, rows), folded(count, rows)
     train_sums, train_counts = folded(total, training), folded(count, training)
+    seen = counts.any(axis=(0, 2))  # a city of one hour a day need not pay for the others
+    at = slice(None) if seen.all() else np.flatnonzero(seen)
+    sums, counts, train_sums, train_counts = (part[:, at] for part in (sums, counts, train_sums, train_counts))
     for value in np.unique(group):
-        of_group = (label == value)[..., None]
+        of_group = (label[:, at] == value)[..., None]
         before = np.cumsum(sums * of_group, axis=0) - sums * of_group
         before_count = np.cumsum(counts * of_group, axis=0) - counts * of_group
         others = (train_sums * of_group).sum(axis=0) - train_sums
@@ -105,8 +108,8 @@ def _day_means(
         with np.errstate(invalid="ignore", divide="ignore"):
             causal = np.where(before_count > 0.5, before / before_count, np.nan)
             honest = np.where(others_count > 0.5, others / others_count, np.nan)
-        np.copyto(earlier, causal, where=of_group)
-        np.copyto(left_out, np.where(in_training[..., None], honest, causal), where=of_group)
+        earlier[:, at] = np.where(of_group, causal, earlier[:, at])
+        left_out[:, at] = np.where(of_group, np.where(in_training[:, at, None], honest, causal), left_out[:, at])
     flat = (days * per_day, nodes)
     return left_out.reshape(flat)[:rows].astype(np.float32), earlier.reshape(flat)[:rows].astype(np.float32)
 

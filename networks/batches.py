@@ -83,12 +83,14 @@ class ControlNotice(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class WeatherBatch:
-    """Weather observations."""
+    """Weather observations, and forecasts: rows that name the hours they are for."""
 
     rain_mm_h: Floats
     visibility_m: Floats
     temperature_c: Floats
     wind_mps: Floats
+    forecast_from_s: Floats  # NaN: observed
+    forecast_until_s: Floats  # NaN: observed
     measured_at_s: Floats
     available_at_s: Floats
 

@@ -124,13 +124,15 @@ class NoticeReport(Message):
 
 
 class WeatherReport(Message):
-    """A weather station. Feed "weather"."""
+    """A weather station, or a forecast where it names the hours it is for. Feed "weather"."""
 
     measured_at: Epoch
     rain_mm_h: float = Field(ge=0, le=500, allow_inf_nan=False)
     visibility_m: float = Field(ge=0, le=1e5, allow_inf_nan=False)
     temperature_c: float = Field(ge=-60, le=60, allow_inf_nan=False)
     wind_mps: float = Field(ge=0, le=100, allow_inf_nan=False)
+    forecast_from: Epoch | None = None
+    forecast_until: Epoch | None = None
 
 
 class PlanReceipt(Message):

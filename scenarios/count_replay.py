@@ -14,7 +14,7 @@ import numpy as np
 from networks.city import CityFolder
 from networks.errors import ProcessError
 from networks.graph import Floats, Network
-from scenarios.prior import MESOSCOPIC_OPTIONS
+from scenarios.edge_run import MESOSCOPIC_OPTIONS
 from scenarios.simulation import RunSpec, Simulation, run_in_process
 
 HOUR_S = 3600.0

@@ -72,6 +72,10 @@ class Passages:
             if at > ride.at:
                 self._advance(vehicle, ride, at)
 
+    def greet_again(self, vehicle: str) -> None:
+        """Take note of the new route of a vehicle that has just departed."""
+        self._greet(vehicle)
+
     def enter(self, vehicle: str, edge: int) -> None:
         """A vehicle has come onto an edge, or departed there: for subclasses that learn from it."""
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 import pickle
+import random
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -29,15 +31,17 @@ from scenarios.simulation import SNAPSHOT_OPTIONS, RunSpec, Simulation, guard
 from scenarios.street_faults import FaultLine
 from scenarios.street_guidance import Listeners
 from scenarios.street_sensors import Scan, Sensors, write_loops
-from scenarios.street_terms import Command, StreetOptions, StreetReport
+from scenarios.street_terms import Command, RainSpell, StreetOptions, StreetReport, rain_at
 from scenarios.street_truth import Watcher
 from scenarios.street_works import Works
+from scenarios.weather import RainyDriving
 from signals.executor import Head
 from signals.fixed import fixed_plan
 from signals.watch import LampWatch
 
 COUNTERS_A_LIFE = 1_000_000  # devices count on from here after each restart, so that no counter comes twice
 RECEIPT_LATENCY_S = 0.1
+RAIN_SPREAD = 0.3  # log-spread of how much a day's drivers mind rain, which the twin does not know
 _KEPT_SNAPSHOTS = 2
 _EXAMPLES = 6
 
@@ -116,7 +120,12 @@ class Street:
         self._watcher = Watcher(sumo, self._network, self._sensors, self._memory.trips)
         self._listeners = Listeners(sumo, self._network, compliance=options.compliance, seed=options.seed)
         self._works = Works(sumo, self._network, options.notices)
+        strength = math.exp(RAIN_SPREAD * random.Random(f"{options.seed}/rain").gauss(0.0, 1.0))
+        resumed = self._memory.state is not None
+        raining_mm_h = rain_at(options.rain, self._run.now_s - self._city.begin_s) if resumed else 0.0
+        self._rain = RainyDriving(sumo, strength=strength, raining_mm_h=raining_mm_h)
         self._announced: set[str] = set()
+        self._foretold: set[RainSpell] = set()
         zero_s, now_s = self._city.epoch_s - self._city.begin_s, self.now_s
         self._heads = [
             Head(s, fixed_plan(s, index=i, epoch_of_zero_s=zero_s), now_s)
@@ -194,6 +203,9 @@ class Street:
         self._show_lamps(begin_s)
         self._run.step()
         now_s = self.now_s
+        if self._options.rain:
+            rain_mm_h = rain_at(self._options.rain, now_s - self._city.epoch_s)
+            self._rain.apply(rain_mm_h, sumo.simulation.getDepartedIDList())
         scan, entered, gone = self._watcher.look(heard=heard)
         for driver in entered:
             if driver.equipped:
@@ -230,6 +242,10 @@ class Street:
             if notice.id not in self._announced and begin_s >= notice.measured_at:
                 self._announced.add(notice.id)
                 sensors.send("control", "centre", begin_s, 0.5, notice.model_dump_json())
+        for spell in self._options.rain:
+            if spell.foretold_s is not None and second >= spell.foretold_s and spell not in self._foretold:
+                self._foretold.add(spell)
+                sensors.foretell(spell, now_s, second)
         sensors.observe(now_s, self._scan, second)
 
     def _receive(self, payload: bytes) -> None:

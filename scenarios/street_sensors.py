@@ -28,7 +28,7 @@ from networks.sensors import (
     stable_share,
 )
 from scenarios.demand import kind_of_class
-from scenarios.street_terms import StreetOptions
+from scenarios.street_terms import RainSpell, StreetOptions, rain_at
 
 WEATHER_EVERY_S = 60
 SHORT_LANE_M = 60.0  # no vehicle enters and leaves a longer lane within one second
@@ -129,7 +129,7 @@ class Sensors:
         self._look_around(now_s, scan)
         self._hear_vehicles(now_s, scan)
         if second % WEATHER_EVERY_S == 1:
-            self._read_weather(now_s)
+            self._read_weather(now_s, second)
 
     def report_lamps(self, at_s: float, junction: str, state: str, plan_version: int, latency_s: float) -> None:
         self.send(
@@ -279,14 +279,23 @@ class Sensors:
             )
             self.send("v2x", driver.source, now_s, latency_s[k], text)
 
-    def _read_weather(self, now_s: float) -> None:
-        rain = self._options.rain_mm_h
+    def _read_weather(self, now_s: float, second: int) -> None:
+        rain = rain_at(self._options.rain, second)
         wind, warmth = float(abs(self._rng.normal(3.0, 1.0))), float(self._rng.normal(15.0, 0.2))
         text = (
             f'{{"measured_at":{now_s:.3f},"rain_mm_h":{rain:.2f},"visibility_m":{20000.0 / (1.0 + rain):.0f},'
             f'"temperature_c":{warmth:.1f},"wind_mps":{wind:.1f}}}'
         )
         self.send("weather", "station", now_s, 1.0, text)
+
+    def foretell(self, spell: RainSpell, now_s: float, second: int) -> None:
+        """Send the forecast of a rain."""
+        from_s, until_s = (now_s - second + s for s in (spell.from_s, spell.until_s))
+        text = (
+            f'{{"measured_at":{now_s:.3f},"rain_mm_h":{spell.rain_mm_h:.2f},"visibility_m":10000,'
+            f'"temperature_c":15.0,"wind_mps":3.0,"forecast_from":{from_s:.3f},"forecast_until":{until_s:.3f}}}'
+        )
+        self.send("weather", "nowcast", now_s, 1.0, text)
 
 
 def lanes_near(network: Network, points_xy: Floats, reach_m: float) -> frozenset[str]:

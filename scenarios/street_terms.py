@@ -50,6 +50,20 @@ class Faults:
     silent: tuple[tuple[str, float, float], ...] = ()  # seconds since the start of the run
 
 
+class RainSpell(NamedTuple):
+    """Rain between two moments, seconds since the start, and when a forecast of it is sent (None: never)."""
+
+    rain_mm_h: float
+    from_s: float
+    until_s: float
+    foretold_s: float | None = None
+
+
+def rain_at(rain: Sequence[RainSpell], second: float) -> float:
+    """Rate of rain, mm/h, so many seconds after the start."""
+    return max((spell.rain_mm_h for spell in rain if spell.from_s <= second < spell.until_s), default=0.0)
+
+
 @dataclass(frozen=True, slots=True)
 class StreetOptions:
     """One day of a virtual city. `seed` draws demand, drivers, sensors and SUMO's own chance."""
@@ -62,7 +76,7 @@ class StreetOptions:
     noise: SensorNoise = field(default_factory=SensorNoise)
     faults: Faults = field(default_factory=Faults)
     notices: tuple[NoticeReport, ...] = ()  # closures and works: announced to the twin and real on the street
-    rain_mm_h: float = 0.0
+    rain: tuple[RainSpell, ...] = ()  # real on the street; the twin hears of it from stations, and of forecasts
     snapshot_every_s: float = 60.0
 
 

@@ -8,12 +8,17 @@ from pathlib import Path
 
 import numpy as np
 
-from forecasting.serve import Forecaster
+from forecasting.forecasters import Graph
+from forecasting.live_city import LiveCity, fit_live_city, links_of
+from forecasting.registry import Registry
+from forecasting.serve import QUANTITIES, Forecaster, LiveModel, admit
 from forecasting.windows import HistoryBuffer
 from networks.city import CityFolder, Detector, load_network
 from networks.graph import Network
 from networks.sensors import default_detectors, instrumented_signals
+from networks.state import History
 from scenarios.cities import cache_folder
+from scenarios.past_days import build_past
 from scenarios.prior import Prior, build_prior
 from signals.closures import Closures
 from signals.controllers.base import Controller
@@ -24,6 +29,7 @@ from signals.fallback import Chain
 from signals.fixed import fixed_plan
 from signals.guidance import RouteGuide
 from signals.priority import Policy, expect_walkers, read_policy
+from twin.ahead import Ahead
 from twin.feed_declarations import Declaration, make_formats
 from twin.fusion import Fusion
 from twin.inbox import Inbox
@@ -45,18 +51,31 @@ class CityModel:
     detectors: tuple[Detector, ...]
     instrumented: tuple[int, ...]
     policy: Policy
+    past: tuple[LiveCity, ...]  # flow and speed of past days; empty for a city without demand
+    forecasters: tuple[LiveModel, ...]  # through the gate, the live one first; candidates in the shadow
 
 
-def build_model(folder: CityFolder, policy: Policy | None = None) -> CityModel:
-    """Read the network, derive sensors from the coverage, and the prior from the city's own demand (cached).
+PAST_DAYS = 7
+LEAST_PAST_DAYS = 2  # one day alone tells no usual day from an odd one
 
-    `policy` None: the default.
+
+def build_model(
+    folder: CityFolder, policy: Policy | None = None, *, past_days: int = PAST_DAYS, registry: Registry | None = None
+) -> CityModel:
+    """Read the network, derive sensors from the coverage, and prior and past days from the city's own demand
+    (cached); fit forecasters on the past and put the models of the registry before the gate.
+
+    `policy` None: the default. `registry` None: the shipped model alone. `past_days` 0: persistence alone forecasts.
     """
     network = load_network(folder)
+    cache = cache_folder() / "priors"
+    past = _fit_past(network, build_past(folder, network, days=past_days, cache=cache), folder.epoch_s)
     return CityModel(
         folder=folder,
         network=network,
-        prior=build_prior(folder, network, cache=cache_folder() / "priors"),
+        prior=build_prior(folder, network, cache=cache),
+        past=past,
+        forecasters=_forecasters(past, registry or Registry(Path())) if past else (),
         detectors=default_detectors(network, folder.coverage),
         instrumented=instrumented_signals(network, folder.coverage),
         policy=policy or read_policy(),
@@ -70,11 +89,13 @@ def build_city(
     store: Path | None,
     mirrored: bool = True,
     guided: bool = True,
+    foreseeing: bool = True,
     pseudonyms: Pseudonyms | None = None,
     declared: Sequence[Declaration] = (),
 ) -> City:
     """One live loop, its mirror started. The caller closes it. `pseudonyms` None: fresh random ones.
 
+    `foreseeing` False: closures and rain that are announced do not change forecasts.
     `declared`: feeds in the formats of others that the inbox takes as well.
     """
     names = pseudonyms or Pseudonyms()
@@ -95,7 +116,8 @@ def build_city(
         fusion=Fusion(network, model.detectors, model.instrumented, model.prior),
         mirror=mirror,
         history=HistoryBuffer(len(network.edges.ids)),
-        forecaster=Forecaster(model.prior.profile, _free_speed_mps(model)),
+        forecaster=Forecaster(free_speed_mps(model), model.past, model.forecasters),
+        ahead=Ahead(folder, network, model.prior) if foreseeing and folder.routes else None,
         controllers=(_live_controller(model), MaxPressure(network)),
         guide=RouteGuide(network) if guided else None,
         closures=Closures(network),
@@ -106,6 +128,23 @@ def build_city(
     )
 
 
+def _fit_past(network: Network, days: Sequence[History], from_s: float) -> tuple[LiveCity, ...]:
+    if len(days) < LEAST_PAST_DAYS:
+        return ()
+    links = links_of(network)
+    return tuple(fit_live_city(days, quantity, links, from_s=from_s) for quantity in QUANTITIES)
+
+
+def _forecasters(past: Sequence[LiveCity], registry: Registry) -> tuple[LiveModel, ...]:
+    """The live model and, where one is named, the candidate, after the gate."""
+    names = [registry.live(), *([candidate] if (candidate := registry.candidate()) is not None else [])]
+    models = []
+    for place, name in enumerate(names):
+        artifact = registry.load(name)
+        models.append(admit(past, name, Graph(artifact.members, name), shadow=place > 0))
+    return tuple(models)
+
+
 def _live_controller(model: CityModel) -> Controller:
     """Rolling horizon within priorities; where some approach has no loops, stepping back where sensors are thin."""
     network, policy = model.network, model.policy
@@ -114,7 +153,7 @@ def _live_controller(model: CityModel) -> Controller:
     return Preemption(network, horizon if followed else Chain(network, horizon), policy)
 
 
-def _free_speed_mps(model: CityModel) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def free_speed_mps(model: CityModel) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     """Speed of the empty edge: the best the prior saw there, at most the limit."""
     limit = model.network.edges.speed_limit_mps
     profile = model.prior.profile

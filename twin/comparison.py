@@ -17,6 +17,7 @@ from scenarios.measures import TripSummary
 from scenarios.rivals import run_rival
 from scenarios.street_terms import StreetOptions
 from twin.app import CityModel
+from twin.forecast_table import pool
 from twin.live import LiveResult, Watcher, run_live
 from twin.loop import Pace
 
@@ -108,6 +109,7 @@ def to_document(comparison: Comparison) -> dict[str, Any]:
             "p50": round(float(np.percentile(cycles, 50)), 1),
             "p99": round(float(np.percentile(cycles, 99)), 1),
         },
+        "forecast": pool([r.forecast for r in comparison.live]),
         "safety_violations": comparison.safety_violations,
         "violation_examples": [e for r in comparison.live for e in r.summary.violation_examples],
         "plans": sum(r.plans for r in comparison.live),

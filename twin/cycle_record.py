@@ -110,7 +110,17 @@ TABLES: Mapping[str, Table] = {
     "warnings": Table(
         {"id": _TEXT, "event": _TEXT, "severity": _TEXT, "begin_s": _F64, "end_s": _F64, "available_at_s": _F64}
     ),
-    "weather": Table({"rain_mm_h": _F64, "visibility_m": _F64, "temperature_c": _F64, "wind_mps": _F64, **_TIMES}),
+    "weather": Table(
+        {
+            "rain_mm_h": _F64,
+            "visibility_m": _F64,
+            "temperature_c": _F64,
+            "wind_mps": _F64,
+            "forecast_from_s": _F64,
+            "forecast_until_s": _F64,
+            **_TIMES,
+        }
+    ),
     "states": Table(
         {
             "now_s": _F64,

@@ -8,12 +8,14 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from networks.errors import ProcessError
 from scenarios.measures import TripSummary
 from scenarios.street_terms import StreetOptions, StreetReport
 from scenarios.virtual_city import VirtualCity
 from twin.app import CityModel, build_city
+from twin.forecast_table import forecast_document
 from twin.loop import City, CycleReport, Pace, run_cycle
 from twin.privacy import Pseudonyms
 from twin.recorder import Recorder
@@ -36,6 +38,7 @@ class LiveResult:
     refused_by_street: int
     quarantined: dict[str, int]  # "feed: reason" -> rows
     frames: dict[str, int]  # feed -> accepted frames
+    forecast: dict[str, Any]  # see `forecast_table`
 
 
 Watcher = Callable[[City, CycleReport, VirtualCity], None]
@@ -98,6 +101,7 @@ class _Run:
         self._cycle_ms: list[float] = []
         self._failures: Counter[str] = Counter()
         self._notes: list[str] = []
+        self._forecast_notes: list[str] = []
         self._plans = self._unsafe = self._refused = 0
 
     def go(self) -> LiveResult:
@@ -146,6 +150,8 @@ class _Run:
         self._cycle_ms.append(cycle.ms)
         self._failures.update(o.stage for o in cycle.failures)
         self._notes += cycle.notes
+        at_s = round(cycle.now_s - self._begin_s)
+        self._forecast_notes += [f"{at_s} s: {note}" for note in cycle.forecast_notes]
         self._plans += len(cycle.decision.approved)
         self._unsafe += len(cycle.decision.refused)
         self._refused += sum(not r.accepted for r in cycle.receipts)
@@ -153,6 +159,7 @@ class _Run:
 
     def _result(self, summary: TripSummary) -> LiveResult:
         inbox = self._city.inbox
+        self._city.settle()
         return LiveResult(
             summary=summary,
             error=self._score.result(),
@@ -166,4 +173,5 @@ class _Run:
                 f"{feed}: {reason}": count for (feed, reason), count in inbox.quarantine.count_reasons().items()
             },
             frames={feed: tally.frames_accepted for feed, tally in inbox.tallies.items()},
+            forecast={**forecast_document(self._city.forecaster), "notes": self._forecast_notes},
         )

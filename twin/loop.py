@@ -19,12 +19,15 @@ from networks.batches import Batches
 from networks.graph import Network
 from networks.messages import GuidanceOrder
 from networks.state import Forecast, NetworkState
+from scenarios.announced import Announced
+from scenarios.outlook import Outlook
 from signals.arbiter import Decision, decide
 from signals.closures import Closures
 from signals.controllers.base import Controller
 from signals.guidance import RouteGuide, to_order
 from signals.lamps import LampRecord
 from signals.plan import Proposal
+from twin.ahead import Ahead
 from twin.cycle_record import CycleRecord
 from twin.feeds.receipts import Receipt
 from twin.fusion import Fusion
@@ -44,6 +47,7 @@ MAX_UNSTORED = 60  # cycles kept for a store that is slow; then the oldest are g
 FALLBACKS = {
     "fuse": "last state, older",
     "mirror": "state without mirror",
+    "outlook": "forecasts without what was announced since",
     "forecast": "last forecast",
     "control": "next controller, in the end each signal's own programme",
     "decide": "no plan leaves",
@@ -59,6 +63,8 @@ class Pace:
 
     cycle_s: float = 5.0
     forecast_every_s: float = 60.0
+    forecast_lead_s: float = 5.0  # from the order of a forecast to its handing over; the cycles between do not wait
+    outlook_lead_s: float = 60.0  # the same for what announced closures and rain will change
     guide_every_s: float = 15.0
     deadline_s: float = 4.0
 
@@ -74,6 +80,7 @@ class City:
     history: HistoryBuffer
     forecaster: Forecaster
     controllers: Sequence[Controller]  # in order: the first that answers wins
+    ahead: Ahead | None
     guide: RouteGuide | None
     closures: Closures
     lamps: LampTracker
@@ -85,11 +92,20 @@ class City:
     next_version: int = 0
     state: NetworkState | None = None
     forecast: Forecast | None = None
+    forecast_ordered_s: float = float("-inf")
+    outlook: Outlook | None = None
+    outlook_ordered_s: float = float("-inf")
     guided_s: float = float("-inf")
     unstored: deque[CycleRecord] = field(default_factory=lambda: deque(maxlen=MAX_UNSTORED))
 
     def __post_init__(self) -> None:
         self.stages = {name: Stage(name, self.pace.deadline_s, text) for name, text in FALLBACKS.items()}
+
+    def settle(self) -> None:
+        """Wait for what is still being worked out beside the cycles, as long as its deadline allows."""
+        for name in ("outlook", "forecast"):
+            if self.stages[name].begun:
+                self.stages[name].collect(lambda: None)
 
     def close(self) -> None:
         """End the mirror; write what is not stored yet and close the store."""
@@ -117,6 +133,7 @@ class CycleReport:
     receipts: tuple[Receipt, ...]
     silent_feeds: tuple[str, ...]
     notes: tuple[str, ...]  # processes restarted and the like
+    forecast_notes: tuple[str, ...]  # models refused, changes of the lead, feeds that are not believed
 
     @property
     def failures(self) -> tuple[Outcome, ...]:
@@ -132,7 +149,12 @@ class _Steps:
         self.outcomes: list[Outcome] = []
 
     def run(self, stage: str, work: Callable[[], T], instead: Callable[[], T]) -> T:
-        value, outcome = self._city.stages[stage].run(work, instead, grace=self._grace)
+        self._city.stages[stage].begin(work)
+        return self.collect(stage, instead)
+
+    def collect(self, stage: str, instead: Callable[[], T]) -> T:
+        """The value of work that an earlier cycle began."""
+        value, outcome = self._city.stages[stage].collect(instead, grace=self._grace)
         self.outcomes.append(outcome)
         return value  # type: ignore[return-value]
 
@@ -156,8 +178,8 @@ def run_cycle(city: City, now_s: float, notes: Sequence[str] = ()) -> CycleRepor
         steps.run("mirror", lambda: _assimilate(city, state), lambda: None)
         if state.now_s == now_s:
             city.history.append(state)
-        forecast = steps.run("forecast", lambda: _predict(city, now_s), lambda: city.forecast)
-        city.forecast = forecast
+        city.outlook = _foresee(city, steps, now_s)
+        city.forecast = forecast = _predict(city, steps, now_s)
         valid_from_s = now_s + LEAD_S
         lamps = city.lamps.foresee(valid_from_s)
         proposals = _propose(city, steps, state, forecast, lamps, valid_from_s)
@@ -178,6 +200,7 @@ def run_cycle(city: City, now_s: float, notes: Sequence[str] = ()) -> CycleRepor
         receipts=tuple(receipts),
         silent_feeds=silent,
         notes=tuple(notes),
+        forecast_notes=tuple(city.forecaster.take_notes()),
     )
     if city.store is not None:
         city.unstored.append(_record(city, report, batches, proposals, lamps))
@@ -194,6 +217,8 @@ def _note_answers(city: City, batches: Batches, receipts: Sequence[Receipt]) -> 
             city.lamps.note_refused(receipt.signal, receipt.plan_version)
     city.lamps.note_reports(batches.signals)
     city.closures.note(batches.notices)
+    if city.ahead is not None:
+        city.ahead.note(batches)
 
 
 def _assimilate(city: City, state: NetworkState) -> None:
@@ -201,11 +226,39 @@ def _assimilate(city: City, state: NetworkState) -> None:
         city.mirror.assimilate(state, city.closures.known)
 
 
-def _predict(city: City, now_s: float) -> Forecast:
-    last = city.forecast
-    if last is not None and now_s - last.made_at_s < city.pace.forecast_every_s:
-        return last
-    return city.forecaster.predict(city.history.until(now_s), now_s)
+def _foresee(city: City, steps: _Steps, now_s: float) -> Outlook | None:
+    """What announced closures and rain will change, worked out beside the cycles whenever there is news of them."""
+    stage, ahead = city.stages["outlook"], city.ahead
+    if ahead is None:
+        return None
+    late = stage.take_late()
+    if isinstance(late, Outlook):
+        return late
+    if not stage.begun and not stage.busy:
+        announced = ahead.announced(now_s)
+        if announced == (city.outlook.announced if city.outlook is not None else Announced()):
+            return city.outlook
+        stage.begin(lambda: ahead.foresee(announced))
+        city.outlook_ordered_s = now_s
+    elif stage.begun and now_s - city.outlook_ordered_s >= city.pace.outlook_lead_s:
+        return steps.collect("outlook", lambda: city.outlook)
+    return city.outlook
+
+
+def _predict(city: City, steps: _Steps, now_s: float) -> Forecast | None:
+    """The forecast in force. A new one is made beside the cycles and handed over a fixed time after its order: no
+    cycle waits for it and equal days run alike; only the first is waited for."""
+    stage, pace = city.stages["forecast"], city.pace
+    if not stage.begun and now_s - city.forecast_ordered_s >= pace.forecast_every_s:
+        history, outlook = city.history.until(now_s), city.outlook
+        change = outlook.change if outlook is not None else None
+        if stage.begin(lambda: city.forecaster.predict(history, now_s, change)):
+            city.forecast_ordered_s = now_s
+    due = city.forecast is None or now_s - city.forecast_ordered_s >= pace.forecast_lead_s
+    if stage.busy or (stage.begun and due):
+        return steps.collect("forecast", lambda: city.forecast)
+    steps.outcomes.append(Outcome(stage.name, 0.0))
+    return city.forecast
 
 
 def _propose(
@@ -282,6 +335,7 @@ def _record(
             "silent_feeds": list(report.silent_feeds),
             "unhealthy": list(report.state.unhealthy) if report.state is not None else [],
             "notes": list(report.notes),
+            "forecast_notes": list(report.forecast_notes),
             "guidance_given": report.guidance_given,
         },
     )

@@ -71,3 +71,30 @@ def test_a_model_is_trained_promoted_used_and_rolled_back(folder: Path, tmp_path
     assert len(out.read_text().splitlines()) == 1 + 12 * 4
     back = RUN.invoke(app, ["forecast", "models", "rollback", *models])
     assert back.exit_code == (0 if promoted.exit_code == 0 else 2)
+
+
+def test_a_candidate_in_the_shadow_is_promoted_by_the_readings_of_a_run(folder: Path, tmp_path: Path) -> None:
+    models = ["--models", str(tmp_path / "models"), "--json"]
+    train = ["forecast", "train", str(folder / "flow.npz"), "--name", "new", "--steps", "2", "--hidden", "8"]
+    assert RUN.invoke(app, [*train, *models]).exit_code in (0, 1)
+    assert RUN.invoke(app, ["forecast", "models", "try", "nobody", *models]).exit_code == 2
+    assert json.loads(RUN.invoke(app, ["forecast", "models", "try", "new", *models]).stdout) == {"candidate": "new"}
+    listed = json.loads(RUN.invoke(app, ["forecast", "models", "list", *models]).stdout)
+    assert (listed["live"], listed["candidate"]) == ("shipped", "new")
+
+    def result(own: float, name: str = "candidate new") -> str:
+        errors = {"served": 1.0, name: own, "ridge": 1.0, "profile": 1.2}
+        row = {"minutes": 5, "truths": 100, "flow_mae_veh": errors, "speed_mae_mps": errors}
+        path = tmp_path / "result.json"
+        path.write_text(json.dumps({"forecast": {"rows": [row]}}))
+        return str(path)
+
+    promote = ["forecast", "models", "promote", "new"]
+    for own, code in ((1.1, 1), (0.9, 0)):
+        done = RUN.invoke(app, [*promote, "--after", result(own), *models])
+        assert done.exit_code == code
+        assert json.loads(done.stdout)["live"] == ("new" if code == 0 else "shipped")
+    assert json.loads(RUN.invoke(app, ["forecast", "models", "list", *models]).stdout)["candidate"] is None
+    assert json.loads(RUN.invoke(app, ["forecast", "models", "rollback", *models]).stdout) == {"live": "shipped"}
+    assert RUN.invoke(app, [*promote, "--after", result(0.9, "candidate other"), *models]).exit_code == 2
+    assert RUN.invoke(app, [*promote, *models]).exit_code == 2, "nothing says what decides"

@@ -51,7 +51,7 @@ def log(model: CityModel, patient: Pace) -> Log:
 @pytest.fixture
 def city(model: CityModel, tmp_path: Path) -> Iterator[City]:
     """A loop that forecasts and advises in every cycle, with a store and without a mirror."""
-    pace = Pace(cycle_s=5.0, forecast_every_s=5.0, guide_every_s=5.0, deadline_s=60.0)
+    pace = Pace(cycle_s=5.0, forecast_every_s=5.0, forecast_lead_s=0.0, guide_every_s=5.0, deadline_s=60.0)
     built = build_city(model, pace=pace, store=tmp_path / "history", mirrored=False, pseudonyms=Pseudonyms(b"x"))
     yield built
     built.close()
@@ -172,6 +172,27 @@ def test_a_stuck_stage_does_not_hold_up_the_loop(stage, city, log, monkeypatch):
     assert errors[FAILS_FROM + 1 : FAILS_UNTIL] == [["still busy with an earlier cycle"]] * 2
     assert [e for i, e in enumerate(errors) if not FAILS_FROM <= i < FAILS_UNTIL and e] == []
     assert all(len(r.decision.approved) == len(city.network.signals) for r in reports)
+
+
+def test_no_cycle_waits_for_a_forecast_that_is_not_due(city, log, monkeypatch):
+    """Ordered every half minute, handed over a quarter of a minute later; it takes two cycles to make."""
+    city.pace = replace(city.pace, forecast_every_s=30.0, forecast_lead_s=15.0)
+    work, gate = city.forecaster.predict, threading.Event()
+
+    def slow(history: object, now_s: float, change: object) -> object:
+        if city.forecast is not None:
+            gate.wait(60.0)
+        return work(history, now_s, change)
+
+    def open_later(city: City, cycle: int) -> None:
+        if cycle == FAILS_FROM + 2:  # ordered in the sixth cycle, due in the ninth
+            gate.set()
+
+    monkeypatch.setattr(city.forecaster, "predict", slow)
+    reports = play(city, log, open_later)
+    assert [r.failures for r in reports] == [()] * CYCLES
+    first, second = log.frames[0][0], log.frames[6][0]
+    assert [r.forecast.made_at_s for r in reports] == [first] * 9 + [second] * 3
 
 
 def test_what_a_slow_store_could_not_take_is_stored_later(city, log, monkeypatch, tmp_path):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from websockets.sync.client import connect
 
-from forecasting.serve import PRODUCERS
+from forecasting.serve import SIMPLE
 from networks.errors import InputError
 from networks.messages import FEEDS, FORMATS
 from networks.state import Estimate, LampView, NetworkState, VehicleTable
@@ -174,7 +174,7 @@ def test_the_page_uses_only_words_that_exist_and_all_of_them() -> None:
     built = {k for k in words if k.split(".")[0] in {"feed", "status", "producer", "stage", "fallback"}}
     assert words - built == used
     assert {f"feed.{f}" for f in (*FEEDS, *FORMATS)} <= words
-    assert {f"producer.{p}" for p in (*PRODUCERS, "none")} <= words
+    assert {f"producer.{p}" for p in ("model", *SIMPLE, "none")} <= words
     assert {f"{group}.{stage}" for group in ("stage", "fallback") for stage in FALLBACKS} <= words
     assert {f"status.{s}" for s in ("alive", "down", "starting", "off")} <= words
 

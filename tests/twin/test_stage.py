@@ -58,6 +58,23 @@ def test_a_stuck_stage_is_left_alone_until_it_is_done_and_then_works_again(gate)
     assert (value, outcome.error) == ("fresh", "")
 
 
+def test_work_that_was_begun_is_collected_later_and_late_work_is_not_lost(gate):
+    stage = Stage("outlook", 0.05, "none yet")
+    assert stage.begin(lambda: 7)
+    value, outcome = stage.collect(lambda: -1, grace=200.0)
+    assert (value, outcome.error, stage.begun) == (7, "", False)
+    assert stage.begin(lambda: gate.wait() and "late")
+    value, outcome = stage.collect(lambda: "instead")
+    assert (value, outcome.fallback) == ("instead", "none yet")
+    assert stage.busy
+    assert not stage.begin(lambda: 8), "a second run beside the first would share its state"
+    assert stage.take_late() is None
+    gate.set()
+    stage._late.result(10.0)
+    assert stage.take_late() == "late"
+    assert stage.take_late() is None
+
+
 def test_grace_stretches_the_deadline(gate):
     threading.Timer(0.2, gate.set).start()
     value, outcome = Stage("fuse", 0.01, "last state").run(lambda: gate.wait(20.0), lambda: None, grace=1000.0)

@@ -8,12 +8,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from forecasting.registry import Registry
 from networks.errors import InputError
 from scenarios.cities import find_city
 from scenarios.virtual_city import VirtualCity
@@ -40,6 +42,9 @@ def run(
     page: Annotated[bool, typer.Option(help="Serve the live page while it runs.")] = True,
     store: Annotated[Path | None, typer.Option(help="Folder for the history; default runs/CITY-TIME.")] = None,
     record: Annotated[Path | None, typer.Option(help="Folder for a log of all feeds, for citytwin replay.")] = None,
+    models: Annotated[Path, typer.Option(help="Folder of own forecast models; the live one of it forecasts.")] = Path(
+        "models"
+    ),
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
     """Run a virtual city under the live twin, then compare it with its shipped and SUMO's actuated control.
@@ -56,7 +61,9 @@ def run(
             raise InputError(
                 f"--duration {duration:g}: the demand of {folder.name} lasts {folder.end_s - folder.begin_s:g} s"
             )
-        model = build_model(folder, read_policy(settings.policy))
+        torch.set_num_threads(1)  # the forecast is made beside the cycles; the other cores are theirs
+        console.print(f"[dim]{folder.name}: past days and forecasters (the first time takes minutes)[/dim]")
+        model = build_model(folder, read_policy(settings.policy), registry=Registry(models))
         history = store or settings.runs / f"{folder.name}-{datetime.now():%Y%m%d-%H%M%S}"
         board = Board(model.network, city=folder.name)
         server = PageServer(board, host=settings.host, port=settings.port if port is None else port)
@@ -131,7 +138,7 @@ class _Show:
         self._progress.advance(self._live, self._pace.cycle_s)
         for stage in report.failures:
             self._progress.console.print(f"cycle {report.cycle}: {stage.stage}: {stage.error}; {stage.fallback}")
-        for note in report.notes:
+        for note in (*report.notes, *report.forecast_notes):
             self._progress.console.print(f"cycle {report.cycle}: {note}")
         draw = time.monotonic() - self._drawn_s >= DRAWN_EVERY_S
         self._page.progress = self._what
@@ -141,6 +148,27 @@ class _Show:
         self._drawn_s = time.monotonic()
         vehicles = round(float(report.state.vehicles.certainty.sum())) if report.state is not None else 0
         self._progress.update(self._live, note=f"{self._what}, {vehicles} vehicles, {report.ms:.0f} ms a cycle")
+
+
+def _forecast_table(rows: list[dict[str, Any]]) -> Table:
+    """Mean absolute errors of flow (vehicles in five minutes) and speed (m/s) on what was measured later."""
+    producers = [name for name in rows[0]["flow_mae_veh"] if name not in ("served", "profile+deviation")]
+    table = Table(
+        title="Forecasts: mean absolute error of flow, veh in 5 min | of speed, m/s", box=SIMPLE_HEAD,
+        padding=(0, 0, 0, 1),
+    )  # fmt: skip
+    for name in ("ahead", "led by", "served", *producers, "80 % bands"):
+        table.add_column(name, no_wrap=name == "ahead", justify="left" if name == "led by" else "right")
+    for row in rows:
+        flow, speed = row["flow_mae_veh"], row["speed_mae_mps"]
+        led = sorted({*row["flow_lead"], *row["speed_lead"]})
+        held = " | ".join(f"{row[q].get('0.80', float('nan')):.0%}" for q in ("flow_coverage", "speed_coverage"))
+        table.add_row(
+            f"{row['minutes']} min", ", ".join(led),
+            *(f"{flow[n]:.2f} | {speed[n]:.2f}" if n in flow and n in speed else "–" for n in ("served", *producers)),
+            held,
+        )  # fmt: skip
+    return table
 
 
 NAMES = {"shipped": "shipped", "actuated": "SUMO actuated", "citytwin": "citytwin"}
@@ -164,6 +192,8 @@ def _print(console: Console, comparison: Comparison, document: dict[str, Any]) -
             style="bold" if row["control"] == "citytwin" else "",
         )
     console.print(table)
+    if document["forecast"]["rows"]:
+        console.print(_forecast_table(document["forecast"]["rows"]))
     error, cycle = document["twin_error"], document["cycle_ms"]
     console.print(
         f"Mean delay of every vehicle: arrived, still driving, never in (waiting to enter at the end).\n"

@@ -279,9 +279,15 @@ function showParts() {
     add(key, status ? t(`status.${status}`) : "–", marks[status]);
   }
   const producers = state.forecast ?? [];
-  add("parts.forecast", producers.length ? producers.map((name) => t(`producer.${name}`)).join(", ") : "–");
+  add("parts.forecast", producers.length ? producers.map(producerText).join(", ") : "–");
   add("parts.advised", number(state.advised));
   byId("parts").replaceChildren(...rows);
+}
+
+// "model NAME" names an artefact; everything else has a text of its own.
+function producerText(producer) {
+  const [kind, ...name] = producer.split(" ");
+  return [t(`producer.${kind}`), ...name].join(" ");
 }
 
 function duration(seconds) {
