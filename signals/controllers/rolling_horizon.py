@@ -253,9 +253,9 @@ class RollingHorizon:
             return [], None
         self._chosen[unit.signals] = (choice, valid_from_s)
         self._targets[unit.signals] = model.stage_states[choice.target]
-        heres, theres = (_parted(model.stage_states[s], records) for s in (choice.stage, choice.target))
+        befores, afters = (_parted(model.stage_states[s], records) for s in (choice.stage, choice.target))
         proposals = []
-        for index, own, here, there in zip(unit.signals, records, heres, theres, strict=True):
+        for index, own, here, there in zip(unit.signals, records, befores, afters, strict=True):
             if here == there:
                 steps: tuple[LampStep, ...] = (LampStep(here, VALIDITY_S),)
                 reason = f"keep stage {choice.stage}"
