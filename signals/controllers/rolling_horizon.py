@@ -253,9 +253,9 @@ class RollingHorizon:
             return [], None
         self._chosen[unit.signals] = (choice, valid_from_s)
         self._targets[unit.signals] = model.stage_states[choice.target]
-        befores, afters = (_parted(model.stage_states[s], records) for s in (choice.stage, choice.target))
+        now_each, next_each = (_parted(model.stage_states[s], records) for s in (choice.stage, choice.target))
         proposals = []
-        for index, own, here, there in zip(unit.signals, records, befores, afters, strict=True):
+        for index, own, here, there in zip(unit.signals, records, now_each, next_each, strict=True):
             if here == there:
                 steps: tuple[LampStep, ...] = (LampStep(here, VALIDITY_S),)
                 reason = f"keep stage {choice.stage}"
