@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import multiprocessing
 import re
 import tempfile
 from collections.abc import Sequence
@@ -22,7 +21,7 @@ from typing import Any, Self
 import numpy as np
 
 from networks.graph import Floats
-from scenarios.simulation import RunSpec, Simulation, guard, receive
+from scenarios.simulation import RunSpec, Simulation, guard, receive, start_child
 from signals.formats import to_sumo
 from signals.retime_plans import PlanMaker
 from signals.retime_score import Objective, Outcome, Sample, Timings, Trial, price
@@ -128,17 +127,12 @@ class Bench:
         self._objective: Objective = objective
 
     def __enter__(self) -> Self:
-        context = multiprocessing.get_context("spawn")
         self._folder = tempfile.TemporaryDirectory(prefix="citytwin_retime_")
         self._lanes: list[tuple[Any, Connection]] = []
         for number in range(self._workers):
-            ours, theirs = context.Pipe()
             scratch = Path(self._folder.name) / str(number)
             scratch.mkdir()
-            process = context.Process(target=_serve, args=(theirs, self.street, scratch), daemon=True)
-            process.start()
-            theirs.close()
-            self._lanes.append((process, ours))
+            self._lanes.append(start_child(_serve, self.street, scratch, name=f"retime {number}"))
         return self
 
     def __exit__(

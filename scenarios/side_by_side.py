@@ -7,7 +7,6 @@ two watches that see nothing but the lamps count what is unsafe.
 
 from __future__ import annotations
 
-import multiprocessing
 import tempfile
 import time
 import xml.etree.ElementTree as ET
@@ -28,7 +27,7 @@ from scenarios.full_detection import DetectedControl
 from scenarios.lamp_measures import walker_delay_s
 from scenarios.measures import Scheduled, TripSummary, read_tripinfo, summarise
 from scenarios.rivals import check_actuated, write_actuated
-from scenarios.simulation import RunSpec, Simulation, guard, receive
+from scenarios.simulation import RunSpec, Simulation, guard, receive, start_child
 from signals.priority import Policy
 from signals.watch import Bystander, LampWatch
 
@@ -151,7 +150,6 @@ def run_jobs(scene: Scene, jobs: Sequence[Job], *, workers: int, told: Told) -> 
     Closing the iterator ends what still runs. Raises CityError or NetworkError naming what SUMO cannot load,
     ProcessError when a process dies.
     """
-    context = multiprocessing.get_context("spawn")
     waiting = list(reversed(jobs))
     running: dict[Connection, tuple[Any, Job]] = {}
     with tempfile.TemporaryDirectory(prefix="citytwin_sides_", ignore_cleanup_errors=True) as scratch:
@@ -160,10 +158,7 @@ def run_jobs(scene: Scene, jobs: Sequence[Job], *, workers: int, told: Told) -> 
                 while waiting and len(running) < workers:
                     job = waiting.pop()
                     folder = Path(tempfile.mkdtemp(dir=scratch))
-                    ours, theirs = context.Pipe()
-                    process = context.Process(target=_serve, args=(theirs, scene, job, folder), daemon=True)
-                    process.start()
-                    theirs.close()
+                    process, ours = start_child(_serve, scene, job, folder, name=f"{job.side.name} {job.seed}")
                     running[ours] = process, job
                 watched = [*running, *(process.sentinel for process, _ in running.values())]
                 ready = wait(watched, LONGEST_SILENCE_S)
