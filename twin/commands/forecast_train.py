@@ -18,7 +18,7 @@ from forecasting.model import GraphModel, ModelShape
 from forecasting.reading import read_series
 from forecasting.registry import Registry
 from forecasting.series import CitySeries
-from forecasting.train import Plan, native_bf16, train_model
+from forecasting.train import Plan, join_processes, native_bf16, train_model
 from twin.commands.answers import SAYS_NO, answering
 from twin.commands.forecast_terms import DEFAULT_MODELS, AsJson, Models, progress
 
@@ -63,6 +63,8 @@ def train(
                     courses, shape, plan, checkpoint=checkpoint, on_resume=advance, on_step=lambda _s, _l: advance(1)
                 )
                 trained.append(done.model)
+        if join_processes()[0] > 0:  # of several under torchrun, which end alike, the first one writes
+            return
         scores = _scores(cities, trained)
         artifact = Artifact(name, trained, [_told(c) for c in cities], plan.as_dict(), scores)
         path = registry.add(artifact)
