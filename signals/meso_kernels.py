@@ -928,8 +928,11 @@ def run_streets(
             following = state.wheel_next[lane]
             state.wheel_next[sentinel] = following
             state.wheel_prev[following] = sentinel
+            wakes_s = state.lane[lane]["wake_s"]
             state.lane[lane]["wake_s"] = NEVER
-            if lane >= first_source:
+            if wakes_s >= end_s:
+                pass  # within the last second, and after the end
+            elif lane >= first_source:
                 _insert(streets, traffic, state, lane, now, from_s, end_s)
             else:
                 _serve(streets, traffic, state, lane, now, end_s)

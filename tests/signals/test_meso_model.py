@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from networks.errors import ShapeError
@@ -214,6 +214,7 @@ def test_programmes_must_fit_the_signals() -> None:
     seed=st.integers(0, 5),
     ways=st.lists(st.sampled_from([(0, 1, 2), (0, 1, 3), (0, 1), (1, 2), (4, 3)]), min_size=60, max_size=60),
 )
+@example([15.03, 0.5], 53.6, 16.8, 3, [(4, 3)] * 60)  # due in the last second, after an end that is not a whole one
 def test_no_vehicle_is_lost_or_made(
     gaps_s: list[float], green_s: float, end_s: float, seed: int, ways: list[tuple[int, ...]]
 ) -> None:
