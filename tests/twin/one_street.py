@@ -224,6 +224,6 @@ def batches(
             at[3],
         ),
         (),
-        WeatherBatch(*(np.zeros(0) for _ in range(6))),
+        WeatherBatch(*(np.zeros(0) for _ in range(8))),
         (),
     )

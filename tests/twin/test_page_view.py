@@ -32,7 +32,7 @@ def cycle(number: int, reason: str, *, given: int = 0) -> CycleReport:
     approved = cast(ApprovedPlan, SimpleNamespace(plan=plan, version=number))  # only safety makes real ones
     return CycleReport(
         number, 1000.0 + 5.0 * number, 12.34, (Outcome("fuse", 3.21, "last state, older", "late"),), None, None,
-        Decision((approved,), (), ()), given, (), (), (),
+        Decision((approved,), (), ()), given, (), (), (), (),
     )  # fmt: skip
 
 
