@@ -148,7 +148,9 @@ def _forecasters(past: Sequence[LiveCity], registry: Registry) -> tuple[LiveMode
 def _live_controller(model: CityModel) -> Controller:
     """Rolling horizon within priorities; where some approach has no loops, stepping back where sensors are thin."""
     network, policy = model.network, model.policy
-    horizon = RollingHorizon(network, shares=model.prior.movement_share, walkers=expect_walkers(policy, network))
+    horizon = RollingHorizon(
+        network, shares=model.prior.movement_share, walkers=expect_walkers(policy, network), coupled=False
+    )
     followed = model.folder.coverage.loops >= 1.0
     return Preemption(network, horizon if followed else Chain(network, horizon), policy)
 

@@ -111,10 +111,12 @@ class RollingHorizon:
         shares: Floats | None = None,
         walkers: Walkers | None = None,
         least_open_frac: float = LEAST_OPEN_FRAC,
+        coupled: bool = True,
     ) -> None:
         """`shares` (M,): expected share of each movement in its lane; even where None. `walkers` None: nobody.
 
-        `least_open_frac`: see `unsure_turns`; 0: guesses of turns are trusted.
+        `least_open_frac`: see `unsure_turns`; 0: guesses of turns are trusted. `coupled`: see `coupled_signals`; not
+        for a state in which most turns are guesses.
         """
         self.network = network
         self.tuning = tuning or Tuning()
@@ -129,9 +131,9 @@ class RollingHorizon:
             return _Unit(signals, *with_twins(model, network, shares, least_open_frac), stream_of)
 
         self._alone = [unit((i,), model) for i, model in enumerate(self.models)]
-        pairs = find_pairs(network, self.models)
-        coupled = {i for pair in pairs for i in pair}
-        self._units = [u for u in self._alone if u.signals[0] not in coupled]
+        pairs = find_pairs(network, self.models) if coupled else []
+        paired = {i for pair in pairs for i in pair}
+        self._units = [u for u in self._alone if u.signals[0] not in paired]
         self._units += [unit((i, j), join_models(network, self.models[i], self.models[j])) for i, j in pairs]
         self._relayed: _RelayedRows | None = None
         self._targets: dict[tuple[int, ...], str] = {}  # stage that the plan in force leads to
