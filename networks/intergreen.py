@@ -115,9 +115,8 @@ def _meetings(clearing: Lines, entering: Lines, width_m: Floats) -> tuple[Ints, 
     point = shapely.points(xy)
     along_i_m = shapely.line_locate_point(clearing[pair], point)
     along_j_m = shapely.line_locate_point(entering[pair], point)
-    together = (
-        shapely.get_dimensions(shared) == 1
-    ) & ~wide  # along a stretch that both share: it begins the conflict
+    # Where both run along a stretch together, its begin is the conflict point.
+    together = (shapely.get_dimensions(shared) == 1) & ~wide
     begins_m = np.full(len(shared), np.inf)
     np.minimum.at(begins_m, pair, along_i_m)
     counts = ~together[pair] | (along_i_m <= begins_m[pair])

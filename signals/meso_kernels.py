@@ -930,12 +930,11 @@ def run_streets(
             state.wheel_prev[following] = sentinel
             wakes_s = state.lane[lane]["wake_s"]
             state.lane[lane]["wake_s"] = NEVER
-            if wakes_s >= end_s:
-                pass  # within the last second, and after the end
-            elif lane >= first_source:
-                _insert(streets, traffic, state, lane, now, from_s, end_s)
-            else:
-                _serve(streets, traffic, state, lane, now, end_s)
+            if wakes_s < end_s:  # else: within the last second, and after the end
+                if lane >= first_source:
+                    _insert(streets, traffic, state, lane, now, from_s, end_s)
+                else:
+                    _serve(streets, traffic, state, lane, now, end_s)
             lane = state.wheel_next[sentinel]
         if sample_s > 0 and now % sample_s == 0:
             _look(streets, state, now + 1.0, 1.0 - np.exp(-sample_s / MEMORY_S))

@@ -72,10 +72,10 @@ class Measures:
 
 
 def serve(connection: Connection, spec: BranchSpec) -> None:
-    """Body of the process: ("at", second) now and then, at the end ("done", (Measures, CPU s)) or ("error", why)."""
+    """Body of the process: the seconds done now and then, at the end (Measures, CPU s)."""
 
     def work() -> None:
-        measures = run_branch(spec, lambda second: connection.send(("at", second)))
+        measures = run_branch(spec, lambda second: connection.send(("done", second)))
         connection.send(("done", (measures, time.process_time())))
 
     guard(connection, work)

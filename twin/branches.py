@@ -23,7 +23,7 @@ from statistics import mean, stdev
 from typing import Any, Literal
 
 from networks.city import CityFolder
-from networks.errors import CityTwinError, InputError, ProcessError
+from networks.errors import CityTwinError, InputError
 from networks.graph import Network
 from networks.messages import NoticeReport
 from scenarios.simulation import SNAPSHOT_OPTIONS, RunSpec, Simulation, receive, run_in_process, start_child
@@ -222,24 +222,17 @@ class _Pool:
     def _hear(self, connection: Connection) -> None:
         run = self._running[connection]
         try:
-            if connection.poll():
-                kind, value = connection.recv()
-                if kind == "at":
-                    run.reached_s = value
-                    if self._told is not None:
-                        self._told(run.name, run.spec.seed, value, "")
-                    return
-                if kind == "done":
-                    run.reached_s = run.spec.seconds
-                    self._note(connection, "done", measures=value[0], cpu_s=value[1])
-                    return
-                raise value if isinstance(value, CityTwinError) else ProcessError(str(value))
-            receive(connection, run.process, 0.0, f"branch {run.name}")
-        except (EOFError, ConnectionError):
-            run.process.join(1.0)
-            self._note(connection, "failed", f"the process died (exit code {run.process.exitcode})")
+            said = receive(connection, run.process, 0.0, f"branch {run.name}")
         except CityTwinError as error:
             self._note(connection, "failed", str(error))
+            return
+        if isinstance(said, tuple):
+            run.reached_s = run.spec.seconds
+            self._note(connection, "done", measures=said[0], cpu_s=said[1])
+            return
+        run.reached_s = said
+        if self._told is not None:
+            self._told(run.name, run.spec.seed, said, "")
 
     def _note(
         self,

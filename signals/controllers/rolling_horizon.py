@@ -6,7 +6,7 @@ arrivals at the next junctions one cycle later, so coordination emerges without 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 from typing import Any
@@ -169,22 +169,19 @@ class RollingHorizon:
         proposals: list[Proposal] = []
         expected: list[tuple[NDArray[np.int64], Floats]] = []  # rows, crossing
         chained = np.zeros(len(rows.link), np.bool_)  # rows followed beyond their stop line by the plan itself
-        for unit in self._planned(lamps):
-            model, records = unit.model, [lamps[i] for i in unit.signals]
-            known = [record for record in records if record is not None]
-            if len(known) < len(records) or not len(model.lanes):
-                continue
-            record = known[0] if len(known) == 1 else join_records(known)
+        for unit, records in self._planned(lamps):
+            model = unit.model
+            record = records[0] if len(records) == 1 else join_records(records)
             span = np.concatenate([order[first[i] : first[i + 1]] for i in unit.signals])
             stream = unit.stream_of[movement[span]]
             if rows.sure is not None:
                 stream = np.where(rows.sure[span], stream, unit.twin_of[stream])
-            if len(known) > 1:
+            if len(records) > 1:
                 by_lane = np.argsort(model.layout.link_lane[stream], kind="stable")
                 span, stream = span[by_lane], stream[by_lane]
             walkers = np.zeros(len(record.state)), np.zeros(len(record.state))
             if self._walkers is not None:
-                each = [self._walkers.expect(i, r, valid_from_s) for i, r in zip(unit.signals, known, strict=True)]
+                each = [self._walkers.expect(i, r, valid_from_s) for i, r in zip(unit.signals, records, strict=True)]
                 walkers = np.concatenate([w for w, _ in each]), np.concatenate([r for _, r in each])
             view = self._view(model, rows, urgency[span], stream, span, room, press, stalled, walkers)
             if (model.layout.lane_out >= 0).any():
@@ -195,7 +192,7 @@ class RollingHorizon:
                 view, places = _with_places(view, model, onward, onward_m, self.network)
             else:
                 places = np.zeros(len(view.link), np.bool_)
-            made, choice = self._propose_one(unit, known, record, view, valid_from_s)
+            made, choice = self._propose_one(unit, records, record, view, rows.stopped[span], valid_from_s)
             proposals += made
             if choice is not None:
                 self._keep_outflow(model, choice)
@@ -205,13 +202,14 @@ class RollingHorizon:
         self._relay(rows, movement, expected, chained, valid_from_s)
         return proposals
 
-    def _planned(self, lamps: Sequence[LampRecord | None]) -> list[_Unit]:
-        """Signals planned together as far as the lamps of all of them are known."""
-        answer = []
+    def _planned(self, lamps: Sequence[LampRecord | None]) -> Iterator[tuple[_Unit, list[LampRecord]]]:
+        """What is planned now, with its lamps: signals together as far as the lamps of all of them are known."""
         for unit in self._units:
             whole = all(lamps[i] is not None for i in unit.signals)
-            answer += [unit] if whole else [self._alone[i] for i in unit.signals]
-        return answer
+            for part in (unit,) if whole else (self._alone[i] for i in unit.signals):
+                records = [record for i in part.signals if (record := lamps[i]) is not None]
+                if records and len(part.model.lanes):
+                    yield part, records
 
     def _onward(self, unit: _Unit, rows: ApproachRows, movement: Ints, span: NDArray[np.int64]) -> NDArray[np.int64]:
         """The stream of the unit that each vehicle takes at its next stop line, -1 where it leaves the unit."""
@@ -235,9 +233,10 @@ class RollingHorizon:
         records: Sequence[LampRecord],
         record: LampRecord,
         view: ApproachView,
+        stopped: Bools,
         valid_from_s: float,
     ) -> tuple[list[Proposal], Choice | None]:
-        """A proposal for each signal of the unit; `record` is all of them in one."""
+        """A proposal for each signal of the unit; `record` is all of them in one, `stopped` (V,) who is in sight."""
         model = unit.model
         if not is_stage(record.state) or record.state not in model.stage_of:
             target = self._targets.get(unit.signals)
@@ -256,6 +255,12 @@ class RollingHorizon:
         self._chosen[unit.signals] = (choice, valid_from_s)
         self._targets[unit.signals] = model.stage_states[choice.target]
         now_each, next_each = (_parted(model.stage_states[s], records) for s in (choice.stage, choice.target))
+        waiting = int(stopped.sum())
+        seen = (
+            f": {waiting} waiting, {len(stopped) - waiting} coming, {choice.served_veh:.0f} served in "
+            f"{self.tuning.horizon_s} s, expected cost {choice.cost_veh_s:.0f} veh s, "
+            f"next best {choice.next_best_veh_s:.0f}"
+        )
         proposals = []
         for index, own, here, there in zip(unit.signals, records, now_each, next_each, strict=True):
             if here == there:
@@ -266,13 +271,7 @@ class RollingHorizon:
                 held = (LampStep(here, choice.hold_s),) if choice.hold_s else ()
                 steps = (*held, *change, LampStep(there, VALIDITY_S))
                 reason = f"stage {choice.stage} for {choice.hold_s:.0f} s more, then stage {choice.target}"
-            waiting = int(view.stopped.sum())
-            reason += (
-                f": {waiting} waiting, {len(view.stopped) - waiting} coming, {choice.served_veh:.0f} served in "
-                f"{self.tuning.horizon_s} s, expected cost {choice.cost_veh_s:.0f} veh s, "
-                f"next best {choice.next_best_veh_s:.0f}"
-            )
-            plan = self._plan(index, own, steps, valid_from_s, reason)
+            plan = self._plan(index, own, steps, valid_from_s, reason + seen)
             proposals.append(Proposal(plan, choice.cost_veh_s, choice.next_best_veh_s, choice.served_veh))
         return proposals, choice
 

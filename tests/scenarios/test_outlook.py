@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
-import sumolib
 
 from networks.city import CityFolder, Coverage, load_network
 from networks.graph import Network
@@ -17,6 +15,7 @@ from scenarios.outlook import foresee
 from scenarios.past_days import build_past
 from scenarios.prior import Prior, build_prior
 from scenarios.weather import driving_in_rain
+from tests.grids import draw_grid
 
 DEMAND = """<routes>
   <vType id="car"/>
@@ -30,9 +29,7 @@ EPOCH_S = datetime(2026, 3, 2, 8, tzinfo=UTC).timestamp()  # a Monday
 def city(tmp_path_factory: pytest.TempPathFactory) -> CityFolder:
     """A 3 x 3 grid with priority junctions and twenty minutes of demand."""
     folder = tmp_path_factory.mktemp("grid")
-    net = folder / "net.net.xml"
-    command = [sumolib.checkBinary("netgenerate"), "--grid", "--grid.number", "3", "--grid.length", "200"]
-    subprocess.run([*command, "-L", "1", "--no-turnarounds", "-o", str(net)], check=True, capture_output=True)
+    net = draw_grid(folder / "net.net.xml", 3, 200, "-L", "1", "--no-turnarounds")
     demand = folder / "demand.rou.xml"
     demand.write_text(DEMAND)
     return CityFolder("grid", folder, net, (demand,), (), (), 0.0, 1200.0, EPOCH_S, Coverage())

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import gzip
-import subprocess
 from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-import sumolib
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,6 +15,7 @@ from networks.city import CityFolder, Coverage, load_network, read_city
 from networks.graph import Network
 from scenarios.prior import Prior, build_prior
 from scenarios.shares import pour
+from tests.grids import draw_grid
 
 DEMAND = """<routes>
   <vType id="car"/><vType id="bike" vClass="bicycle"/>
@@ -31,18 +30,7 @@ DEMAND = """<routes>
 def city(tmp_path_factory: pytest.TempPathFactory) -> CityFolder:
     """A signalised 3 x 3 grid with a flow, a trip and a vehicle, demand packed."""
     folder = tmp_path_factory.mktemp("grid")
-    net = folder / "net.net.xml"
-    command = [
-        sumolib.checkBinary("netgenerate"),
-        "--grid",
-        "--grid.number",
-        "3",
-        "--grid.length",
-        "150",
-        "-o",
-        str(net),
-    ]
-    subprocess.run([*command, "--default-junction-type", "traffic_light", "-L", "2"], check=True, capture_output=True)
+    net = draw_grid(folder / "net.net.xml", 3, 150, "--default-junction-type", "traffic_light", "-L", "2")
     demand = folder / "demand.rou.xml.gz"
     with gzip.open(demand, "wt") as file:
         file.write(DEMAND)

@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import math
 import multiprocessing
-import subprocess
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import astuple, replace
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
 import pytest
-import sumolib
 from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
@@ -27,8 +26,10 @@ from signals.fixed import fixed_plan
 from signals.lamps import LampRecord
 from signals.plan import LampStep, SignalPlan
 from signals.safety import find_change_violations
+from tests.grids import draw_grid
 from tests.twin import small_city
-from twin.branch_process import Lamps, Measures, Window, write_loss_words
+from twin import branches
+from twin.branch_process import BranchSpec, Lamps, Measures, Window, write_loss_words
 from twin.branches import SHOWN, Branch, closure, compare_branches, run_branches, seeds_of, start_of_scenario
 from twin.cli import app
 from twin.mirror import Mirror
@@ -51,10 +52,8 @@ def demand(rate: float) -> str:
 @pytest.fixture(scope="module")
 def city(tmp_path_factory: pytest.TempPathFactory) -> CityFolder:
     folder = tmp_path_factory.mktemp("grid")
-    net, routes = folder / "net.net.xml", folder / "demand.rou.xml"
-    words = [sumolib.checkBinary("netgenerate"), "--grid", "--grid.number", "3", "--grid.length", "200"]
-    words += ["--default-junction-type", "traffic_light", "-o", str(net)]
-    subprocess.run(words, check=True, capture_output=True)
+    net = draw_grid(folder / "net.net.xml", 3, 200, "--default-junction-type", "traffic_light")
+    routes = folder / "demand.rou.xml"
     routes.write_text(demand(1.0))
     described = CityFolder("grid", folder, net, (routes,), (), (), 0.0, 900.0, 1.7e9, Coverage())
     write_city(described, folder)
@@ -336,7 +335,13 @@ def test_the_verb_answers_in_json_and_names_what_it_cannot_use(
         assert told in refused.output.replace("\n", "")
 
 
-def test_the_verb_ends_with_one_when_a_branch_is_late(city: CityFolder) -> None:
+def stall(connection: Connection, spec: BranchSpec) -> None:
+    """A branch that never gets anywhere."""
+    connection.poll(600.0)
+
+
+def test_the_verb_ends_with_one_when_a_branch_is_late(city: CityFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(branches, "serve", stall)
     run = CliRunner().invoke(app, ["branch", str(city.folder), "--minutes", "240", "--deadline", "1", "--json"])
     assert run.exit_code == 1
     assert json.loads(run.stdout)["branches"][0]["runs"][0]["status"] == "late"

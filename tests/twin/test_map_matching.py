@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import subprocess
 import tempfile
 from functools import cache
 from itertools import pairwise, product
@@ -12,13 +11,13 @@ from pathlib import Path
 import networkx as nx
 import numpy as np
 import pytest
-import sumolib
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.map_matching import Told, drive, measure, noisy
 from networks.graph import Network
 from networks.readers.sumo import read_sumo
+from tests.grids import draw_grid
 from twin import map_matching_kernels as kernels
 from twin.map_matching import HEAP, MapMatcher, Match, MatcherSettings
 
@@ -27,16 +26,8 @@ from twin.map_matching import HEAP, MapMatcher, Match, MatcherSettings
 def grid() -> Network:
     """Three by three junctions, 150 m apart, two lanes each way."""
     file = Path(tempfile.mkdtemp(prefix="grid-")) / "grid.net.xml"
-    subprocess.run(
-        [
-            *(sumolib.checkBinary("netgenerate"), "--grid", "--grid.number", "3", "--grid.length", "150"),
-            *("--grid.attach-length", "120", "--default.lanenumber", "2", "--no-turnarounds", "--no-warnings"),
-            *("-o", str(file)),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    return read_sumo(file)
+    lanes = ("--grid.attach-length", "120", "--default.lanenumber", "2")
+    return read_sumo(draw_grid(file, 3, 150, *lanes, "--no-turnarounds", "--no-warnings"))
 
 
 def graph_of(network: Network, change_m: float) -> nx.DiGraph:

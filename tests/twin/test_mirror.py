@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -10,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import sumolib
 
 from networks.batches import ControlNotice
 from networks.city import CityFolder, Coverage, load_network
 from networks.graph import Network
 from networks.sensors import approach_edges
 from networks.state import Estimate, LampView, NetworkState, VehicleTable
+from tests.grids import draw_grid
 from twin.mirror import Mirror, MirrorEstimate
 
 TIMEOUT_S = 60.0
@@ -36,18 +35,8 @@ def demand(scale: float) -> str:
 @pytest.fixture(scope="module")
 def city(tmp_path_factory: pytest.TempPathFactory) -> CityFolder:
     folder = tmp_path_factory.mktemp("grid")
-    net, routes = folder / "net.net.xml", folder / "demand.rou.xml"
-    command = [
-        sumolib.checkBinary("netgenerate"),
-        "--grid",
-        "--grid.number",
-        "4",
-        "--grid.length",
-        "200",
-        "-o",
-        str(net),
-    ]
-    subprocess.run([*command, "--default-junction-type", "traffic_light"], check=True, capture_output=True)
+    net = draw_grid(folder / "net.net.xml", 4, 200, "--default-junction-type", "traffic_light")
+    routes = folder / "demand.rou.xml"
     routes.write_text(demand(1.0))
     return CityFolder("grid", folder, net, (routes,), (), (), 0.0, 1200.0, 1.7e9, Coverage())
 
