@@ -297,7 +297,7 @@ def choose(
         moment,
         tuning.drivers(),
         np.ones(count, np.bool_) if allowed is None else allowed,
-        np.array(tuning.holds_s),
+        np.array(sorted(tuning.holds_s)),
         before_stage,
         before_hold,
         tuning.targets_max,

@@ -25,6 +25,9 @@ KEEP_FAVOUR = 1.05
 EQUAL = 1e-8
 ONWARD_USE = 0.5  # what a vehicle at the stop line before counts when stages are picked
 INSIDE_S = 5.0  # that one who waits inside the junction comes later to the next stop line
+FINE_S = 20  # the base policy looks every second until then, and every other second after
+SECOND_CHANCE = 1.1  # of the best cost: sequences dearer than that are not tried with the other policy as well
+COUNTERS, NUMBERS = 5, 7  # of a roll-out that is kept
 
 _F = NDArray[np.float64]
 _I = NDArray[np.int64]
@@ -97,23 +100,34 @@ class Drivers(NamedTuple):
 
 
 class Desk(NamedTuple):
-    """Working arrays of a search, made once a call."""
+    """Working arrays of a search, made once a call.
 
+    What a roll-out changes lies in two buffers, of which it is a view: so it is kept and taken up again in one copy.
+    """
+
+    floats: _F
+    ints: _I
     head: _I  # (L,) first vehicle of the lane not yet over the stop line
     arrived: _I  # (L,) first vehicle still on its way
+    filled: _I  # (L,) first place still empty
+    mode: _I  # (K,)
+    stage_now: _I  # (LONGEST,) sequence as realised by the latest roll-out
+    counters: _I  # (COUNTERS,) where it stands
     ready_s: _F  # (L,) next departure at saturation flow
     begin_s: _F  # (K,)
     end_s: _F  # (K,)
-    mode: NDArray[np.uint8]  # (K,)
     last_cross_s: _F  # (K,)
     inside: _F  # (K,)
     inside_weight: _F  # (K,)
-    space: _F  # (O,)
     walkers: _F  # (K,)
+    space: _F  # (O,)
+    hold_now: _F  # (LONGEST,)
+    numbers: _F  # (NUMBERS,) where it stands
+    kept_floats: NDArray[np.float64]  # (rows, floats) see `_keep`
+    kept_ints: NDArray[np.int64]  # (rows, ints)
+    kept_places: NDArray[np.float64]  # (rows, 3, V) arrival, link and weight; nothing where there are no places
     useful: _I  # (S,) stages worth considering, the first `useful_count` rows
     crossing_s: _F  # (V,) of the latest roll-out
-    stage_now: _I  # (LONGEST,) sequence as realised by the latest roll-out
-    hold_now: _F  # (LONGEST,)
     spans: _F  # (SPANS,) weight that a stage serves in each span
     coming: _I  # (V,) vehicles in the order in which they arrive
     tight: _I  # (O,) receiving lanes without room for all who want to go there, the first `counts[0]` rows
@@ -121,12 +135,11 @@ class Desk(NamedTuple):
     counts: _I  # (2,)
     opens: _I  # (S, L) lanes of which the stage lets somebody in view go, for each useful stage
     opens_count: _I  # (S,)
-    filled: _I  # (L,) first place still empty
     held: NDArray[np.bool_]  # (L,) one who waits inside the junction stands in the way of the lane behind him
 
 
 @making
-def make_desk(layout: Layout, moment: Moment) -> Desk:
+def make_desk(layout: Layout, moment: Moment, rows: int) -> Desk:
     stages, links = layout.stages.shape
     lanes, outs = len(moment.lane_first) - 1, len(moment.space_veh)
     wanted = np.zeros(outs)
@@ -144,22 +157,37 @@ def make_desk(layout: Layout, moment: Moment) -> Desk:
         if moment.space_veh[o] < wanted[o] + 1.0:
             tight[counts[0]] = o
             counts[0] += 1
+    places = 0
+    for lane in range(lanes):
+        places += moment.lane_first[lane + 1] - moment.places_from[lane]
+    kept = len(moment.arrival_s) if places > 0 else 0
+    floats = np.zeros(lanes + 6 * links + outs + LONGEST + NUMBERS)
+    ints = np.zeros(3 * lanes + links + LONGEST + COUNTERS, np.int64)
+    f, i = lanes + 6 * links, 3 * lanes
     return Desk(
-        np.empty(lanes, np.int64),
-        np.empty(lanes, np.int64),
-        np.empty(lanes),
-        np.empty(links),
-        np.empty(links),
-        np.empty(links, np.uint8),
-        np.empty(links),
-        np.empty(links),
-        np.empty(links),
-        np.empty(outs),
-        np.empty(links),
+        floats,
+        ints,
+        ints[:lanes],
+        ints[lanes : 2 * lanes],
+        ints[2 * lanes : i],
+        ints[i : i + links],
+        ints[i + links : i + links + LONGEST],
+        ints[i + links + LONGEST :],
+        floats[:lanes],
+        floats[lanes : lanes + links],
+        floats[lanes + links : lanes + 2 * links],
+        floats[lanes + 2 * links : lanes + 3 * links],
+        floats[lanes + 3 * links : lanes + 4 * links],
+        floats[lanes + 4 * links : lanes + 5 * links],
+        floats[lanes + 5 * links : f],
+        floats[f : f + outs],
+        floats[f + outs : f + outs + LONGEST],
+        floats[f + outs + LONGEST :],
+        np.empty((rows, len(floats))),
+        np.empty((rows, len(ints)), np.int64),
+        np.empty((rows, 3, kept)),
         np.empty(stages, np.int64),
         np.empty(len(moment.arrival_s)),
-        np.empty(LONGEST, np.int64),
-        np.empty(LONGEST),
         np.empty(SPANS),
         np.argsort(moment.arrival_s, kind="mergesort"),
         tight,
@@ -167,7 +195,6 @@ def make_desk(layout: Layout, moment: Moment) -> Desk:
         counts,
         np.empty((stages, lanes), np.int64),
         np.zeros(stages, np.int64),
-        np.empty(lanes, np.int64),
         np.zeros(lanes, np.bool_),
     )
 
@@ -193,7 +220,8 @@ def search(
     Two kinds compete: those that end the present stage now and those that do not. `next best` is the cost of the
     better one of the other kind, NEVER where there is none. Roll-outs dearer than the best of their kind stop early.
     """
-    desk = make_desk(layout, moment)
+    desk = make_desk(layout, moment, len(holds_s) + 2)
+    parting = len(holds_s) + 1
     useful_count = _find_useful(layout, moment, allowed, desk, drivers, targets_max)
     stage_of = np.empty((2, LONGEST), np.int64)  # row 0: stays, row 1: changes now
     hold_of = np.empty((2, LONGEST))
@@ -201,41 +229,45 @@ def search(
     cost_of = np.full(2, np.inf)
     trial_stage, trial_hold = np.empty(LONGEST, np.int64), np.empty(LONGEST)
     may_stay = allowed[moment.stage]
+    trial_stage[0], trial_hold[0] = moment.stage, NEVER
+    _begin(layout, moment, desk)
+    for h in range(len(holds_s)):
+        if holds_s[h] < drivers.horizon_s and (may_stay or holds_s[h] <= 0.0):
+            _roll(layout, moment, drivers, desk, useful_count, trial_stage, trial_hold, 1, False, np.inf,
+                  h, int(holds_s[h]), h + 1)  # fmt: skip
     if len(before_stage) > 0 and before_stage[0] == moment.stage:  # first: a good bound for all that follow
         count = min(len(before_stage), LONGEST)
         trial_stage[:count], trial_hold[:count] = before_stage[:count], before_hold[:count]
         kind = 0 if before_hold[0] > 0.0 else 1
         if (kind == 1 and count > 1 and allowed[before_stage[1]]) or (kind == 0 and may_stay):
             _try(layout, moment, drivers, desk, useful_count, trial_stage, trial_hold, count, True,
-                 kind, stage_of, hold_of, length, cost_of)  # fmt: skip
+                 0, parting, kind, stage_of, hold_of, length, cost_of)  # fmt: skip
             cost_of[kind] += EQUAL  # among equals the others: to stick to it made `cologne1` 0.3 s worse
     trial_stage[0] = moment.stage
-    parted = np.ones((len(holds_s), useful_count + 1), np.bool_)  # did the two policies behind the sequence differ?
-    for exhaustive in (False, True):
-        for h in range(len(holds_s)):
-            trial_hold[0] = holds_s[h]
-            if holds_s[h] > 0.0:
-                if not may_stay:
-                    continue
-                if parted[h, useful_count]:
-                    parted[h, useful_count] = _try(
-                        layout, moment, drivers, desk, useful_count, trial_stage, trial_hold, 1, exhaustive,
-                        0, stage_of, hold_of, length, cost_of)  # fmt: skip
-            kind = 0 if holds_s[h] > 0.0 else 1
-            for u in range(useful_count):
-                if desk.useful[u] == moment.stage or not parted[h, u]:
-                    continue
+    for h in range(len(holds_s)):
+        trial_hold[0] = holds_s[h]
+        kind = 0 if holds_s[h] > 0.0 else 1
+        if holds_s[h] >= drivers.horizon_s or (kind == 0 and not may_stay):
+            continue
+        for u in range(-1, useful_count):  # -1: the base policy picks the next stage
+            count = 1 if u < 0 else 2
+            if (u < 0 and kind == 1) or (u >= 0 and desk.useful[u] == moment.stage):
+                continue
+            if u >= 0:
                 trial_stage[1], trial_hold[1] = desk.useful[u], 5.0
-                parted[h, u] = _try(
-                    layout, moment, drivers, desk, useful_count, trial_stage, trial_hold, 2, exhaustive,
-                    kind, stage_of, hold_of, length, cost_of)  # fmt: skip
+            parts, cost = _try(layout, moment, drivers, desk, useful_count, trial_stage, trial_hold, count, False,
+                               h + 1, parting, kind, stage_of, hold_of, length, cost_of)  # fmt: skip
+            if parts and cost < SECOND_CHANCE * cost_of[kind]:
+                _try(layout, moment, drivers, desk, useful_count, trial_stage, trial_hold, count, True,
+                     parting, parting, kind, stage_of, hold_of, length, cost_of)  # fmt: skip
     best = 0 if length[0] > 0 and cost_of[0] <= cost_of[1] else 1  # among equals stay
     count = int(length[best])
     if count == 0:
         return stage_of[best, :0], hold_of[best, :0], NEVER, NEVER, 0.0, desk.crossing_s
     cost, _, served, _ = _roll(
-        layout, moment, drivers, desk, useful_count, stage_of[best], hold_of[best], count, True, np.inf
-    )
+        layout, moment, drivers, desk, useful_count, stage_of[best], hold_of[best], count, True, np.inf,
+        0, drivers.horizon_s, parting,
+    )  # fmt: skip
     other = cost_of[1 - best] if length[1 - best] > 0 else NEVER
     return (
         stage_of[best, :count].copy(),
@@ -250,19 +282,20 @@ def search(
 @flat
 def _try(
     layout: Layout, moment: Moment, drivers: Drivers, desk: Desk, useful_count: int,
-    trial_stage: _I, trial_hold: _F, count: int, exhaustive: bool, kind: int,
+    trial_stage: _I, trial_hold: _F, count: int, exhaustive: bool, start: int, parting: int, kind: int,
     stage_of: NDArray[np.int64], hold_of: _F, length: _I, cost_of: _F,
-) -> bool:  # fmt: skip
-    """Roll one sequence out; keep it as realised where it is the best of its kind. Answers `_roll`'s `parts`."""
+) -> tuple[bool, float]:  # fmt: skip
+    """Roll one sequence out; note it as realised where it is the best of its kind. Answers `parts` and cost."""
     cost, realised, _, parts = _roll(
-        layout, moment, drivers, desk, useful_count, trial_stage, trial_hold, count, exhaustive, cost_of[kind]
-    )
+        layout, moment, drivers, desk, useful_count, trial_stage, trial_hold, count, exhaustive, cost_of[kind],
+        start, drivers.horizon_s, parting,
+    )  # fmt: skip
     if cost >= cost_of[kind] - 0.1 * EQUAL or (kind == 0 and desk.hold_now[0] <= 0.0):
-        return bool(parts)
+        return bool(parts), cost
     cost_of[kind], length[kind] = cost, realised
     for i in range(realised):
         stage_of[kind, i], hold_of[kind, i] = desk.stage_now[i], desk.hold_now[i]
-    return bool(parts)
+    return bool(parts), cost
 
 
 @making
@@ -343,26 +376,16 @@ def _find_useful(
     return count
 
 
-@flat
-def _roll(
-    layout: Layout, moment: Moment, drivers: Drivers, desk: Desk, useful_count: int,
-    seq_stage: _I, seq_hold: _F, count: int, exhaustive: bool, bound: float,
-) -> tuple[float, int, float, bool]:  # fmt: skip
-    """(Cost, elements realised into `desk.stage_now` and `desk.hold_now`, weight served, `parts`) of a sequence.
-
-    Stops as soon as the cost passes `bound`. Behind the sequence a base policy goes on: serve most per second, the
-    change paid for; with `exhaustive` a stage that discharges a queue is not ended. `parts`: the other way of the two
-    would have gone another way by then.
-    """
-    links, lanes, places = layout.stages.shape[1], len(moment.lane_first) - 1, 0
+@inlined
+def _begin(layout: Layout, moment: Moment, desk: Desk) -> None:
+    """Keep, as row 0, where every roll-out begins."""
+    links, lanes, inside_any = layout.stages.shape[1], len(moment.lane_first) - 1, 0.0
     for lane in range(lanes):
         desk.head[lane] = desk.arrived[lane] = moment.lane_first[lane]
         desk.ready_s[lane] = moment.stalled_s[lane]
         desk.filled[lane] = moment.places_from[lane]
         for v in range(moment.places_from[lane], moment.lane_first[lane + 1]):
             moment.arrival_s[v] = NEVER
-            places += 1
-    inside_any = 0.0
     for k in range(links):
         desk.begin_s[k], desk.end_s[k] = moment.link_from_s[k], moment.link_until_s[k]
         desk.mode[k] = layout.stages[moment.stage, k]
@@ -373,11 +396,76 @@ def _roll(
         desk.walkers[k] = moment.walkers[k]
     for o in range(len(desk.space)):
         desk.space[o] = moment.space_veh[o]
-    current, age_s, element, since_s, ready_s = moment.stage, moment.age_s, 0, 0.0, -1.0
-    realised, parts = 0, False
-    total, done, waiting = 0.0, 0.0, 0.0
-    upcoming, vehicles = 0, len(desk.coming) - places
-    for second in range(drivers.horizon_s):
+    _keep(0, moment, desk, (0, moment.stage, 0, 0, 0), (moment.age_s, 0.0, -1.0, 0.0, 0.0, 0.0, inside_any))
+
+
+@inlined
+def _keep(
+    row: int,
+    moment: Moment,
+    desk: Desk,
+    counters: tuple[int, int, int, int, int],
+    numbers: tuple[float, float, float, float, float, float, float],
+) -> None:
+    """Keep where a roll-out stands, to be taken up again."""
+    for i in range(COUNTERS):
+        desk.counters[i] = counters[i]
+    for i in range(NUMBERS):
+        desk.numbers[i] = numbers[i]
+    for i in range(len(desk.floats)):
+        desk.kept_floats[row, i] = desk.floats[i]
+    for i in range(len(desk.ints)):
+        desk.kept_ints[row, i] = desk.ints[i]
+    for v in range(desk.kept_places.shape[2]):
+        desk.kept_places[row, 0, v] = moment.arrival_s[v]
+        desk.kept_places[row, 1, v] = moment.link[v]
+        desk.kept_places[row, 2, v] = moment.weight[v]
+
+
+@flat
+def _roll(
+    layout: Layout, moment: Moment, drivers: Drivers, desk: Desk, useful_count: int,
+    seq_stage: _I, seq_hold: _F, count: int, exhaustive: bool, bound: float,
+    start: int, until_s: int, parting: int,
+) -> tuple[float, int, float, bool]:  # fmt: skip
+    """(Cost, elements realised into `desk.stage_now` and `desk.hold_now`, weight served, `parts`) of a sequence.
+
+    Stops as soon as the cost passes `bound`. Behind the sequence a base policy goes on: serve most per second, the
+    change paid for; with `exhaustive` a stage that discharges a queue is not ended. `parts`: the other way of the two
+    goes another way from some second on, which without `exhaustive` is kept as row `parting`. Goes on from what is
+    kept as row `start`; an end before the horizon is kept as row `parting` as well.
+    """
+    links, lanes, places = layout.stages.shape[1], len(moment.lane_first) - 1, desk.kept_places.shape[2]
+    for i in range(len(desk.floats)):
+        desk.floats[i] = desk.kept_floats[start, i]
+    for i in range(len(desk.ints)):
+        desk.ints[i] = desk.kept_ints[start, i]
+    vehicles = len(desk.coming)
+    if places > 0:
+        for v in range(places):
+            moment.arrival_s[v] = desk.kept_places[start, 0, v]
+            moment.link[v] = int(desk.kept_places[start, 1, v])
+            moment.weight[v] = desk.kept_places[start, 2, v]
+        for lane in range(lanes):
+            vehicles -= moment.lane_first[lane + 1] - moment.places_from[lane]
+    begin, current, element, realised, upcoming = (
+        desk.counters[0],
+        desk.counters[1],
+        desk.counters[2],
+        desk.counters[3],
+        desk.counters[4],
+    )
+    age_s, since_s, ready_s, total, done, waiting, inside_any = (
+        desk.numbers[0],
+        desk.numbers[1],
+        desk.numbers[2],
+        desk.numbers[3],
+        desk.numbers[4],
+        desk.numbers[5],
+        desk.numbers[6],
+    )
+    parts = False
+    for second in range(begin, until_s):
         t = float(second)
         if t >= ready_s:
             to = current
@@ -385,13 +473,18 @@ def _roll(
                 element += 1
                 if element < count:
                     to = seq_stage[element]
-            if element >= count and age_s >= 5.0:
+            if element >= count and age_s >= 5.0 and (second < FINE_S or second % 2 == 0):
                 if exhaustive and age_s < drivers.max_green_s and _is_discharging(current, t, layout, moment, desk):
                     parts = True
                 else:
                     to = _base_choice(current, age_s, t, layout, moment, drivers, desk, useful_count)
                     if to != current and age_s < drivers.max_green_s and not parts:
                         parts = _is_discharging(current, t, layout, moment, desk)
+                        if parts and not exhaustive:
+                            _keep(
+                                parting, moment, desk, (second, current, element, realised, upcoming),
+                                (age_s, since_s, ready_s, total, done, waiting, inside_any),
+                            )  # fmt: skip
             if to != current:
                 if realised < LONGEST:
                     desk.stage_now[realised], desk.hold_now[realised] = current, t - since_s
@@ -470,10 +563,10 @@ def _roll(
                         total += drivers.box_weight
                         break
                     delayed = t - moment.arrival_s[v] > 2.0
-                    start = max(t, moment.arrival_s[v])
+                    leaves_s = max(t, moment.arrival_s[v])
                     if delayed and t - desk.begin_s[k] < 1.0:
-                        start += drivers.startup_s
-                    desk.ready_s[lane] = start + drivers.headway_s
+                        leaves_s += drivers.startup_s
+                    desk.ready_s[lane] = leaves_s + drivers.headway_s
                     if not moment.stopped[v]:
                         # a driver who sees green less than three seconds before the line has braked already
                         late_s = t - moment.arrival_s[v]
@@ -504,7 +597,13 @@ def _roll(
                 desk.walkers[k] += moment.walker_rate[k]
                 total += desk.walkers[k]
         if total >= bound:
-            return total, 0, 0.0, parts
+            return total + drivers.terminal_s * waiting, 0, 0.0, parts
+    if until_s < drivers.horizon_s:
+        _keep(
+            parting, moment, desk, (until_s, current, element, realised, upcoming),
+            (age_s, since_s, ready_s, total, done, waiting, inside_any),
+        )  # fmt: skip
+        return total, 0, 0.0, parts
     if realised < LONGEST:
         desk.stage_now[realised], desk.hold_now[realised] = current, max(1.0, drivers.horizon_s - since_s)
         realised += 1
