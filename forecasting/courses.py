@@ -57,7 +57,8 @@ def make_courses(
 
 def _course(series: CitySeries, rows: int, starts: Rows) -> Course:
     context = fit_context(series, rows)
-    return Course(context, fit_ridge(context, starts), grid_starts(context, starts), 1.0)
+    on_grid = grid_starts(context, starts)
+    return Course(context, fit_ridge(context, on_grid), on_grid, 1.0)
 
 
 def _rehearsal(series: CitySeries, share: float) -> Course | None:
@@ -70,7 +71,8 @@ def _rehearsal(series: CitySeries, share: float) -> Course | None:
     context = fit_context(series, rows)
     if not context.known[: context.training].any() or not context.known[context.training :].any():
         return None
-    return Course(context, fit_ridge(context, before), grid_starts(context, after), 1.0, cross_fitted=False)
+    ridge = fit_ridge(context, grid_starts(context, before))
+    return Course(context, ridge, grid_starts(context, after), 1.0, cross_fitted=False)
 
 
 def _copies(train: CitySeries, rng: np.random.Generator) -> Iterator[Course]:

@@ -301,9 +301,8 @@ class Forecaster:
         for quantity, window in enumerate(windows):
             unit = _VPH if quantity == _FLOW else 1.0
             expected = window.expected() / unit
-            deviation[quantity] = np.where(
-                believed & past, value[quantity, _PERSISTENCE, 0] - expected[STEPS_IN - 1], 0.0
-            )
+            comparable = believed & past & window.compared[-1]
+            deviation[quantity] = np.where(comparable, value[quantity, _PERSISTENCE, 0] - expected[STEPS_IN - 1], 0.0)
             value[quantity, _PROFILE] = expected[AHEAD]
             value[quantity, _DEVIATION] = expected[AHEAD] + self._rho[quantity, :, None] * deviation[quantity]
             value[quantity, _RIDGE] = window.quantiles(Ridge())[..., _MIDDLE] / unit
@@ -472,16 +471,19 @@ class Forecaster:
             self._total[quantity, horizon] += np.abs(truth[quantity] - point[horizon])[known].sum()
             if common.any():
                 scale = self._scale(quantity, point)[horizon]
-                self._compare(issued, quantity, horizon, truth[quantity], common, scale)
+                weight = truth[_FLOW] + _FLOW_FLOOR_VPS if quantity == _SPEED else np.ones(len(common))
+                self._compare(issued, quantity, horizon, truth[quantity], common, scale, weight)
 
     def _compare(
-        self, issued: _Issued, quantity: int, horizon: int, truth: Floats, common: Bools, scale: Floats
-    ) -> None:
-        """Update the producers' fading errors and the decay of deviations, where all producers had a value."""
+        self, issued: _Issued, quantity: int, horizon: int, truth: Floats, common: Bools, scale: Floats,
+        weight_of_edge: Floats,
+    ) -> None:  # fmt: skip
+        """Update the producers' fading errors and the decay of deviations, where all producers had a value. An
+        error of speed counts by the vehicles that met it: the speed of an almost empty edge is chance."""
         candidates = issued.candidates[quantity, :, horizon][:, common]
         wrong = np.abs(candidates - truth[common])
         self._total_by_producer[quantity, :, horizon] += wrong.sum(axis=1)
-        mean = np.maximum(wrong.mean(axis=1), 1e-9)
+        mean = np.maximum(np.average(wrong, axis=1, weights=weight_of_edge[common]), 1e-9)
         limited = np.minimum(mean / mean.min(), _WORST)  # a bad spell ends soon after it is over
         self._error[quantity, :, horizon] = _LEAD_MEMORY * self._error[quantity, :, horizon] + limited
         self._error_weight[quantity, horizon] = _LEAD_MEMORY * self._error_weight[quantity, horizon] + 1.0
