@@ -31,6 +31,8 @@ _RECENT_SHARE = 0.2  # of a series judges and calibrates its own forecast
 _WARM_UP_WINDOWS = 400  # before the first forecast, to measure how far errors reach
 _WARM_UP_TOKENS, _MOST_WARM_UP = 20_000, 4000  # a city of few places needs more windows to say as much
 _TIE = 1.02  # times the error of a simpler forecast
+_HARM = 1.01  # times the error without the online correction
+_TELLING_DAYS = 7.0  # of held-out windows tell whether it does harm: it is there for days unlike the ones before
 _FEWEST_JUDGED = 40  # held-out windows; with fewer nobody is refused
 _CONGESTED_BELOW = 0.6  # of the free-flow speed, the 85th percentile of the training part
 _STATE_BORDERS = (-0.5, 0.5)  # standard deviations around a place's mean: quiet, usual, busy
@@ -79,7 +81,10 @@ def forecast_windows(
     if guarded:
         simpler = [np.concatenate(pair) for pair in zip(early_others, raw_others, strict=True)]
         shift = correct(quantiles[..., MIDDLE], simpler, truth, on_grid, city.context.scale.numpy())
-        quantiles += shift[..., None]
+        early_part = slice(0, len(before))
+        telling = len(before) > 0 and np.ptp(before) >= _TELLING_DAYS * city.context.grid.per_day
+        if not telling or _pays(quantiles[early_part, ..., MIDDLE], shift[early_part], truth[early_part]):
+            quantiles += shift[..., None]
         defective = _defects(city, starts, values, windows.steps_in)
         defects.update(d for d in defective if d)
         bad = np.flatnonzero([bool(d) for d in defective])
@@ -200,6 +205,15 @@ def _lead(city: FittedCity, held_out: Rows, forecaster: WindowForecaster) -> tup
         if all(own <= _TIE * error for name, error in against.mae.items() if name != "model"):
             return one, verdict
     return chain[-1], verdict
+
+
+def _pays(lead: Float32s, shift: Float32s, truth: Float32s) -> bool:
+    """Whether the online correction did no clear harm on the held-out windows."""
+    known = np.isfinite(truth)
+    if not known.any():
+        return True
+    plain, moved = (float(np.abs(np.maximum(m, 0.0) - truth)[known].mean()) for m in (lead, lead + shift))
+    return moved <= _HARM * plain
 
 
 def _defects(city: FittedCity, begin_at: Rows, values: Float32s, steps_in: int) -> list[str]:
