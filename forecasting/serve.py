@@ -48,7 +48,7 @@ _MEMORY = 0.98  # per update, one a history step: about 50 minutes
 _LEAD_MEMORY = 0.95  # of the errors that decide who leads: about 20 minutes
 _SHARED = 0.8  # of the evidence of the next shorter horizon
 _GATE_WEIGHT = 10.0  # updates that the gate counts for
-_UNPROVEN = 1.05  # times the error of the profile is assumed of its deviation before it was seen
+_UNPROVEN = 1.05  # times the profile's error is assumed of its deviation, times its own of a model, until it was seen
 _WORST = 1.5  # times the least error: nobody counts as worse than that in one update
 _GATE_UPDATES = 8  # evidence before a simpler producer may take the lead
 _GATE_GAIN = 0.97  # and by how much it must be better
@@ -378,7 +378,7 @@ class Forecaster:
             if not judged:
                 continue
             mae = {len(self.producers) + place: judged[0][1][rival] for rival, place in _JUDGED.items()}
-            mae.update({k: found["model"] for k, found in judged})
+            mae.update({k: _UNPROVEN * found["model"] for k, found in judged})
             profile = len(self.producers) + _PROFILE
             mae[len(self.producers) + _DEVIATION] = _UNPROVEN * mae[profile]
             least = min(mae.values())
