@@ -78,7 +78,7 @@ def drawn_city(links: int) -> FittedCity:
     context = fit_context(series, rows)
     starts = series.window_starts()[-16:]  # the time of a forecast does not depend on how well the ridge is fitted
     on_grid = grid_starts(context, starts)
-    return FittedCity(series, context, fit_ridge(context, starts), fit_lags(context, on_grid), on_grid)
+    return FittedCity(series, context, fit_ridge(context, on_grid), fit_lags(context, on_grid), on_grid)
 
 
 def measure(model: str, links: int, threads: int, repeats: int, path: Path) -> dict[str, float | str]:

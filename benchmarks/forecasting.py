@@ -33,7 +33,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from forecasting.backcast import forecast_windows
+from forecasting.backcast import forecast_windows, warm_up
 from forecasting.forecasters import FittedCity, fit_city
 from forecasting.reading import read_series
 from forecasting.registry import Registry
@@ -94,8 +94,9 @@ def _run(name: str, model: str, adapted: bool, seed: int, options: argparse.Name
         city = _city(options.data / f"{name}.npz")
         cut = read_windows(windows, city.series)
         forecaster = make_forecaster(
-            model, Registry(options.models), city, adapt=adapted, steps=options.steps, seed=seed
-        )
+            model, Registry(options.models), city, adapt=adapted, steps=options.steps, seed=seed,
+            judged=warm_up(city, cut),
+        )  # fmt: skip
         made = forecast_windows(city, cut, forecaster, guarded=is_model(model))
         write_forecasts(forecasts, made.quantiles, made.congested)
         seconds = time.monotonic() - began
@@ -206,7 +207,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--sets", default="")
     parser.add_argument("--columns", default=COLUMNS)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=1200, help="of an adaptation")
+    parser.add_argument("--steps", type=int, default=1800, help="of an adaptation")
     parser.add_argument("--drop", type=float, default=0.0)
     parser.add_argument("--drop-kind", choices=("node", "point", "block"), default="node")
     parser.add_argument("--out", type=Path)

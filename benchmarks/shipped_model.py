@@ -3,6 +3,7 @@
 python benchmarks/shipped_model.py --out FILE [--data ../shared/data/forecasting] [--members 2] [--steps 6000]
     [--begin FILE]                   an earlier artefact whose members go on, with half the learning rate
     [--sets darmstadt_2024_03,...]   other recordings, for models that do not ship
+    [--own-share 0.5]                of a city's steps that go to it as it is; more for a model of these cities
     [--seed 0]                       of the first member
     [--scratch FOLDER]               checkpoints; the same command goes on from there
 
@@ -24,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from rich.progress import track
 
 from forecasting.artifact import Artifact, load_artifact, save_artifact
-from forecasting.courses import Course, make_courses
+from forecasting.courses import OWN_SHARE, Course, make_courses
 from forecasting.drawn_roads import ARTERIAL, FREEWAY, RoadKind, draw_roads
 from forecasting.model import ModelShape
 from forecasting.reading import read_series
@@ -48,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"--data {options.data}: has no {missing[0]}.npz", file=sys.stderr)
         return 2
     cities = [read_series(options.data / f"{name}.npz") for name in options.sets.split(",")]
-    courses = make_courses(cities, tell=lambda line: print(line, file=sys.stderr))
+    courses = make_courses(cities, own_share=options.own_share, tell=lambda line: print(line, file=sys.stderr))
     courses += drawn_courses()
     before = load_artifact(options.begin).members if options.begin else []
     members = []
@@ -99,6 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--sets", default=OPEN)
     parser.add_argument("--members", type=int, default=2)
     parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--own-share", type=float, default=OWN_SHARE)
     parser.add_argument("--begin", type=Path)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--scratch", type=Path, default=Path("training"))

@@ -29,7 +29,10 @@ TOKENS = 24_000  # places times windows at once
 FARTHEST = 12.0  # scales from the profile: inputs beyond are limited
 _RECENT_SHARE = 0.2  # of a series judges and calibrates its own forecast
 _WARM_UP_WINDOWS = 400  # before the first forecast, to measure how far errors reach
+_WARM_UP_TOKENS, _MOST_WARM_UP = 20_000, 4000  # a city of few places needs more windows to say as much
 _TIE = 1.02  # times the error of a simpler forecast
+_HARM = 1.01  # times the error without the online correction
+_TELLING_DAYS = 7.0  # of held-out windows tell whether it does harm: it is there for days unlike the ones before
 _FEWEST_JUDGED = 40  # held-out windows; with fewer nobody is refused
 _CONGESTED_BELOW = 0.6  # of the free-flow speed, the 85th percentile of the training part
 _STATE_BORDERS = (-0.5, 0.5)  # standard deviations around a place's mean: quiet, usual, busy
@@ -37,8 +40,8 @@ _STATE_BORDERS = (-0.5, 0.5)  # standard deviations around a place's mean: quiet
 
 @dataclass(frozen=True, slots=True)
 class Backcast:
-    quantiles: Float32s  # (S, 12, N, Q), ascending, not negative
-    congested: Float32s | None  # (S, 12, N) probability; speeds only
+    quantiles: Float32s  # (S, O, N, Q), ascending, not negative; O steps as the windows ask
+    congested: Float32s | None  # (S, O, N) probability; speeds only
     producers: dict[str, int]  # who made how many windows
     verdict: Verdict | None  # on the held-out windows; None: nobody was judged
     defects: dict[str, int]  # windows whose feed was stale, stuck or implausible
@@ -59,54 +62,60 @@ def forecast_windows(
     left to the profile.
     """
     order = np.argsort(windows.start_row, kind="stable")
-    rows, values = windows.start_row[order], windows.values[order]
-    before = warm_up(city, int(rows[0]) if len(rows) else 0, windows.training_rows)
+    values = np.full((len(order), STEPS_IN, city.context.nodes), np.nan, np.float32)
+    values[:, STEPS_IN - windows.steps_in :] = windows.values[order]
+    starts = _on_grid(city, windows)[order]
+    before = warm_up(city, windows)
     lead: WindowForecaster = forecaster
     verdict = None
     if guarded and len(before) >= _FEWEST_JUDGED:
         lead, verdict = _lead(city, before, forecaster)
     others: list[WindowForecaster] = [Ridge(), Lags(), LastValue(), Profile()] if guarded else []
     early, early_others = raw_quantiles(city, before, None, lead, others)
-    raw, raw_others = raw_quantiles(city, rows, values, lead, others, on_part)
-    producers = np.full(len(rows), lead.name, dtype=object)
+    raw, raw_others = raw_quantiles(city, starts, values, lead, others, on_part)
+    producers = np.full(len(starts), lead.name, dtype=object)
     defects: Counter[str] = Counter()
-    start_row = np.concatenate([before, rows])
-    on_grid = city.context.grid.row[start_row]
-    truth = _truth(city, start_row)
+    on_grid = np.concatenate([before, starts])
+    truth = _truth(city, on_grid)
     quantiles = np.concatenate([early, raw])
     if guarded:
         simpler = [np.concatenate(pair) for pair in zip(early_others, raw_others, strict=True)]
         shift = correct(quantiles[..., MIDDLE], simpler, truth, on_grid, city.context.scale.numpy())
-        quantiles += shift[..., None]
-        defective = _defects(city, rows, values)
+        early_part = slice(0, len(before))
+        telling = len(before) > 0 and np.ptp(before) >= _TELLING_DAYS * city.context.grid.per_day
+        if not telling or _pays(quantiles[early_part, ..., MIDDLE], shift[early_part], truth[early_part]):
+            quantiles += shift[..., None]
+        defective = _defects(city, starts, values, windows.steps_in)
         defects.update(d for d in defective if d)
         bad = np.flatnonzero([bool(d) for d in defective])
         if len(bad):
-            quantiles[len(before) + bad] = raw_quantiles(city, rows[bad], values[bad], Profile())[0]
+            quantiles[len(before) + bad] = raw_quantiles(city, starts[bad], values[bad], Profile())[0]
             producers[bad] = Profile.name
     record = Record(quantiles, truth, _states(city, quantiles), on_grid)
     answer = np.empty_like(raw)
     answer[order] = np.maximum(adapt(record, len(before)), 0.0)
+    answer = answer[:, : windows.steps_out]
     congested = congestion(city, answer, windows.training_rows) if city.context.quantity == "speed" else None
     return Backcast(answer, congested, dict(Counter(producers.tolist())), verdict, dict(defects))
 
 
 def raw_quantiles(
     city: FittedCity,
-    rows: Rows,
+    begin_at: Rows,
     values: Float32s | None,
     lead: WindowForecaster,
     others: Sequence[WindowForecaster] = (),
     on_part: Callable[[int], None] = lambda _: None,
 ) -> tuple[Float32s, list[Float32s]]:
     """Quantiles (S, 12, N, Q) of the lead in the unit of the series, not adapted, not clipped, and the medians of
-    others (S, 12, N), not negative. `values` (S, 12, N): inputs, else the series' own."""
+    others (S, 12, N), not negative, for windows at these grid rows. `values` (S, 12, N): inputs, else the series'
+    own."""
     context = city.context
-    starts = torch.from_numpy(context.grid.row[rows])
-    answer = np.empty((len(rows), STEPS_OUT, context.nodes, len(QUANTILES)), np.float32)
+    starts = torch.from_numpy(begin_at)
+    answer = np.empty((len(starts), STEPS_OUT, context.nodes, len(QUANTILES)), np.float32)
     simpler = [np.empty(answer.shape[:3], np.float32) for _ in others]
     size = max(1, TOKENS // context.nodes)
-    for begin in range(0, len(rows), size):
+    for begin in range(0, len(starts), size):
         part = starts[begin : begin + size]
         at = slice(begin, begin + len(part))
         inputs = None if values is None else _inputs(city, part, torch.from_numpy(values[at]))
@@ -146,14 +155,25 @@ def held_out_verdict(city: FittedCity, rows: Rows, forecaster: WindowForecaster)
     training = int(np.searchsorted(city.context.grid.row, city.context.training))
     windows = WindowSet(city.series.values[rows[:, None] + np.arange(STEPS_IN)], rows, training)
     made = [forecast_windows(city, windows, f).quantiles for f in (forecaster, Ridge(), Profile())]
-    return judge(made[0], {"ridge": made[1], "profile": made[2]}, _truth(city, rows))
+    return judge(made[0], {"ridge": made[1], "profile": made[2]}, _truth(city, city.context.grid.row[rows]))
 
 
-def warm_up(city: FittedCity, first_row: int, training_rows: int) -> Rows:
-    """The held-out windows: they begin after the training part and end before the first forecast's window."""
-    starts = city.series.window_starts()
-    between = starts[(starts >= training_rows - STEPS_IN) & (starts + STEPS_IN + STEPS_OUT <= first_row)]
-    return between[-_WARM_UP_WINDOWS:]
+def warm_up(city: FittedCity, windows: WindowSet) -> Rows:
+    """Grid rows of the held-out windows: their targets begin after the training part and end before the first
+    window to forecast begins."""
+    if not len(windows.start_row):
+        return np.zeros(0, np.int64)
+    row = city.context.grid.row
+    starts = row[city.series.window_starts(windows.steps_in + windows.steps_out)] - (STEPS_IN - windows.steps_in)
+    first, trained = row[windows.start_row.min()], row[windows.training_rows - 1] + 1
+    between: Rows = starts[(starts + STEPS_IN >= trained) & (starts + STEPS_IN + windows.steps_out <= first)]
+    most = int(np.clip(_WARM_UP_TOKENS // city.context.nodes, _WARM_UP_WINDOWS, _MOST_WARM_UP))
+    return between[between >= 0][-most:]
+
+
+def _on_grid(city: FittedCity, windows: WindowSet) -> Rows:
+    """Grid rows at which the windows would begin if they had twelve inputs."""
+    return np.maximum(city.context.grid.row[windows.start_row] - (STEPS_IN - windows.steps_in), 0)
 
 
 def congestion(city: FittedCity, quantiles: Float32s, training_rows: int) -> Float32s:
@@ -171,12 +191,12 @@ def _inputs(city: FittedCity, starts: torch.Tensor, given: torch.Tensor) -> tupl
     return torch.nan_to_num(off), torch.isfinite(given)
 
 
-def _lead(city: FittedCity, rows: Rows, forecaster: WindowForecaster) -> tuple[WindowForecaster, Verdict]:
+def _lead(city: FittedCity, held_out: Rows, forecaster: WindowForecaster) -> tuple[WindowForecaster, Verdict]:
     """The first of the chain that no simpler one clearly beats on the held-out windows. In a tie the richer leads:
     the online correction can still move to the simpler ones, reading by reading."""
     chain: Sequence[WindowForecaster] = [forecaster, Ridge(), Profile(), LastValue()]
-    made = [raw_quantiles(city, rows, None, f)[0] for f in chain]
-    truth = _truth(city, rows)
+    made = [raw_quantiles(city, held_out, None, f)[0] for f in chain]
+    truth = _truth(city, held_out)
     verdict = judge(made[0], {"ridge": made[1], "profile": made[2]}, truth)
     for k, one in enumerate(chain):
         rivals = {f.name: q for f, q in zip(chain[k + 1 :], made[k + 1 :], strict=True)}
@@ -187,19 +207,29 @@ def _lead(city: FittedCity, rows: Rows, forecaster: WindowForecaster) -> tuple[W
     return chain[-1], verdict
 
 
-def _defects(city: FittedCity, rows: Rows, values: Float32s) -> list[str]:
+def _pays(lead: Float32s, shift: Float32s, truth: Float32s) -> bool:
+    """Whether the online correction did no clear harm on the held-out windows."""
+    known = np.isfinite(truth)
+    if not known.any():
+        return True
+    plain, moved = (float(np.abs(np.maximum(m, 0.0) - truth)[known].mean()) for m in (lead, lead + shift))
+    return moved <= _HARM * plain
+
+
+def _defects(city: FittedCity, begin_at: Rows, values: Float32s, steps_in: int) -> list[str]:
     found = []
-    starts = torch.from_numpy(city.context.grid.row[rows])
-    for k in range(len(rows)):
+    starts, given = torch.from_numpy(begin_at), slice(STEPS_IN - steps_in, STEPS_IN)
+    for k in range(len(starts)):
         off, known = _inputs(city, starts[k : k + 1], torch.from_numpy(values[k : k + 1]))
-        found.append(feed_defect(off[0].numpy(), known[0].numpy(), values[k]))
+        found.append(feed_defect(off[0].numpy()[given], known[0].numpy()[given], values[k][given]))
     return found
 
 
-def _truth(city: FittedCity, rows: Rows) -> Float32s:
-    """What followed (S, 12, N). `adapt` looks at it only once it is older than the window that is adapted."""
-    ahead = rows[:, None] + STEPS_IN + np.arange(STEPS_OUT)
-    values = city.series.values
+def _truth(city: FittedCity, begin_at: Rows) -> Float32s:
+    """What followed windows at these grid rows (S, 12, N). `adapt` looks at it only once it is older than the window
+    that is adapted."""
+    ahead = begin_at[:, None] + STEPS_IN + np.arange(STEPS_OUT)
+    values = city.context.grid.place(city.series.values)
     inside = ahead < len(values)
     truth: Float32s = values[np.minimum(ahead, len(values) - 1)]
     truth[~inside] = np.nan

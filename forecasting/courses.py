@@ -25,7 +25,7 @@ _LONG_CUTS = (0.45, 0.75)  # of the training part are history in a long rehearsa
 _PIECES = ((6, 0.6), (9, 0.6), (18, 0.7))  # days, share of them that is history
 _PIECES_EACH = 2
 _LEAST_WINDOWS = 60
-_OWN_SHARE, _LONG_SHARE = 0.5, 0.25  # of a city's turns go to it as it is, to long rehearsals; the rest to copies
+OWN_SHARE = 0.5  # of a city's turns go to it as it is; the rest to long rehearsals and to copies, half each
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +38,13 @@ class Course:
 
 
 def make_courses(
-    cities: Sequence[CitySeries], *, seed: int = 0, tell: Callable[[str], None] = lambda _: None
-) -> list[Course]:
-    """All courses of the cities; turns grow with the root of a city's training windows times places."""
+    cities: Sequence[CitySeries], *, seed: int = 0, own_share: float = OWN_SHARE,
+    tell: Callable[[str], None] = lambda _: None,
+) -> list[Course]:  # fmt: skip
+    """All courses of the cities; turns grow with the root of a city's training windows times places.
+
+    `own_share`: more of it for a model that will serve these cities, less for one that will meet others.
+    """
     courses: list[Course] = []
     for city in cities:
         rows, starts = city.training_rows(), city.split_starts()[0]
@@ -49,7 +53,8 @@ def make_courses(
         long = [c for share in _LONG_CUTS if (c := _rehearsal(train, share))]
         copies = list(_copies(train, np.random.default_rng(seed)))
         own = _course(city, rows, starts)
-        for group, share in (([own], _OWN_SHARE), (long, _LONG_SHARE), (copies, 1.0 - _OWN_SHARE - _LONG_SHARE)):
+        rest = (1.0 - own_share) / 2.0
+        for group, share in (([own], own_share), (long, rest), (copies, rest)):
             courses += [replace(c, turns=turns * share / len(group)) for c in group]
         tell(f"{city.name}: {1 + len(long) + len(copies)} courses")
     return courses
@@ -57,7 +62,8 @@ def make_courses(
 
 def _course(series: CitySeries, rows: int, starts: Rows) -> Course:
     context = fit_context(series, rows)
-    return Course(context, fit_ridge(context, starts), grid_starts(context, starts), 1.0)
+    on_grid = grid_starts(context, starts)
+    return Course(context, fit_ridge(context, on_grid), on_grid, 1.0)
 
 
 def _rehearsal(series: CitySeries, share: float) -> Course | None:
@@ -70,7 +76,8 @@ def _rehearsal(series: CitySeries, share: float) -> Course | None:
     context = fit_context(series, rows)
     if not context.known[: context.training].any() or not context.known[context.training :].any():
         return None
-    return Course(context, fit_ridge(context, before), grid_starts(context, after), 1.0, cross_fitted=False)
+    ridge = fit_ridge(context, grid_starts(context, before))
+    return Course(context, ridge, grid_starts(context, after), 1.0, cross_fitted=False)
 
 
 def _copies(train: CitySeries, rng: np.random.Generator) -> Iterator[Course]:

@@ -16,7 +16,7 @@ from forecasting.features import WindowFeatures
 from forecasting.lags import carry_on, fit_lags
 from forecasting.model import GraphModel, deviations
 from forecasting.ridge import CityRidge, fit_ridge
-from forecasting.series import STEPS_OUT, CitySeries
+from forecasting.series import STEPS_IN, STEPS_OUT, WINDOW, CitySeries
 from networks.state import QUANTILES
 
 _NORMAL = torch.special.ndtri(torch.tensor(QUANTILES))  # before anything was measured errors are taken as normal
@@ -33,13 +33,16 @@ class FittedCity:
     starts: torch.Tensor  # (W,) grid rows of the training windows
 
 
-def fit_city(series: CitySeries, training_rows: int | None = None) -> FittedCity:
+def fit_city(
+    series: CitySeries, training_rows: int | None = None, *, steps_in: int = STEPS_IN, steps_out: int = STEPS_OUT
+) -> FittedCity:
+    """Fit on the first rows. Windows of fewer than twelve steps, for series cut into short runs, are windows of
+    twelve of which the first inputs and the last targets may be missing."""
     rows = series.training_rows() if training_rows is None else training_rows
-    starts = series.window_starts()
-    starts = starts[starts + 24 <= rows]
     context = fit_context(series, rows)
-    rows_on_grid = grid_starts(context, starts)
-    return FittedCity(series, context, fit_ridge(context, starts), fit_lags(context, rows_on_grid), rows_on_grid)
+    starts = grid_starts(context, series.window_starts(steps_in + steps_out)) - (STEPS_IN - steps_in)
+    starts = starts[(starts >= 0) & (starts + WINDOW <= context.training)]
+    return FittedCity(series, context, fit_ridge(context, starts), fit_lags(context, starts), starts)
 
 
 class WindowForecaster(Protocol):
@@ -60,7 +63,7 @@ class LastValue:
         context = city.context
         last = context.usual[starts + 11].T + features.linear[..., 11] * context.scale[:, None]  # (N, B)
         rows_out = starts[:, None] + 12 + torch.arange(STEPS_OUT)
-        ahead = context.usual[rows_out].permute(2, 0, 1)
+        ahead = context.usual[rows_out.clamp(max=len(context.usual) - 1)].permute(2, 0, 1)
         return around((last[..., None] - ahead) / context.scale[:, None, None])
 
 

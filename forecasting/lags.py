@@ -10,7 +10,7 @@ import torch
 
 from forecasting.city_context import CityContext
 from forecasting.features import AHEAD, ALIKE, CITY, PAST, window_features
-from forecasting.ridge import solve
+from forecasting.ridge import enough_known, solve
 from forecasting.series import STEPS_IN, STEPS_OUT
 
 _TOKENS = 40_000
@@ -33,7 +33,7 @@ def fit_lags(context: CityContext, starts: torch.Tensor) -> torch.Tensor:
         count = known.sum(dim=-1, keepdim=True)
         wanted = (features.target + ahead - last).clamp(-_CLIP, _CLIP) * known
         wanted = torch.where(features.target_known, wanted, wanted.sum(dim=-1, keepdim=True) / count.clamp(min=1.0))
-        good = (count >= STEPS_OUT // 2).float()
+        good = enough_known(count)
         x, y = (moved * good).flatten(0, 1), (wanted * good).flatten(0, 1)
         gram += (x.T @ x).double()
         moment += (x.T @ y).double()

@@ -96,6 +96,7 @@ class LiveWindow:
     readings: Floats  # (12, E) NaN unknown
     deviation: Float32s  # (12, E) over scale, limited, 0 where not known
     known: Bools  # (12, E)
+    compared: Bools  # (12,) the past knows this time of day; elsewhere the usual is a mere mean, and nothing deviates
 
     def quantiles(self, forecaster: WindowForecaster) -> Floats:
         """(12, E, Q) in the unit of the city, ascending, not calibrated."""
@@ -158,11 +159,21 @@ class LiveCity:
         )
         given = torch.from_numpy(effect.undo(readings, slice(None, STEPS_IN)).astype(np.float32))
         known = torch.isfinite(given)
+        compared = self._compared(low[:STEPS_IN], high[:STEPS_IN], share[:STEPS_IN])
         off = torch.nan_to_num(((given - usual[:STEPS_IN]) / context.scale).clamp(-FARTHEST, FARTHEST))
-        features = window_features(seen, torch.zeros(1, dtype=torch.int64), inputs=(off[None], known[None]))
+        off = off * compared[:, None]
+        inputs = off[None], (known & compared[:, None])[None]
         return LiveWindow(
-            replace(self.city, context=seen), features, plain, effect, readings, off.numpy(), known.numpy()
-        )
+            replace(self.city, context=seen),
+            window_features(seen, torch.zeros(1, dtype=torch.int64), inputs=inputs),
+            plain, effect, readings, off.numpy(), known.numpy(), compared.numpy(),
+        )  # fmt: skip
+
+    def _compared(self, low: Rows, high: Rows, share: Floats) -> torch.Tensor:
+        """Whether some past day was seen at each of these rows, (K,); between two rows, at both."""
+        seen = self.city.context.support[:, 1] > 0
+        upper = torch.from_numpy(share) > 1e-3
+        return seen[low] & (seen[high] | ~upper)
 
     def _rows(self, local_s: Floats) -> tuple[Rows, Rows, Floats]:
         grid = self.city.context.grid

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from forecasting.city_context import CityContext, grid_starts
+from forecasting.city_context import CityContext
 from forecasting.features import LINEAR, OWN, own_features, window_features
-from forecasting.series import STEPS_OUT, Rows
+from forecasting.series import STEPS_OUT
 
 BLOCKS = 4
 _SHARED_TOKENS = 40_000
@@ -50,12 +50,11 @@ class CityRidge:
         return shared, both
 
 
-def fit_ridge(context: CityContext, starts: Rows, *, seed: int = 0) -> CityRidge:
-    """Fit on the windows that begin at these rows of the series, all inside the training part."""
+def fit_ridge(context: CityContext, starts: torch.Tensor, *, seed: int = 0) -> CityRidge:
+    """Fit on the windows that begin at these grid rows, all inside the training part."""
     rng = np.random.default_rng(seed)
     most = min(_OWN_WINDOWS, max(8 * BLOCKS, _OWN_TOKENS // context.nodes))
-    rows = np.sort(rng.permutation(starts)[:most])
-    grid = grid_starts(context, rows)
+    grid = torch.from_numpy(np.sort(rng.permutation(starts.numpy())[:most]))
     cuts = np.linspace(0, len(grid), BLOCKS + 1).astype(int)
     edges = grid[np.minimum(cuts[1:-1], len(grid) - 1)]
     share = min(1.0, _SHARED_TOKENS / max(1, len(grid) * context.nodes))
@@ -93,8 +92,14 @@ def _chunks(context: CityContext, grid: torch.Tensor, cuts: np.ndarray):  # type
             count = known.sum(dim=-1, keepdim=True)
             target = part.target.clamp(-_CLIP, _CLIP) * known
             target = torch.where(part.target_known, target, target.sum(dim=-1, keepdim=True) / count.clamp(min=1.0))
-            good = (count >= STEPS_OUT // 2).float()
+            good = enough_known(count)
             yield block, part.linear * good, target * good
+
+
+def enough_known(count: torch.Tensor) -> torch.Tensor:
+    """1 where a window knows half of the targets that any of these windows does, of (..., 1) known targets."""
+    most = min(STEPS_OUT, int(count.max())) if count.numel() else 0
+    return (count >= max(1, most // 2)).float()
 
 
 def _without(gram: torch.Tensor, moment: torch.Tensor, block: int) -> tuple[torch.Tensor, torch.Tensor]:

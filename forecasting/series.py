@@ -58,12 +58,12 @@ class CitySeries:
     def nodes(self) -> int:
         return int(self.values.shape[1])
 
-    def window_starts(self) -> Rows:
-        """First rows of all runs of 24 rows without a gap in time."""
-        if len(self.start_s) < WINDOW:
+    def window_starts(self, rows: int = WINDOW) -> Rows:
+        """First rows of all runs of so many rows without a gap in time."""
+        if len(self.start_s) < rows:
             return np.zeros(0, np.int64)
-        spans = self.start_s[WINDOW - 1 :] - self.start_s[: len(self.start_s) - WINDOW + 1]
-        return np.flatnonzero(spans == (WINDOW - 1) * self.step_s)
+        spans = self.start_s[rows - 1 :] - self.start_s[: len(self.start_s) - rows + 1]
+        return np.flatnonzero(spans == (rows - 1) * self.step_s)
 
     def split_starts(self) -> tuple[Rows, Rows, Rows]:
         """Window starts of the training, validation and test part, in time order by `split`."""

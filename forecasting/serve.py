@@ -48,7 +48,7 @@ _MEMORY = 0.98  # per update, one a history step: about 50 minutes
 _LEAD_MEMORY = 0.95  # of the errors that decide who leads: about 20 minutes
 _SHARED = 0.8  # of the evidence of the next shorter horizon
 _GATE_WEIGHT = 10.0  # updates that the gate counts for
-_UNPROVEN = 1.05  # times the error of the profile is assumed of its deviation before it was seen
+_UNPROVEN = 1.05  # times the profile's error is assumed of its deviation, times its own of a model, until it was seen
 _WORST = 1.5  # times the least error: nobody counts as worse than that in one update
 _GATE_UPDATES = 8  # evidence before a simpler producer may take the lead
 _GATE_GAIN = 0.97  # and by how much it must be better
@@ -301,9 +301,8 @@ class Forecaster:
         for quantity, window in enumerate(windows):
             unit = _VPH if quantity == _FLOW else 1.0
             expected = window.expected() / unit
-            deviation[quantity] = np.where(
-                believed & past, value[quantity, _PERSISTENCE, 0] - expected[STEPS_IN - 1], 0.0
-            )
+            comparable = believed & past & window.compared[-1]
+            deviation[quantity] = np.where(comparable, value[quantity, _PERSISTENCE, 0] - expected[STEPS_IN - 1], 0.0)
             value[quantity, _PROFILE] = expected[AHEAD]
             value[quantity, _DEVIATION] = expected[AHEAD] + self._rho[quantity, :, None] * deviation[quantity]
             value[quantity, _RIDGE] = window.quantiles(Ridge())[..., _MIDDLE] / unit
@@ -379,7 +378,7 @@ class Forecaster:
             if not judged:
                 continue
             mae = {len(self.producers) + place: judged[0][1][rival] for rival, place in _JUDGED.items()}
-            mae.update({k: found["model"] for k, found in judged})
+            mae.update({k: _UNPROVEN * found["model"] for k, found in judged})
             profile = len(self.producers) + _PROFILE
             mae[len(self.producers) + _DEVIATION] = _UNPROVEN * mae[profile]
             least = min(mae.values())
@@ -472,16 +471,19 @@ class Forecaster:
             self._total[quantity, horizon] += np.abs(truth[quantity] - point[horizon])[known].sum()
             if common.any():
                 scale = self._scale(quantity, point)[horizon]
-                self._compare(issued, quantity, horizon, truth[quantity], common, scale)
+                weight = truth[_FLOW] + _FLOW_FLOOR_VPS if quantity == _SPEED else np.ones(len(common))
+                self._compare(issued, quantity, horizon, truth[quantity], common, scale, weight)
 
     def _compare(
-        self, issued: _Issued, quantity: int, horizon: int, truth: Floats, common: Bools, scale: Floats
-    ) -> None:
-        """Update the producers' fading errors and the decay of deviations, where all producers had a value."""
+        self, issued: _Issued, quantity: int, horizon: int, truth: Floats, common: Bools, scale: Floats,
+        weight_of_edge: Floats,
+    ) -> None:  # fmt: skip
+        """Update the producers' fading errors and the decay of deviations, where all producers had a value. An
+        error of speed counts by the vehicles that met it: the speed of an almost empty edge is chance."""
         candidates = issued.candidates[quantity, :, horizon][:, common]
         wrong = np.abs(candidates - truth[common])
         self._total_by_producer[quantity, :, horizon] += wrong.sum(axis=1)
-        mean = np.maximum(wrong.mean(axis=1), 1e-9)
+        mean = np.maximum(np.average(wrong, axis=1, weights=weight_of_edge[common]), 1e-9)
         limited = np.minimum(mean / mean.min(), _WORST)  # a bad spell ends soon after it is over
         self._error[quantity, :, horizon] = _LEAD_MEMORY * self._error[quantity, :, horizon] + limited
         self._error_weight[quantity, horizon] = _LEAD_MEMORY * self._error_weight[quantity, horizon] + 1.0

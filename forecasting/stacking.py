@@ -15,6 +15,7 @@ from forecasting.series import STEPS_IN, STEPS_OUT, Float32s, Rows
 
 _HALF_LIFE_WINDOWS = 200
 _PRIOR = 4.0  # windows whose deviations are of one scale each speak for the lead alone
+_LEAST_PRIOR = 400.0  # places times windows; a single place has too few readings for four weights in a week
 _FARTHEST = 4.0  # scales: single readings beyond count as this far
 _WEIGHTS = (-0.2, 1.2)
 
@@ -43,7 +44,7 @@ def correct(lead: Float32s, others: list[Float32s], truth: Float32s, start_row: 
         moment[..., a] = np.einsum("shn,shn->sh", off[a], missed)
         for b in range(a + 1):
             gram[..., a, b] = gram[..., b, a] = np.einsum("shn,shn->sh", off[a], off[b])
-    weights = _weights(gram, moment, start_row, _PRIOR * nodes)
+    weights = _weights(gram, moment, start_row, max(_PRIOR * nodes, _LEAST_PRIOR))
     shift = np.zeros_like(lead)
     for a, other in enumerate(others):
         shift += weights[..., a, None] * (other - lead)

@@ -53,10 +53,13 @@ def write_city(path: Path, series: CitySeries, **changed: object) -> Path:
     return path
 
 
-def write_windows(path: Path, series: CitySeries, *, count: int = 60) -> Path:
-    """The last windows of the test part, as a referee exports them."""
-    starts = series.split_starts()[2][-count:]
-    rows = starts[:, None] + np.arange(24)
-    np.savez(path, x=series.values[rows[:, :12]], t=series.start_s[rows], dt=series.step_s,
-             train_rows=series.training_rows(), start=starts)  # fmt: skip
+def write_windows(
+    path: Path, series: CitySeries, *, count: int = 60, steps_in: int = 12, steps_out: int = 12
+) -> Path:
+    """The last windows of the last fifth, as a referee exports them."""
+    all_starts = series.window_starts(steps_in + steps_out)
+    starts, last_trained = all_starts[-count:], all_starts[round(0.6 * len(all_starts)) - 1]
+    rows = starts[:, None] + np.arange(steps_in + steps_out)
+    np.savez(path, x=series.values[rows[:, :steps_in]], t=series.start_s[rows], dt=series.step_s,
+             train_rows=last_trained + steps_in + steps_out, start=starts)  # fmt: skip
     return path

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,28 @@ def test_bench_writes_what_a_referee_scores(folder: Path, quantity: str) -> None
         assert made["levels"].tolist() == [0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95]
         assert ("p_cong" in made.files) == (quantity == "speed")
         assert (np.diff(made["q"], axis=-1) >= 0).all()
+
+
+def test_bench_forecasts_short_windows_of_a_series_in_short_runs(tmp_path: Path) -> None:
+    """Recorded three hours a day: no 24 steps follow each other, and the referee's windows have 8 in and 4 out."""
+    whole = drawn_city(days=12, nodes=5)
+    recorded = (np.arange(len(whole.values)) % 144 >= 42) & (np.arange(len(whole.values)) % 144 < 60)
+    city = replace(whole, values=whole.values[recorded], start_s=whole.start_s[recorded])
+    assert not len(city.window_starts())
+    series = write_city(tmp_path / "short.npz", city)
+    windows = write_windows(tmp_path / "windows.npz", city, count=20, steps_in=8, steps_out=4)
+    error = {}
+    for name in ("shipped", "profile"):
+        out = tmp_path / f"{name}.npz"
+        arguments = [str(series), "--windows", str(windows), "--model", name, "--out", str(out), "--json"]
+        done = RUN.invoke(app, ["forecast", "bench", *arguments])
+        assert done.exit_code == 0, done.output
+        starts = city.window_starts(12)[-20:]
+        truth = city.values[starts[:, None] + 8 + np.arange(4)]
+        with np.load(out) as made:
+            assert made["q"].shape == (20, 4, 5, 7)
+            error[name] = np.nanmean(np.abs(made["pred"] - truth))
+    assert error["shipped"] < 0.8 * error["profile"]
 
 
 def test_bench_names_what_is_wrong(folder: Path) -> None:

@@ -101,6 +101,22 @@ def test_each_forecast_names_its_producer_down_the_chain(past: tuple[LiveCity, .
     assert made.valid.tolist() == [False] * 3 + [True] * (EDGES - 3), "edges without a past have no forecast"
 
 
+def test_readings_of_a_time_of_day_that_the_past_never_saw_are_no_deviation(past: tuple[LiveCity, ...]) -> None:
+    """Two minutes into the recorded hours most of the last five minutes lie before them."""
+    profile = [city.window(START + 120.0, np.full((12, EDGES), np.nan)).expected()[12:] for city in past]
+    for level in (0.1, 3.0):
+        early = a_day(START, 2, step_s=60.0, level=level, rng=np.random.default_rng(3))
+        forecaster = Forecaster(FREE, past)
+        forecaster.predict(early, START + 120.0)
+        said = forecaster.said()["profile+deviation"]
+        np.testing.assert_allclose(said[0, :, 3:], profile[0][:, 3:] / 3600.0)
+        np.testing.assert_allclose(said[1, :, 3:], profile[1][:, 3:])
+    later = a_day(START, 20, step_s=60.0, level=3.0, rng=np.random.default_rng(3))
+    forecaster.predict(later, START + 1200.0)
+    deviating = forecaster.said()
+    assert (deviating["profile+deviation"][0, 0, 3:] > 1.5 * deviating["profile"][0, 0, 3:]).mean() > 0.9
+
+
 def test_an_empty_history_is_no_error(past: tuple[LiveCity, ...]) -> None:
     none_yet = History(TimeGrid(START, 60.0, 0), *(np.zeros((0, EDGES)),) * 2, np.zeros((0, EDGES), np.bool_))
     made = Forecaster(FREE, past).predict(none_yet, START)

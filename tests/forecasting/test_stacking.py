@@ -32,6 +32,16 @@ def test_a_worse_forecast_does_no_harm() -> None:
     assert error(mixed, truth) < 1.01 * error(lead, truth)
 
 
+def test_a_single_place_is_not_corrected_by_chance() -> None:
+    """Four simpler forecasts that know nothing more, and one place: a week of hours must not be fitted by heart."""
+    rng = np.random.default_rng(1)
+    truth = rng.normal(size=(900, 12, 1)).astype(np.float32).cumsum(axis=0) / 30.0
+    lead = truth + 0.5 * rng.normal(size=truth.shape).astype(np.float32)
+    others = [lead + rng.normal(size=truth.shape).astype(np.float32).cumsum(axis=0) / 20.0 for _ in range(4)]
+    mixed = lead + correct(lead, others, truth, np.arange(900), np.ones(1, np.float32))
+    assert error(mixed, truth) < 1.005 * error(lead, truth)
+
+
 def test_a_lead_that_fails_one_day_is_corrected_within_it() -> None:
     truth, lead, other = drawn(600)
     lead[400:] += 4.0

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -116,6 +117,29 @@ def test_an_adapter_begins_at_the_shared_model_and_never_leaves_for_worse() -> N
     assert error[1] < 1.05 * error[0]
     few = fit_city(drawn_city(days=2, nodes=2))
     assert adapt_model("m", [shared], few, steps=5).mix == 0.0
+
+
+def test_later_windows_decide_how_far_to_adapt() -> None:
+    """The whole training part is learnt from, and what it taught is used as far as later windows bear it out."""
+    series = drawn_city(days=6, nodes=4)
+    torch.manual_seed(0)
+    shared = GraphModel(SHAPE).eval()
+    changed = series.values.copy()
+    changed[series.training_rows() :] *= np.random.default_rng(0).uniform(0.2, 3.0, series.nodes).astype(np.float32)
+    mixes = []
+    for one in (series, replace(series, values=changed)):
+        city = fit_city(one)
+        judged = torch.from_numpy(city.context.grid.row[one.split_starts()[1]])
+        adapted = adapt_model("m", [shared], city, steps=80, judged=judged)
+        features = window_features(city.context, judged)
+        weight = features.target_known * city.context.scale[:, None, None]
+        error = [
+            float(((f.quantiles(city, features, judged)[..., 3] - features.target).abs() * weight).sum())
+            for f in (Graph([shared]), adapted)
+        ]
+        assert error[1] <= error[0]
+        mixes.append(adapted.mix)
+    assert mixes[0] >= 0.5
 
 
 def artifact(name: str) -> Artifact:

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from forecasting.adapt import adapt_model
-from forecasting.backcast import forecast_next, forecast_windows
+from forecasting.backcast import forecast_next, forecast_windows, warm_up
 from forecasting.forecasters import FittedCity, Graph, LastValue, Profile, Ridge, WindowForecaster, fit_city
 from forecasting.reading import read_series
 from forecasting.registry import Registry
@@ -51,7 +51,7 @@ def bench(
     adapt: Annotated[
         bool, typer.Option("--adapt", help="Adapt the model to the city's training part first.")
     ] = False,
-    steps: Annotated[int, typer.Option("--steps", min=1, help="Steps of the adaptation.")] = 1200,
+    steps: Annotated[int, typer.Option("--steps", min=1, help="Steps of the adaptation.")] = 1800,
     threads: Annotated[int, typer.Option(min=0, help="Threads; 0: what torch takes.")] = 0,
     seed: Annotated[int, typer.Option(min=0, help="Equal seeds adapt alike.")] = 0,
     models: Models = DEFAULT_MODELS,
@@ -69,11 +69,12 @@ def bench(
         began = time.monotonic()
         data = read_series(series)
         cut = read_windows(windows, data)
-        city = fit_city(data, cut.training_rows)
+        city = fit_city(data, cut.training_rows, steps_in=cut.steps_in, steps_out=cut.steps_out)
         with progress("forecasting", len(cut.start_row) + (steps if adapt else 0)) as advance:
             forecaster = make_forecaster(
-                model, Registry(models), city, adapt=adapt, steps=steps, seed=seed, on_step=advance
-            )
+                model, Registry(models), city, adapt=adapt, steps=steps, seed=seed, on_step=advance,
+                judged=warm_up(city, cut),
+            )  # fmt: skip
             made = forecast_windows(city, cut, forecaster, guarded=is_model(model), on_part=advance)
         write_forecasts(out, made.quantiles, made.congested)
         document = {
@@ -161,9 +162,10 @@ def is_model(name: str) -> bool:
 
 def make_forecaster(
     name: str, registry: Registry, city: FittedCity, *, adapt: bool = False, steps: int = 0, seed: int = 0,
-    on_step: Callable[[int], None] = lambda _: None,
+    judged: Rows | None = None, on_step: Callable[[int], None] = lambda _: None,
 ) -> WindowForecaster:  # fmt: skip
-    """The forecaster of this name: a baseline, or an artefact, adapted to the city where asked."""
+    """The forecaster of this name: a baseline, or an artefact, adapted to the city where asked; `judged`: grid rows
+    of windows after the training part that say how far to adapt."""
     if name in BASELINES:
         return BASELINES[name]()
     if name == STID:
@@ -171,8 +173,9 @@ def make_forecaster(
     artifact = registry.load(name)
     if adapt:
         return adapt_model(
-            artifact.name, artifact.members, city, steps=steps, seed=seed, on_step=lambda _: on_step(1)
-        )
+            artifact.name, artifact.members, city, steps=steps, seed=seed, on_step=lambda _: on_step(1),
+            judged=None if judged is None else torch.from_numpy(judged),
+        )  # fmt: skip
     return Graph(artifact.members, artifact.name)
 
 
