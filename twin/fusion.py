@@ -265,6 +265,15 @@ class Fusion:
         believed = np.where(known >= 0, pool.lane[known], -1).astype(np.int32)
         x, y, heading = batch.x_m[rows], batch.y_m[rows], batch.heading_rad[rows]
         placed = self._finder.place(x, y, heading, believed)
+        self._health.witnesses.see(
+            is_track,
+            key,
+            placed.lane,
+            placed.position_m,
+            placed.lateral_m,
+            batch.speed_mps[rows],
+            batch.measured_at_s[rows],
+        )
         kernels.apply_reports(
             self._streets,
             pool,
