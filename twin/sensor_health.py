@@ -117,8 +117,10 @@ class LoopHealth:
         return [f"loop {self._ids[d]}: {self._reason[d]}" for d in np.flatnonzero(self.excluded).tolist()]
 
     def _quiet(self, told: Bools) -> Floats:
-        """(D,) log-likelihood ratio of being stuck at "free": what such a loop would have counted since, by its own rate
-        before and by how the other loops of its edge have gone on.
+        """(D,) log-likelihood ratio of being stuck at "free".
+
+        That is what a loop would have counted since, by its own rate before and by how the other loops of its edge
+        have gone on.
         """
         last = self._bins[-1]
         still = told & (last.counts == 0) & (last.highest == 0.0)  # covered all the time may be a queue
@@ -152,12 +154,8 @@ class LoopHealth:
         stuck &= self.witnesses.doubt > VOUCHED_FOR
         mute = frozen & (passed >= MUTE_LEAST)  # no proof yet, but no witness against its neighbour either
         alone = few | many | red | stuck | (doubt >= CONVICTS)
-        expected, innovation = self._balance.innovations(
-            measured,
-            told,
-            ~(alone | mute | self.excluded | no_witness | (doubt >= CONVICTS / 2.0)),
-            window_s / (BIN_S * BINS),
-        )
+        unheard = alone | mute | self.excluded | no_witness | (doubt >= CONVICTS / 2.0)
+        expected, innovation = self._balance.innovations(measured, told, ~unheard, window_s / (BIN_S * BINS))
         expected, self.innovation = np.nan_to_num(expected), np.nan_to_num(innovation)
         off = np.abs(measured - expected) > WRONG_FRAC * np.maximum(measured, expected)
         self.innovation = np.where(off & ~no_witness, self.innovation, np.clip(self.innovation, -CLEAR, CLEAR))
