@@ -140,6 +140,11 @@ class EdgeEstimates:
         self._seen_sum = keep * self._seen_sum + np.bincount(on, speed, self._edge_count)
         self._seen_weight = keep * self._seen_weight + np.bincount(on, minlength=self._edge_count)
 
+    def note_travel(self, edge: Ints, seconds: Floats, metres: Floats) -> None:
+        """Vehicles (N,) took so long for so many metres of their edges, within the last minutes."""
+        np.add.at(self._seen_sum, edge, metres)
+        np.add.at(self._seen_weight, edge, seconds)
+
     def answer(
         self,
         now_s: float,

@@ -23,6 +23,7 @@ from twin.loop_record import LoopRecord
 from twin.placing import LaneFinder
 from twin.roadside_sight import RoadsideSight
 from twin.sensor_health import LoopHealth
+from twin.sparse_probes import FORGET_AFTER_S, SparseProbes
 
 MAX_LAG_S = 2  # the lists wait so long for the loops of a second, then go on
 GAP_S = 30.0  # a longer pause is not stepped through: the lists fade instead
@@ -58,6 +59,7 @@ class Fusion:
        sight what it does not see ends after 3 s.
 
     Edges that nothing observes take the mirror's values, else the prior's, else they are not valid.
+    Vehicles that report only now and then are matched to the map, and tell the speed of the edges that they drove.
     The lists live at the newest second whose loop reports are in (at most `MAX_LAG_S` back) and are driven forward to
     `now_s` on a copy for the answer.
     """
@@ -72,6 +74,7 @@ class Fusion:
         self._pool = make_pool(self._streets)
         self._lanes = make_lanes(self._streets, self._share_prior)
         self._finder = LaneFinder(network)
+        self._sparse = SparseProbes(network)
         self._routes = RouteBook(network)
         self._detector_lane = np.array([d.lane for d in detectors], dtype=np.int32)
         self._stop_rows = np.array([i for i, d in enumerate(detectors) if d.role == "stop"], dtype=np.int32)
@@ -174,6 +177,7 @@ class Fusion:
         self._edges.step(second, left, self._sums(), self._seen(now_s))
         if second % RELEARN_S == 0:
             self._relearn()
+            self._sparse.forget_before(now_s - FORGET_AFTER_S)
 
     def _loop_rows(self, second: int, batch: CountBatch, rows: Ints) -> None:
         lanes, loops = self._lanes, self._loops
@@ -245,6 +249,7 @@ class Fusion:
         rows = rows[np.isin(batch.kind[rows], DRIVING_KINDS)]
         key = np.where(batch.vehicle[rows] == 0, 1, batch.vehicle[rows])
         self._report_rows(False, key, batch, rows, batch.destination_edge[rows].astype(np.int32), now_s)
+        self._edges.note_travel(*self._sparse.take(batch, rows))
         self._follow_routes()
 
     def _report_rows(
