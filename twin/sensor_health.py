@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy import sparse
-from scipy.sparse.linalg import splu
 
 from networks.batches import CountBatch
 from networks.city import Detector
 from networks.graph import BICYCLE, PEDESTRIAN, Bools, Floats, Ints, Network
 from twin.loop_witnesses import LoopWitnesses
+from twin.selected_inverse import factorise, inverse_diagonal
 
 BIN_S, BINS = 30, 10  # counts are compared over five minutes
 LEAST_BINS = 4  # two minutes must be heard before anybody is judged
@@ -40,7 +40,6 @@ CLUSTERED = 3.0  # variance of counts over that of a Poisson process: platoons a
 USUAL_BINS = 10.0  # half-life of a loop's own rate
 HONEST_TWICE, LIED_TWICE = 0.03, 0.9  # share of the seconds with any vehicle in which two are counted
 ROUNDS = 12
-AT_ONCE = 256  # loops whose variance is solved for together: memory grows with their number
 TUKEY, HUBER = 4.685, 1.345  # Beaton and Tukey (1974), Huber (1964): nearly as good as least squares without liars
 COUNT_SD_VEH, COUNT_SD_SHARE = 1.5, 0.05  # of an honest count
 STORED_VEH = 1.5  # by which the vehicles on a lane differ between begin and end of a window, sd
@@ -318,12 +317,9 @@ class _Balance:
             w = np.concatenate([weight / sd**2, tie_weight / tie_sd**2])
             right = equations.T @ (w * np.concatenate([value, np.zeros(len(tie_sd))])) + start / loose**2
             normal = (equations.T @ sparse.diags(w) @ equations + sparse.diags(1.0 / loose**2)).tocsc()
-            factors = splu(normal)
+            factors = factorise(normal)
             fit = np.maximum(factors.solve(right), 0.0)
-        variance = np.empty(len(rows))
-        for first in range(0, len(rows), AT_ONCE):
-            some = np.arange(first, min(first + AT_ONCE, len(rows)))
-            variance[some] = factors.solve(pick[some].T.toarray())[of[some], np.arange(len(some))]
+        variance = inverse_diagonal(factors)[of]
         part = np.minimum(weight / sd**2 * variance, 0.999)  # a count's own part in its fit
         alone = (fit[of] - part * value) / (1.0 - part)  # the fit without it (Cook and Weisberg 1982, 2.2)
         spread = np.sqrt(
