@@ -172,7 +172,7 @@ class LoopHealth:
                 state = "covered" if window.highest[d] > 0 else "free"
                 self._reason[d] = f"always {state} while {passed[d]:.0f} vehicles passed the other loop of its lane"
             elif few[d] or many[d]:
-                rate = window.timely[d] / max(1.0, window.pulses[d])
+                rate = window.counts[d] / max(1.0, window.pulses[d])
                 self._reason[d] = f"counts {rate:.1f} vehicles for each time that it becomes covered"
             elif self.witnesses.doubt[d] >= 2.0:
                 unseen, all_ = self.witnesses.missed[d], self.witnesses.seen[d]
@@ -216,9 +216,9 @@ class _Bin(NamedTuple):
         return _Bin(total[0], total[1], total[2], total[3], total[4], total[5], total[6], lowest, highest)
 
     def oddities(self) -> tuple[Bools, Bools, Bools]:
-        """(D,) too few vehicles for the times covered; too many at once; at red."""
+        """(D,) too few vehicles for the times covered (late counts count as well); too many at once; at red."""
         return (
-            (self.pulses >= PULSES_LEAST) & (self.timely < FEWEST_A_PULSE * self.pulses),
+            (self.pulses >= PULSES_LEAST) & (self.counts < FEWEST_A_PULSE * self.pulses),
             (self.counted >= PULSES_LEAST) & (self.twice > MOST_TWICE * self.counted),
             (self.at_red >= RED_LEAST) & (self.at_red > RED_SHARE * self.timely),
         )
