@@ -13,7 +13,7 @@ from networks.graph import BICYCLE, PEDESTRIAN, VEHICLE_SPACE_M, Bools, Floats, 
 from networks.state import Estimate, History
 from twin.fusion_kernels import Lanes
 from twin.loop_record import WINDOW_S, LoopRecord
-from twin.turn_flows import Told, TurnFlows
+from twin.turn_flows import Told, TurnFlows, count_variance
 
 SPEED_MEMORY_S = 60.0
 SEEN_MEMORY_S = 150.0
@@ -22,10 +22,10 @@ DRIVERS_FRAC = 0.35  # of the limit: by how much the speeds of drivers of one ed
 # errors beyond those of few drivers, standard deviations:
 MIRROR_MPS, PROFILE_MPS, COUNTED_MPS, UNCOUNTED_MPS, SEEN_MPS = 1.8, 2.4, 1.2, 2.2, 0.5
 TELLING_DRIVERS = 3
-SEEN_TWICE = 1.3  # of the pooled variance: vehicles seen are among those listed
+SEEN_TWICE = 1.5  # of the pooled variance: vehicles seen are among those listed
 HONESTY_EVERY_S, HONESTY_HALF_LIFE_S = 60.0, 900.0
+LEFT_OUT_OF = 6  # of so many measured edges one is found as if it had no loops
 OWN_EVIDENCE_S = 120.0  # older evidence of an edge's own does not count as coverage
-LOOP_MISS_FRAC = 0.01  # share of vehicles that a loop misses or counts twice
 PRIOR_AGE_S = 3600.0
 FED_AGE_S = 10.0  # evidence of what left the edges before is so old when it arrives, about
 FED_SHARE = 0.7  # of an edge's inflows (each unobserved junction on the way counts FED_LOSS) must be counted
@@ -98,7 +98,8 @@ class EdgeEstimates:
         self._motor = (lanes.allowed & ~(PEDESTRIAN | BICYCLE)) != 0
         self._storage = np.maximum(lanes.length_m / VEHICLE_SPACE_M, 1.0)
         self._prior, self._ends_frac = prior, ends_frac
-        self._honesty = Honesty()
+        self._honesty, self._flow_honesty = Honesty(), Honesty()
+        self._checked_s, self._checks = -np.inf, 0
         self._turns, self._fitted_s = TurnFlows(network, detectors), -np.inf
         self._fit = np.zeros(self._edge_count), np.full(self._edge_count, np.inf)
         self._detector_lane = np.array([d.lane for d in detectors], dtype=np.int32)
@@ -293,27 +294,47 @@ class EdgeEstimates:
             passing = np.where(np.isfinite(stop_vps), stop_vps, self._lane_rate()) + 1e-3
             part = np.where(self._motor, passing, 0.0)
             whole = np.bincount(edge, part, self._edge_count)[edge]
-            self._fit = self._turns.solve(
-                Told(
-                    window_s=WINDOW_S,
-                    heard_s=float(max(self._seconds.sum(), LEAST_HEARD_S)),
-                    stop_vps=stop_vps,
-                    entered_vps=np.where(complete, entered, np.nan),
-                    passed_vps=np.where(measured, flow, np.nan),
-                    guess_vps=guess,
-                    guess_frac=frac,
-                    lane_frac=part / np.maximum(whole, 1e-12),
-                    share=share,
-                    share_variance=shares[1],
-                    ends_frac=self._ends_frac,
-                    starts_vps=starts_vps,
-                )
+            told = Told(
+                window_s=WINDOW_S,
+                heard_s=float(max(self._seconds.sum(), LEAST_HEARD_S)),
+                stop_vps=stop_vps,
+                entered_vps=np.where(complete, entered, np.nan),
+                passed_vps=np.where(measured, flow, np.nan),
+                guess_vps=guess,
+                guess_frac=frac,
+                lane_frac=part / np.maximum(whole, 1e-12),
+                share=share,
+                share_variance=shares[1],
+                ends_frac=self._ends_frac,
+                starts_vps=starts_vps,
             )
-            self._fitted_s = now_s
-        fitted, spread = self._fit
+            self._fit, self._fitted_s = self._turns.solve(told), now_s
+            if self._prior is not None or mirror is not None:
+                self._check_fit(told, flow, measured, now_s)
+        fitted, spread = self._fit[0], self._fit[1] * self._flow_honesty.scale
         into_measured = np.bincount(edge[self._movement_from], share * measured[edge[self._movement_to]], len(flow))
         known = fed | measured | own | (into_measured > 0.5)
         return np.where(measured, flow, fitted), np.where(measured, variance, spread), known
+
+    def _check_fit(self, told: Told, flow: Floats, measured: Bools, now_s: float) -> None:
+        """Each minute, find some measured edges as if they had no loops: how far off says how honest variances are.
+
+        Only once the window is full, for before that its own counts say too little.
+        """
+        if now_s - self._checked_s < HONESTY_EVERY_S or told.heard_s < told.window_s:
+            return
+        self._checked_s, self._checks = now_s, self._checks + 1
+        left_out = measured & (np.arange(len(flow)) % LEFT_OUT_OF == self._checks % LEFT_OUT_OF)
+        if not left_out.any():
+            return
+        found, variance = self._turns.solve(
+            told._replace(
+                stop_vps=np.where(left_out[self._edge], np.nan, told.stop_vps),
+                entered_vps=np.where(left_out, np.nan, told.entered_vps),
+                passed_vps=np.where(left_out, np.nan, told.passed_vps),
+            )
+        )
+        self._flow_honesty.learn(np.minimum((found - flow)[left_out] ** 2 / variance[left_out], 9.0), now_s)
 
     def _guess(
         self, flow: Floats, told: Bools, mirror: MirrorView | None, now_s: float
@@ -371,8 +392,9 @@ class EdgeEstimates:
         flow = np.bincount(edge_of, np.where(motor, lane_rate, 0.0), self._edge_count).astype(np.float64)
         counted: Bools = np.bincount(edge_of, (motor & ~by_loop), self._edge_count) == 0
         counted &= np.bincount(edge_of, by_loop, self._edge_count) > 0
-        poisson = np.maximum(flow, 1.0 / worked) / worked
-        variance = poisson + (LOOP_MISS_FRAC * flow) ** 2 + np.where(counted, 0.0, (0.3 * flow) ** 2 + 1e-4)
+        variance = count_variance(flow, worked, WINDOW_S) + np.where(
+            counted, 0.0, flow / WINDOW_S + (0.3 * flow) ** 2 + 1e-4
+        )
         measured = counted | self._blend_other_loops(flow, variance, counted, rate, other)
         return flow, variance, counted, measured
 

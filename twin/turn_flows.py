@@ -149,9 +149,13 @@ def _under_way(told: Told, rate_vps: Floats, seconds: Floats) -> Floats:
     return variance
 
 
-def _counted(told: Told, rate_vps: Floats) -> Floats:
+def count_variance(rate_vps: Floats, heard_s: float, window_s: float) -> Floats:
     """Of counted rates: vehicles missed, those on the loop at either end, and what was not heard of the window."""
     rate = np.nan_to_num(rate_vps)
-    miscounted = LOOP_MISS_FRAC * rate / told.heard_s + 2.0 * (ODD_VEHICLES / told.heard_s) ** 2
-    variance: Floats = miscounted + rate * max(1.0 / told.heard_s - 1.0 / told.window_s, 0.0)
+    miscounted = LOOP_MISS_FRAC * rate / heard_s + 2.0 * (ODD_VEHICLES / heard_s) ** 2
+    variance: Floats = miscounted + rate * max(1.0 / heard_s - 1.0 / window_s, 0.0)
     return variance
+
+
+def _counted(told: Told, rate_vps: Floats) -> Floats:
+    return count_variance(rate_vps, told.heard_s, told.window_s)
