@@ -66,6 +66,14 @@ class _Content:
         return bool(_DEMAND & set(self.tags))
 
 
+def holds_demand(path: Path) -> bool:
+    """Whether a SUMO file holds vehicles, flows or persons. Raises CityError when it cannot be read as XML."""
+    try:
+        return _look(path).is_demand
+    except _UNREADABLE as defect:
+        raise CityError(f"{path}: not readable as SUMO XML: {defect}") from defect
+
+
 def guess_files(folder: Path) -> GuessedFiles:
     """Sort the files of a folder by role. Raises CityError when there is not exactly one network.
 

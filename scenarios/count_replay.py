@@ -25,6 +25,7 @@ class Replayed:
     """Vehicles that entered an edge or began on it, by hour (H, E), and vehicles at the end."""
 
     count: Floats
+    begun: Floats  # of them those that began there
     due: int  # departures scheduled in the run
     pending: int  # of them not yet in the network when it ended
     teleports: int
@@ -40,11 +41,14 @@ def replay(
     seed: int,
     mesoscopic: bool,
     rides: Path | None = None,
+    plans: Sequence[Path] = (),
 ) -> Replayed:
     """Drive `routes` from clock second to clock second under the city's programmes, and count by whole hours.
 
     Hours begin at full clock hours; an earlier `begin_s` warms up. Nobody is taken out of a jam. `rides`: SUMO's
-    route output goes there. Raises CityError, ProcessError.
+    route output goes there. `plans`: SUMO additional files of programmes in place of the city's.
+
+    Raises CityError, ProcessError.
     """
     with tempfile.TemporaryDirectory(prefix="citytwin_replay_") as folder:
         out = Path(folder) / "edges.xml"
@@ -58,15 +62,15 @@ def replay(
         spec = RunSpec(
             network=city.network,
             routes=tuple(routes),
-            additional=(*city.additional, *city.programmes, meter),
+            additional=(*city.additional, *city.programmes, *plans, meter),
             begin_s=begin_s,
             seed=seed,
             mesoscopic=mesoscopic,
             extra=extra,
         )
         due, pending, teleports = run_in_process(_drive, spec, end_s)
-        count = _read(out, network, begin_s, end_s)
-    return Replayed(count, due, pending, teleports)
+        count, begun = _read(out, network, begin_s, end_s)
+    return Replayed(count, begun, due, pending, teleports)
 
 
 def _drive(spec: RunSpec, end_s: float) -> tuple[int, int, int]:
@@ -81,9 +85,9 @@ def _drive(spec: RunSpec, end_s: float) -> tuple[int, int, int]:
     return due + pending, pending, teleports
 
 
-def _read(path: Path, network: Network, begin_s: float, end_s: float) -> Floats:
+def _read(path: Path, network: Network, begin_s: float, end_s: float) -> tuple[Floats, Floats]:
     hours = range(int(np.ceil(begin_s / HOUR_S)), int(end_s // HOUR_S))
-    count = np.zeros((len(hours), len(network.edges.ids)))
+    count, begun = (np.zeros((len(hours), len(network.edges.ids))) for _ in range(2))
     if not path.exists():
         raise ProcessError("SUMO wrote no counts of edges")
     for _, interval in ET.iterparse(path):
@@ -94,7 +98,8 @@ def _read(path: Path, network: Network, begin_s: float, end_s: float) -> Floats:
             for edge in interval.iter("edge"):
                 at = network.edge_index.get(edge.attrib["id"])
                 if at is not None:
-                    passed = float(edge.get("entered", 0)) + float(edge.get("departed", 0))
-                    count[hour - hours.start, at] += passed
+                    departed = float(edge.get("departed", 0))
+                    count[hour - hours.start, at] += float(edge.get("entered", 0)) + departed
+                    begun[hour - hours.start, at] += departed
         interval.clear()
-    return count
+    return count, begun

@@ -31,6 +31,7 @@ from scenarios.shortest import Leg, find_ways
 UNSEEN_VPH = 0.3  # prior of a route that the city's demand does not use, and added to every other
 FREE_TIMES = 1.5  # travel time over free travel time, until a run has measured it
 LONGEST_LAG_S = 1800.0
+SOME_WAIT, FEW_WAIT = 0.03, 5.0  # of an hour's vehicles, and vehicles, that wait at an entrance that has room
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,21 @@ def day_flows(candidates: Candidates, busier: Sequence[Floats], prior: Floats, l
     meant = [now @ flow for flow in prior]
     meant = [m + candidates.timetabled_vph + (later @ prior[n - 1] if n else 0.0) for n, m in enumerate(meant)]
     return _in_turn(candidates, [b * m for b, m in zip(busier, meant, strict=True)], prior, lag_s)
+
+
+def let_in(candidates: Candidates, flows: Floats, begun: Floats) -> Floats:
+    """(I, R) flows less those who found no room to enter in a run of them.
+
+    begun (I, E): vehicles that began on each edge in each hour of that run; NaN where it did not look. Who waits
+    outside passes no loop, and only keeps the queue at the entrance long.
+    """
+    first = np.array([route[0] for route in candidates.routes])
+    entering = np.stack([np.bincount(first, flow, begun.shape[1]) for flow in flows])
+    waiting = np.maximum(np.cumsum(entering - np.nan_to_num(begun, nan=0.0), axis=0), 0.0)
+    kept = np.ones(entering.shape)
+    jammed = np.isfinite(begun) & (waiting > SOME_WAIT * entering + FEW_WAIT)
+    kept[jammed] = np.minimum(begun[jammed] / np.maximum(entering[jammed], 1.0), 1.0)
+    return flows * kept[:, first]
 
 
 def _in_turn(candidates: Candidates, counted: Sequence[Floats], prior: Floats, lag_s: Floats) -> Floats:

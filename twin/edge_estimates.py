@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
@@ -10,17 +11,28 @@ import numpy as np
 from networks.city import Detector
 from networks.graph import BICYCLE, PEDESTRIAN, VEHICLE_SPACE_M, Bools, Floats, Ints, Network
 from networks.state import Estimate, History
-from twin.flow_balance import balance_flows, edge_turns
 from twin.fusion_kernels import Lanes
 from twin.loop_record import WINDOW_S, LoopRecord
+from twin.turn_flows import Told, TurnFlows, count_variance
 
 SPEED_MEMORY_S = 60.0
+SEEN_MEMORY_S = 150.0
+FREE_FRAC = 0.8  # of the limit, where nothing at all is known
+DRIVERS_FRAC = 0.35  # of the limit: by how much the speeds of drivers of one edge differ
+# errors beyond those of few drivers, standard deviations:
+MIRROR_MPS, PROFILE_MPS, COUNTED_MPS, UNCOUNTED_MPS, SEEN_MPS = 1.8, 2.4, 1.2, 2.2, 0.5
+TELLING_DRIVERS = 3
+SEEN_TWICE = 1.5  # of the pooled variance: vehicles seen are among those listed
+HONESTY_EVERY_S, HONESTY_HALF_LIFE_S = 60.0, 900.0
+LEFT_OUT_OF = 6  # of so many measured edges one is found as if it had no loops
 OWN_EVIDENCE_S = 120.0  # older evidence of an edge's own does not count as coverage
-LOOP_MISS_FRAC = 0.01  # share of vehicles that a loop misses or counts twice
 PRIOR_AGE_S = 3600.0
 FED_AGE_S = 10.0  # evidence of what left the edges before is so old when it arrives, about
 FED_SHARE = 0.7  # of an edge's inflows (each unobserved junction on the way counts FED_LOSS) must be counted
 FED_LOSS = 0.85
+PROFILE_FRAC, MIRROR_FRAC, LISTED_FRAC = 0.3, 0.2, 0.5  # relative errors of their flows
+FIT_EVERY_S = 5.0
+LEAST_HEARD_S = 30
 GROWTH_PER_S = 0.01  # of a lane load's variance while nothing is heard, share of storage squared a second
 
 
@@ -34,11 +46,26 @@ class MirrorView(Protocol):
     @property
     def edge_speed_mps(self) -> Floats: ...
     @property
+    def edge_samples(self) -> Floats: ...
+    @property
     def edge_density_vpm(self) -> Floats: ...
     @property
     def lane_queue_veh(self) -> Floats: ...
     @property
     def lane_vehicles(self) -> Floats: ...
+
+
+class PriorView(Protocol):
+    """What is used of `scenarios.prior.Prior`."""
+
+    @property
+    def profile(self) -> History: ...
+    @property
+    def departed_vps(self) -> Floats: ...
+    @property
+    def arrived_vps(self) -> Floats: ...
+    @property
+    def movement_share(self) -> Floats: ...
 
 
 class Answer(NamedTuple):
@@ -53,13 +80,16 @@ class Answer(NamedTuple):
 class EdgeEstimates:
     """Turns the vehicle lists and loop rates of each second into estimates of edges and lanes.
 
-    Flow is what left the edge in the last `WINDOW_S` seconds: by stop-line loops where a lane has one, else by the
-    lists. Speed is the space mean of the listed vehicles with an exponential memory of `SPEED_MEMORY_S`. An edge
-    without loops whose every inflow comes from counted lanes (`fed`) is estimated from its lists; other edges only
-    while position reports come from them.
+    Flow is what left the edge in the last `WINDOW_S` seconds: by stop-line loops where every lane has one, else by
+    loops elsewhere on the edge, else by `TurnFlows` from all loops around, with the mirror's flow, the prior's or the
+    lists' as a guess. Speed is the space mean over the last minutes: mirror or prior, the listed vehicles and those
+    just seen, weighted by their errors. Lane loads come from the lists where loops or roadside units see the lane, or
+    where every inflow comes from counted lanes (`fed`), and from the mirror elsewhere.
     """
 
-    def __init__(self, network: Network, detectors: Sequence[Detector], profile: History | None) -> None:
+    def __init__(
+        self, network: Network, detectors: Sequence[Detector], prior: PriorView | None, ends_frac: Floats
+    ) -> None:
         lanes, edges = network.lanes, network.edges
         self._edge = lanes.edge
         self._edge_count = len(edges.ids)
@@ -67,7 +97,11 @@ class EdgeEstimates:
         self._limit_mps = edges.speed_limit_mps
         self._motor = (lanes.allowed & ~(PEDESTRIAN | BICYCLE)) != 0
         self._storage = np.maximum(lanes.length_m / VEHICLE_SPACE_M, 1.0)
-        self._profile = profile
+        self._prior, self._ends_frac = prior, ends_frac
+        self._honesty, self._flow_honesty = Honesty(), Honesty()
+        self._checked_s, self._checks = -np.inf, 0
+        self._turns, self._fitted_s = TurnFlows(network, detectors), -np.inf
+        self._fit = np.zeros(self._edge_count), np.full(self._edge_count, np.inf)
         self._detector_lane = np.array([d.lane for d in detectors], dtype=np.int32)
         self._stop = np.array([d.role == "stop" for d in detectors], dtype=np.bool_)
         self._upstream = np.array([d.role == "upstream" for d in detectors], dtype=np.bool_)
@@ -77,6 +111,7 @@ class EdgeEstimates:
         self._seconds = np.zeros(WINDOW_S, np.bool_)  # slots of the ring that were worked on
         self._speed_sum = np.zeros(self._edge_count)
         self._speed_weight = np.zeros(self._edge_count)
+        self._seen_sum, self._seen_weight = np.zeros(self._edge_count), np.zeros(self._edge_count)
 
     def forget(self, seconds: int, second: int) -> None:
         """Nothing was heard for so many seconds up to `second`."""
@@ -87,8 +122,11 @@ class EdgeEstimates:
         keep = np.exp(-seconds / SPEED_MEMORY_S)
         self._speed_sum *= keep
         self._speed_weight *= keep
+        keep = np.exp(-seconds / SEEN_MEMORY_S)
+        self._seen_sum *= keep
+        self._seen_weight *= keep
 
-    def step(self, second: int, left: Floats, sums: tuple[Floats, Floats, Floats]) -> None:
+    def step(self, second: int, left: Floats, sums: tuple[Floats, Floats, Floats], seen: tuple[Ints, Floats]) -> None:
         """One second: vehicles that left each lane, and (vehicles, queue, sum of speeds) per lane."""
         slot = second % WINDOW_S
         self._left_total += left - self._left[:, slot]
@@ -98,12 +136,22 @@ class EdgeEstimates:
         keep = np.exp(-1.0 / SPEED_MEMORY_S)
         self._speed_sum = keep * self._speed_sum + np.bincount(self._edge, moving, self._edge_count)
         self._speed_weight = keep * self._speed_weight + np.bincount(self._edge, vehicles, self._edge_count)
+        on, speed = self._edge[seen[0]], seen[1]
+        keep = np.exp(-1.0 / SEEN_MEMORY_S)
+        self._seen_sum = keep * self._seen_sum + np.bincount(on, speed, self._edge_count)
+        self._seen_weight = keep * self._seen_weight + np.bincount(on, minlength=self._edge_count)
+
+    def note_travel(self, edge: Ints, seconds: Floats, metres: Floats) -> None:
+        """Vehicles (N,) took so long for so many metres of their edges, within the last minutes."""
+        np.add.at(self._seen_sum, edge, metres)
+        np.add.at(self._seen_weight, edge, seconds)
 
     def answer(
         self,
         now_s: float,
         loops: LoopRecord,
         lanes: Lanes,
+        shares: tuple[Floats, Floats],
         lane_seen_s: Floats,
         lane_sight_s: Floats,
         vehicles: Floats,
@@ -121,17 +169,11 @@ class EdgeEstimates:
         fed = self._fed(lanes)
         age = np.where(fed & ~own, FED_AGE_S, np.maximum(now_s - own_s, 0.0))
         flow, flow_variance, counted, measured = self._flow(loops, now_s)
-        flow, flow_variance, flow_known = self._balanced(
-            flow, flow_variance, measured, fed & ~measured, own, lanes, loops, mirror, now_s
+        flow, flow_variance, flow_known = self._fitted(
+            flow, flow_variance, measured, fed & ~measured, own, shares, loops, mirror, now_s
         )
         known = own | fed
-        evidence_weight = self._speed_weight
-        speed = np.where(
-            evidence_weight > 0.5, self._speed_sum / np.maximum(evidence_weight, 0.5), 0.95 * self._limit_mps
-        )
-        speed_variance = (
-            1.0 + np.where(own, 4.0, 12.0) * 10.0 / (evidence_weight + 2.0) + 0.05 * np.minimum(age, 3600.0)
-        )
+        speed, speed_variance = self._speed(counted, mirror, now_s)
         edge_vehicles = np.bincount(edge, vehicles, count)
         density = edge_vehicles / self._length_m
         spread = edge_vehicles * np.where(counted, 0.15, 0.5) + 0.3 + 0.02 * np.minimum(age, 3600.0)
@@ -149,29 +191,72 @@ class EdgeEstimates:
         else:
             lane_variance_extra = np.zeros(len(edge))
         grown = np.minimum(GROWTH_PER_S * np.maximum(lane_age - 5.0, 0.0), 1.0) * self._storage**2 / 4.0
-        lane_variance = (
-            np.where(counted[edge], 0.5 + 0.1 * vehicles, 1.0 + 0.5 * vehicles) + grown + lane_variance_extra
-        )
+        shared = np.where(counted[edge], 0.1, 0.5) * vehicles + grown + lane_variance_extra
+        queue_variance, lane_variance = (np.where(counted[edge], least, 1.0) + shared for least in (0.25, 0.5))
+        told_age, told = self._told_age(mirror, now_s)
+        flow_age = np.where(measured, age, np.maximum(age, FED_AGE_S))
         estimates = [
-            Estimate(flow, flow_variance, np.where(measured, age, np.maximum(age, FED_AGE_S)), flow_known),
-            Estimate(speed, speed_variance, age, known),
             Estimate(density, spread / self._length_m**2, age, known),
-            Estimate(queue, lane_variance, lane_age, lane_known),
-            Estimate(vehicles, lane_variance.copy(), lane_age.copy(), lane_known.copy()),
+            Estimate(queue, queue_variance, lane_age, lane_known),
+            Estimate(vehicles, lane_variance, lane_age, lane_known.copy()),
         ]
         if mirror is not None:
             estimates = self._with_mirror(estimates, mirror, now_s)
-        flow_e, speed_e = estimates[0], estimates[1]
-        if self._profile is not None:
-            flow_e, speed_e = self._with_profile(flow_e, speed_e, self._profile, now_s)
+        flow_e = Estimate(flow, flow_variance, np.where(flow_known, flow_age, told_age), flow_known | told)
+        speed_e = Estimate(speed, speed_variance, np.where(known, age, told_age), known | told)
         return Answer(
             _clean(flow_e),
             _clean(speed_e),
+            _clean(estimates[0]),
+            _clean(estimates[1]),
             _clean(estimates[2]),
-            _clean(estimates[3]),
-            _clean(estimates[4]),
             float(np.mean(own)) if count else 0.0,
         )
+
+    def _speed(self, counted: Bools, mirror: MirrorView | None, now_s: float) -> tuple[Floats, Floats]:
+        """Space-mean speed (E,) and its variance: mirror or prior, vehicles listed, vehicles seen, each by its error.
+
+        How far the vehicles seen are from the rest says how honest the errors are: the variances are scaled by it.
+        """
+        limit = self._limit_mps
+        dwell_s = np.clip(self._length_m / (0.5 * limit), 1.0, SPEED_MEMORY_S)
+        spread = (DRIVERS_FRAC * limit) ** 2  # of single drivers
+        told = [(FREE_FRAC * limit, (0.3 * limit) ** 2)]
+        if mirror is not None:
+            drivers = np.maximum(np.asarray(mirror.edge_samples, dtype=np.float64), 1e-3)
+            age_s = max(now_s - float(mirror.now_s), 0.0)
+            error = MIRROR_MPS**2 * (1.0 + age_s / WINDOW_S) + spread / drivers
+            told.append((np.asarray(mirror.edge_speed_mps, dtype=np.float64), error))
+        elif self._prior is not None and self._prior.profile.grid.count:
+            profile, step = self._prior.profile, _step_of(self._prior.profile, now_s)
+            usual = np.where(profile.valid[step], profile.speed_mps[step], np.nan)
+            told.append((usual, np.full(len(limit), PROFILE_MPS**2)))
+
+        def mean(total: Floats, weight: Floats, error: Floats) -> tuple[Floats, Floats]:
+            value = np.where(weight > 0.5, total / np.maximum(weight, 0.5), np.nan)
+            return value, error**2 + spread / np.maximum(weight / dwell_s, 1e-3)
+
+        listed_error = np.where(counted, COUNTED_MPS, UNCOUNTED_MPS)
+        told.append(mean(self._speed_sum, self._speed_weight, listed_error))
+        seen, seen_variance = mean(self._seen_sum, self._seen_weight, np.full(len(limit), SEEN_MPS))
+        rest, rest_variance = _pool(told)
+        many = np.isfinite(seen) & (self._seen_weight >= TELLING_DRIVERS * dwell_s)
+        if many.any():
+            off = (seen - rest)[many] ** 2 / (seen_variance + rest_variance)[many]
+            self._honesty.learn(np.minimum(off, 9.0), now_s)
+        value, variance = _pool([*told, (seen, seen_variance)])
+        return value, variance * self._honesty.scale * SEEN_TWICE
+
+    def _told_age(self, mirror: MirrorView | None, now_s: float) -> tuple[Floats, Bools]:
+        """How old what mirror and prior tell of each edge is, and whether they tell anything."""
+        age, told = np.full(self._edge_count, np.inf), np.zeros(self._edge_count, np.bool_)
+        if self._prior is not None and self._prior.profile.grid.count:
+            told = self._prior.profile.valid[_step_of(self._prior.profile, now_s)].copy()
+            age[told] = PRIOR_AGE_S
+        if mirror is not None:
+            use = np.isfinite(mirror.edge_flow_vps)
+            age[use], told[use] = max(now_s - float(mirror.now_s), 0.0), True
+        return age, told
 
     def _fed(self, lanes: Lanes) -> Bools:
         """(E,) what drives into the edge has, for the most part, been counted one or few junctions before."""
@@ -185,44 +270,107 @@ class EdgeEstimates:
         fed: Bools = quality >= FED_SHARE
         return fed
 
-    def _balanced(
+    def _fitted(
         self,
         flow: Floats,
         variance: Floats,
         measured: Bools,
         fed: Bools,
         own: Bools,
-        lanes: Lanes,
+        shares: tuple[Floats, Floats],
         loops: LoopRecord,
         mirror: MirrorView | None,
         now_s: float,
     ) -> tuple[Floats, Floats, Bools]:
-        """Flows of edges without loops brought in line with the loops around them; with variance and validity."""
-        turns = edge_turns(self._movement_from, self._movement_to, self._edge, lanes.share, self._lane_rate())
-        start, told = flow.copy(), fed | measured
-        if mirror is not None:
-            guess = np.asarray(mirror.edge_flow_vps, dtype=np.float64)
-        elif self._profile is not None and self._profile.grid.count:
-            step = _step_of(self._profile, now_s)
-            guess = np.where(self._profile.valid[step], self._profile.flow_vps[step], np.nan)
-        else:
-            guess = np.full(len(flow), np.nan)
-        take = ~told & np.isfinite(guess) & (guess >= 0)
-        start[take] = guess[take]
-        balanced = balance_flows(start, measured, np.where(measured, self._arriving(flow, loops), np.nan), turns)
-        into_measured = np.bincount(turns.origin, turns.share * measured[turns.target], len(flow)) > 0.5
-        known = told | own | into_measured
-        spread = np.where(fed, (0.2 * balanced) ** 2, (0.4 * balanced) ** 2) + 1e-4
-        return np.where(measured, flow, balanced), np.where(measured, variance, spread), known
+        """Flows of edges without loops from all loops, guesses and conservation; with variance and validity."""
+        share, edge = shares[0], self._edge
+        guess, frac, starts_vps = self._guess(flow, fed | measured, mirror, now_s)
+        if not 0.0 <= now_s - self._fitted_s < FIT_EVERY_S:
+            entered, complete = self._arriving(loops)
+            stop_vps = np.full(len(edge), np.nan)
+            rate, heard = loops.rates()
+            use = self._stop & (heard >= LEAST_HEARD_S) & ~loops.stuck & (now_s - loops.last_s <= OWN_EVIDENCE_S)
+            stop_vps[self._detector_lane[use]] = rate[use]
+            passing = np.where(np.isfinite(stop_vps), stop_vps, self._lane_rate()) + 1e-3
+            part = np.where(self._motor, passing, 0.0)
+            whole = np.bincount(edge, part, self._edge_count)[edge]
+            told = Told(
+                window_s=WINDOW_S,
+                heard_s=float(max(self._seconds.sum(), LEAST_HEARD_S)),
+                stop_vps=stop_vps,
+                entered_vps=np.where(complete, entered, np.nan),
+                passed_vps=np.where(measured, flow, np.nan),
+                guess_vps=guess,
+                guess_frac=frac,
+                lane_frac=part / np.maximum(whole, 1e-12),
+                share=share,
+                share_variance=shares[1],
+                ends_frac=self._ends_frac,
+                starts_vps=starts_vps,
+            )
+            self._fit, self._fitted_s = self._turns.solve(told), now_s
+            if self._prior is not None or mirror is not None:
+                self._check_fit(told, flow, measured, now_s)
+        fitted, spread = self._fit[0], self._fit[1] * self._flow_honesty.scale
+        into_measured = np.bincount(edge[self._movement_from], share * measured[edge[self._movement_to]], len(flow))
+        known = fed | measured | own | (into_measured > 0.5)
+        return np.where(measured, flow, fitted), np.where(measured, variance, spread), known
 
-    def _arriving(self, flow: Floats, loops: LoopRecord) -> Floats:
-        """What enters each edge: by its upstream loops where every motor lane has one, else what leaves it."""
+    def _check_fit(self, told: Told, flow: Floats, measured: Bools, now_s: float) -> None:
+        """Each minute, find some measured edges as if they had no loops: how far off says how honest variances are.
+
+        Only once the window is full, for before that its own counts say too little.
+        """
+        if now_s - self._checked_s < HONESTY_EVERY_S or told.heard_s < told.window_s:
+            return
+        self._checked_s, self._checks = now_s, self._checks + 1
+        left_out = measured & (np.arange(len(flow)) % LEFT_OUT_OF == self._checks % LEFT_OUT_OF)
+        if not left_out.any():
+            return
+        found, variance = self._turns.solve(
+            told._replace(
+                stop_vps=np.where(left_out[self._edge], np.nan, told.stop_vps),
+                entered_vps=np.where(left_out, np.nan, told.entered_vps),
+                passed_vps=np.where(left_out, np.nan, told.passed_vps),
+            )
+        )
+        self._flow_honesty.learn(np.minimum((found - flow)[left_out] ** 2 / variance[left_out], 9.0), now_s)
+
+    def _guess(
+        self, flow: Floats, told: Bools, mirror: MirrorView | None, now_s: float
+    ) -> tuple[Floats, Floats, Floats]:
+        """Of each edge's flow without its own loops: value, relative error, trips that begin there.
+
+        By the mirror, else the prior, else the lists, else as much as elsewhere.
+        """
+        guess, frac, starts_vps = np.full(len(flow), np.nan), np.ones(len(flow)), np.zeros(len(flow))
+        if self._prior is not None and self._prior.profile.grid.count:
+            profile = self._prior.profile
+            step = _step_of(profile, now_s)
+            guess = np.where(profile.valid[step], profile.flow_vps[step], np.nan)
+            frac = np.where(profile.valid[step], PROFILE_FRAC, frac)
+            starts_vps = self._prior.departed_vps[step]
+        if mirror is not None:
+            value = np.asarray(mirror.edge_flow_vps, dtype=np.float64)
+            use = np.isfinite(value) & (value >= 0)
+            busier = np.where(use & (guess > 0), value / np.maximum(guess, 1e-9), 1.0)
+            starts_vps = starts_vps * np.clip(busier, 0.5, 2.0)
+            guess = np.where(use, value, guess)
+            frac = np.where(use, MIRROR_FRAC * (1.0 + max(now_s - float(mirror.now_s), 0.0) / WINDOW_S), frac)
+        listed = ~np.isfinite(guess) & told
+        guess, frac = np.where(listed, flow, guess), np.where(listed, LISTED_FRAC, frac)
+        usual = float(np.median(flow[told])) if told.any() else 0.0
+        return np.where(np.isfinite(guess), guess, usual), frac, starts_vps
+
+    def _arriving(self, loops: LoopRecord) -> tuple[Floats, Bools]:
+        """What enters each edge by its upstream loops, and where every motor lane has one."""
         rate, heard = loops.rates()
-        use = self._upstream & (heard >= 30) & ~loops.stuck
+        use = self._upstream & (heard >= LEAST_HEARD_S) & ~loops.stuck
         lane_rate = np.full(len(self._edge), np.nan)
         lane_rate[self._detector_lane[use]] = rate[use]
         total = np.bincount(self._edge, np.where(self._motor, lane_rate, 0.0), self._edge_count)
-        return np.where(np.isfinite(total) & (total > 0), total, flow)
+        complete: Bools = np.isfinite(total) & (np.bincount(self._edge, self._motor, self._edge_count) > 0)
+        return total.astype(np.float64), complete
 
     def _lane_rate(self) -> Floats:
         worked = max(int(self._seconds.sum()), 1)
@@ -234,7 +382,8 @@ class EdgeEstimates:
         worked = max(int(self._seconds.sum()), 1)
         lane_rate = self._lane_rate()
         rate, heard = loops.rates()
-        use = self._stop & (heard >= min(30, worked)) & ~loops.stuck & (now_s - loops.last_s <= OWN_EVIDENCE_S)
+        heard_of = (heard >= min(LEAST_HEARD_S, worked)) & ~loops.stuck & (now_s - loops.last_s <= OWN_EVIDENCE_S)
+        use, other = self._stop & heard_of, ~self._stop & heard_of
         by_loop = np.zeros(len(self._edge), np.bool_)
         lane_rate[self._detector_lane[use]] = rate[use]
         by_loop[self._detector_lane[use]] = True
@@ -243,9 +392,9 @@ class EdgeEstimates:
         flow = np.bincount(edge_of, np.where(motor, lane_rate, 0.0), self._edge_count).astype(np.float64)
         counted: Bools = np.bincount(edge_of, (motor & ~by_loop), self._edge_count) == 0
         counted &= np.bincount(edge_of, by_loop, self._edge_count) > 0
-        poisson = np.maximum(flow, 1.0 / worked) / worked
-        variance = poisson + (LOOP_MISS_FRAC * flow) ** 2 + np.where(counted, 0.0, (0.3 * flow) ** 2 + 1e-4)
-        other = ~self._stop & (heard >= min(30, worked)) & ~loops.stuck & (now_s - loops.last_s <= OWN_EVIDENCE_S)
+        variance = count_variance(flow, worked, WINDOW_S) + np.where(
+            counted, 0.0, flow / WINDOW_S + (0.3 * flow) ** 2 + 1e-4
+        )
         measured = counted | self._blend_other_loops(flow, variance, counted, rate, other)
         return flow, variance, counted, measured
 
@@ -263,8 +412,6 @@ class EdgeEstimates:
     def _with_mirror(self, estimates: list[Estimate], mirror: MirrorView, now_s: float) -> list[Estimate]:
         old_s = max(now_s - float(mirror.now_s), 0.0)
         fields = (  # value, variance at 0, variance per unit
-            (mirror.edge_flow_vps, 1e-4, 0.05),
-            (mirror.edge_speed_mps, 9.0, 0.0),
             (mirror.edge_density_vpm, 1e-4, 0.1),
             (mirror.lane_queue_veh, 2.0, 1.0),
             (mirror.lane_vehicles, 2.0, 1.0),
@@ -285,27 +432,35 @@ class EdgeEstimates:
             )
         return merged
 
-    def _with_profile(
-        self, flow: Estimate, speed: Estimate, profile: History, now_s: float
-    ) -> tuple[Estimate, Estimate]:
-        grid = profile.grid
-        if grid.count == 0:
-            return flow, speed
-        step = _step_of(profile, now_s)
-        told = []
-        for own, rows, noise in ((flow, profile.flow_vps, 0.3), (speed, profile.speed_mps, 0.3)):
-            value = np.asarray(rows[step], dtype=np.float64)
-            take = ~own.valid & profile.valid[step] & np.isfinite(value) & (value >= 0)
-            value = np.where(take, value, 0.0)
-            told.append(
-                Estimate(
-                    np.where(take, value, own.value),
-                    np.where(take, (noise * value) ** 2 + 1e-3, own.variance),
-                    np.where(take, PRIOR_AGE_S, own.age_s),
-                    own.valid | take,
-                )
-            )
-        return told[0], told[1]
+
+class Honesty:
+    """By what stated variances have to be multiplied, from squared innovations over them: 1 on average if honest."""
+
+    def __init__(self) -> None:
+        self._sum = self._weight = 50.0  # as if so many had been honest
+        self._since_s = -math.inf
+
+    def learn(self, squares: Floats, now_s: float) -> None:
+        """Innovations of one moment; moments less than `HONESTY_EVERY_S` apart tell the same."""
+        if now_s - self._since_s < HONESTY_EVERY_S:
+            return
+        keep = 0.5 ** (HONESTY_EVERY_S / HONESTY_HALF_LIFE_S)
+        self._sum, self._weight = keep * self._sum + float(squares.sum()), keep * self._weight + len(squares)
+        self._since_s = now_s
+
+    @property
+    def scale(self) -> float:
+        return min(max(self._sum / self._weight, 0.25), 4.0)
+
+
+def _pool(told: Sequence[tuple[Floats, Floats]]) -> tuple[Floats, Floats]:
+    """Independent estimates, NaN where there is none, weighted by their certainty; the first is finite everywhere."""
+    weighted, certainty = np.zeros(len(told[0][0])), np.zeros(len(told[0][0]))
+    for value, variance in told:
+        use = np.isfinite(value)
+        weighted += np.where(use, value, 0.0) / variance
+        certainty += use / variance
+    return weighted / certainty, 1.0 / certainty
 
 
 def _step_of(profile: History, now_s: float) -> int:

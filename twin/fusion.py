@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from copy import deepcopy
 from itertools import pairwise
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,15 +14,16 @@ from networks.batches import Batches, CountBatch, ProbeBatch, SignalStateBatch, 
 from networks.city import Detector
 from networks.graph import Bools, Floats, Ints, Network
 from networks.route_book import RouteBook
-from networks.state import Estimate, History, LampView, NetworkState, VehicleTable
+from networks.state import Estimate, LampView, NetworkState, VehicleTable
 from twin import fusion_kernels as kernels
-from twin.edge_estimates import PRIOR_AGE_S, EdgeEstimates, MirrorView
+from twin.edge_estimates import PRIOR_AGE_S, EdgeEstimates, MirrorView, PriorView
 from twin.fusion_kernels import CRAWL_MPS, Lanes, Pool
 from twin.lane_vehicles import make_lanes, make_pool, make_streets
 from twin.loop_record import LoopRecord
 from twin.placing import LaneFinder
 from twin.roadside_sight import RoadsideSight
 from twin.sensor_health import LoopHealth
+from twin.sparse_probes import FORGET_AFTER_S, SparseProbes
 
 MAX_LAG_S = 2  # the lists wait so long for the loops of a second, then go on
 GAP_S = 30.0  # a longer pause is not stepped through: the lists fade instead
@@ -35,23 +35,13 @@ SETTLE_SPAN_S = 400.0
 DRIVING_KINDS = (0, 1, 2, 5, 6)  # VEHICLE_KINDS that use motor lanes
 TENTATIVE = 4093
 UNIT_LIVE_S = 3.0
+SEEN_FRESH_S = 1.5  # a report so old still tells where a vehicle is
 LAMPS_LIVE_S = 5.0
 HELD_BELIEF = 0.5  # a second, in a vehicle due at an upstream loop that nothing passes
 
 _OPENNESS = np.zeros(128, np.int32)  # by lamp letter, see Lanes.open
 for _letter, _openness in {"G": 3, "g": 2, "y": 1, "Y": 1, "s": 2, "o": 2, "O": 3}.items():
     _OPENNESS[ord(_letter)] = _openness
-
-
-class PriorView(Protocol):
-    """What fusion uses of `scenarios.prior.Prior`."""
-
-    @property
-    def profile(self) -> History: ...
-    @property
-    def arrived_vps(self) -> Floats: ...
-    @property
-    def movement_share(self) -> Floats: ...
 
 
 class Fusion:
@@ -69,6 +59,7 @@ class Fusion:
        sight what it does not see ends after 3 s.
 
     Edges that nothing observes take the mirror's values, else the prior's, else they are not valid.
+    Vehicles that report only now and then are matched to the map, and tell the speed of the edges that they drove.
     The lists live at the newest second whose loop reports are in (at most `MAX_LAG_S` back) and are driven forward to
     `now_s` on a copy for the answer.
     """
@@ -78,11 +69,12 @@ class Fusion:
     ) -> None:
         self._network = network
         self._detectors = tuple(detectors)
-        self._streets = make_streets(network, detectors, _ends_frac(network, prior))
+        self._streets = make_streets(network, detectors, _ends_frac(network, prior)[network.lanes.edge])
         self._share_prior, self._share_known = _share_prior(network, prior)
         self._pool = make_pool(self._streets)
         self._lanes = make_lanes(self._streets, self._share_prior)
         self._finder = LaneFinder(network)
+        self._sparse = SparseProbes(network)
         self._routes = RouteBook(network)
         self._detector_lane = np.array([d.lane for d in detectors], dtype=np.int32)
         self._stop_rows = np.array([i for i, d in enumerate(detectors) if d.role == "stop"], dtype=np.int32)
@@ -91,7 +83,7 @@ class Fusion:
         self._loops = LoopRecord(detectors, -math.inf)
         self._health = LoopHealth(network, detectors, self._share_prior, _expected_vps(network, prior))
         self._shut_s = np.zeros(len(network.lanes.ids))  # for how long no link of the lane has been open
-        self._edges = EdgeEstimates(network, detectors, prior.profile if prior else None)
+        self._edges = EdgeEstimates(network, detectors, prior, _ends_frac(network, prior))
         self._lamps: list[LampView | None] = [None] * len(network.signals)
         self._lamp_links = [_vehicle_links(s.link_movements) for s in network.signals]
         self._units = {int(u): RoadsideSight(network, int(u)) for u in instrumented}
@@ -182,9 +174,10 @@ class Fusion:
         kernels.fill_queues(streets, pool, lanes, now_s)
         kernels.tidy(streets, pool, lanes, now_s, FADE_HALF_LIFE_S)
         self._count_waits()
-        self._edges.step(second, left, self._sums())
+        self._edges.step(second, left, self._sums(), self._seen(now_s))
         if second % RELEARN_S == 0:
             self._relearn()
+            self._sparse.forget_before(now_s - FORGET_AFTER_S)
 
     def _loop_rows(self, second: int, batch: CountBatch, rows: Ints) -> None:
         lanes, loops = self._lanes, self._loops
@@ -256,6 +249,7 @@ class Fusion:
         rows = rows[np.isin(batch.kind[rows], DRIVING_KINDS)]
         key = np.where(batch.vehicle[rows] == 0, 1, batch.vehicle[rows])
         self._report_rows(False, key, batch, rows, batch.destination_edge[rows].astype(np.int32), now_s)
+        self._edges.note_travel(*self._sparse.take(batch, rows))
         self._follow_routes()
 
     def _report_rows(
@@ -276,6 +270,15 @@ class Fusion:
         believed = np.where(known >= 0, pool.lane[known], -1).astype(np.int32)
         x, y, heading = batch.x_m[rows], batch.y_m[rows], batch.heading_rad[rows]
         placed = self._finder.place(x, y, heading, believed)
+        self._health.witnesses.see(
+            is_track,
+            key,
+            placed.lane,
+            placed.position_m,
+            placed.lateral_m,
+            batch.speed_mps[rows],
+            batch.measured_at_s[rows],
+        )
         kernels.apply_reports(
             self._streets,
             pool,
@@ -294,6 +297,13 @@ class Fusion:
         on_lane = placed.lane >= 0
         np.maximum.at(self._lane_seen_s, placed.lane[on_lane], batch.measured_at_s[rows][on_lane])
         return known >= 0
+
+    def _seen(self, now_s: float) -> tuple[Ints, Floats]:
+        """Lanes and speeds of the vehicles that reports have just confirmed."""
+        pool = self._pool
+        fresh = (pool.lane >= 0) & (pool.position_m >= 0.0)
+        fresh &= now_s - np.maximum(pool.probe_s, pool.track_s) <= SEEN_FRESH_S
+        return pool.lane[fresh], pool.speed_mps[fresh]
 
     def _count_waits(self) -> None:
         """For how long everybody has stood or crawled; who merely slows down keeps the time."""
@@ -436,8 +446,17 @@ class Fusion:
             for k in range(ahead):
                 kernels.move_all(self._streets, pool, lanes, float(self._second + k + 1))
         vehicles, queue, _ = self._sums(pool, lanes)
+        turning = self._shares()
         edges = self._edges.answer(
-            now_s, self._loops, lanes, self._lane_seen_s, self._lane_sight_s, vehicles, queue, mirror
+            now_s,
+            self._loops,
+            lanes,
+            (turning.value, turning.variance),
+            self._lane_seen_s,
+            self._lane_sight_s,
+            vehicles,
+            queue,
+            mirror,
         )
         return NetworkState(
             now_s,
@@ -446,7 +465,7 @@ class Fusion:
             edges.density_vpm,
             edges.lane_queue,
             edges.lane_vehicles,
-            self._shares(),
+            turning,
             _table(pool, self._streets.length_m, now_s),
             tuple(self._lamps),
             edges.coverage,
@@ -490,13 +509,12 @@ def _share_prior(network: Network, prior: PriorView | None) -> tuple[Floats, Boo
 
 
 def _ends_frac(network: Network, prior: PriorView | None) -> Floats:
-    """(L,) share of the vehicles of a lane's edge that end their trip on it; 0 where nothing is known."""
+    """(E,) share of the vehicles of an edge that end their trip on it; 0 where nothing is known."""
     if prior is None:
-        return np.zeros(len(network.lanes.ids))
+        return np.zeros(len(network.edges.ids))
     flow = np.where(prior.profile.valid, prior.profile.flow_vps, 0.0).sum(axis=0)
-    share = np.clip(prior.arrived_vps.sum(axis=0) / np.where(flow > 0.0, flow, np.inf), 0.0, 1.0)
-    ends: Floats = share[network.lanes.edge]
-    return ends
+    share: Floats = np.clip(prior.arrived_vps.sum(axis=0) / np.where(flow > 0.0, flow, np.inf), 0.0, 1.0)
+    return share
 
 
 def _expected_vps(network: Network, prior: PriorView | None) -> Floats:

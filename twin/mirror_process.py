@@ -26,7 +26,7 @@ from twin.mirror_lanes import LaneTraffic
 from twin.mirror_traffic import Account, Traffic, Window
 from twin.mirror_words import MirrorEstimate, Observation, Snapshot
 
-FLOW_WINDOW_S, SPEED_WINDOW_S = 300.0, 60.0
+WINDOW_S = 300.0  # of flows and speeds
 SNAPSHOT_EVERY_S = 60.0
 LOAD_AHEAD_S = 5  # of departures: a factor acts on what is not loaded yet
 DEPARTURE_OPTIONS = ("--route-steps", str(LOAD_AHEAD_S))
@@ -209,7 +209,7 @@ class Follower:
 
     def _note_evidence(self, seen: Observation) -> None:
         self._evidence_s[np.isfinite(seen.edge_flow_vps)] = seen.until_s
-        self._traffic.measured = self._evidence_s > seen.until_s - FLOW_WINDOW_S
+        self._traffic.measured = self._evidence_s > seen.until_s - WINDOW_S
 
     def _remember(self, seen: Observation, span_s: float, lanes: LaneTraffic) -> None:
         edge, edges, traffic = self._network.lanes.edge, len(self._room), self._traffic
@@ -231,15 +231,17 @@ class Follower:
         traffic.scheduled[:], traffic.passing[:] = 0.0, 0.0
         self._account.placed = np.zeros(edges)
         self._windows.append(window)
-        while self._windows[0].at_s <= self._run.now_s - FLOW_WINDOW_S:
+        while self._windows[0].at_s <= self._run.now_s - WINDOW_S:
             self._windows.popleft()
 
     def _estimate(self, lanes: LaneTraffic) -> MirrorEstimate:
         network, now_s, zero = self._network, self._run.now_s, np.zeros(len(self._room))
-        recent = [w for w in self._windows if w.at_s > now_s - SPEED_WINDOW_S]
         span_s = sum(w.span_s for w in self._windows)
         left = sum((w.left for w in self._windows), zero)
-        speed, samples = sum((w.speed_sum for w in recent), zero), sum((w.samples for w in recent), zero)
+        speed, samples = (
+            sum((w.speed_sum for w in self._windows), zero),
+            sum((w.samples for w in self._windows), zero),
+        )
         mirrored = np.bincount(network.lanes.edge, lanes.vehicles, minlength=len(zero))
         return MirrorEstimate(
             now_s=now_s - self._spec.city.begin_s + self._spec.city.epoch_s,
@@ -272,7 +274,7 @@ class Follower:
         memory, windows = pickle.loads(snapshot.memory)
         self._account.tally, self._demand, self._traffic.weight, self._traffic.born, self._evidence_s = memory
         self._windows.extend(windows)
-        self._traffic.measured = self._evidence_s > snapshot.at_s - FLOW_WINDOW_S
+        self._traffic.measured = self._evidence_s > snapshot.at_s - WINDOW_S
         self._traffic.adopt_running()
         for vehicle, ride in self._traffic.rides.items():
             self._hand.keep_route(vehicle, ride)

@@ -52,7 +52,7 @@ class Change(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class MirrorEstimate:
-    """The mirror's traffic. Flow is over the last 300 s, speed over the last 60 s, everything else is now."""
+    """The mirror's traffic. Flow and speed are over the last 300 s, everything else is now."""
 
     now_s: float  # UTC epoch
     edge_flow_vps: Floats  # (E,) vehicles a second leaving the edge

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from scipy import sparse
-from scipy.sparse.linalg import splu
 
 from networks.batches import CountBatch
 from networks.city import Detector
 from networks.graph import BICYCLE, PEDESTRIAN, Bools, Floats, Ints, Network
+from twin.loop_witnesses import LoopWitnesses
+from twin.selected_inverse import factorise, inverse_diagonal
 
 BIN_S, BINS = 30, 10  # counts are compared over five minutes
 LEAST_BINS = 4  # two minutes must be heard before anybody is judged
@@ -31,6 +33,12 @@ FROZEN_BINS, FROZEN_LEAST, MUTE_LEAST = (
     5.0,
     2.0,
 )  # bins without a change, and vehicles that passed the other loop of the lane
+CONVICTS = 4.7  # log-likelihood ratio of a lie against the truth, of all evidence that shows in single vehicles
+VOUCHED_FOR = -1.0  # below, vehicles reported to pass were noticed
+MOST_OFF = 3.0  # that the innovation adds to it: neighbours may lie
+CLUSTERED = 3.0  # variance of counts over that of a Poisson process: platoons and cycles
+USUAL_BINS = 10.0  # half-life of a loop's own rate
+HONEST_TWICE, LIED_TWICE = 0.03, 0.9  # share of the seconds with any vehicle in which two are counted
 ROUNDS = 12
 TUKEY, HUBER = 4.685, 1.345  # Beaton and Tukey (1974), Huber (1964): nearly as good as least squares without liars
 COUNT_SD_VEH, COUNT_SD_SHARE = 1.5, 0.05  # of an honest count
@@ -53,7 +61,9 @@ class LoopHealth:
     Some lies show without that, and their loops are left out of the fit (diagnostics of single loops: Chen, Kwon,
     Rice, Skabardonis and Varaiya 2003). At a stop line hardly anybody passes a red light. Every time that a loop
     becomes covered is one vehicle at least, and hardly ever do two pass within a second. One that never changes while
-    vehicles pass the other loop of its lane is stuck.
+    vehicles pass the other loop of its lane is stuck. Vehicles that report their places pass it unnoticed
+    (`LoopWitnesses`), or it falls silent while the other loops of its edge count on: such evidence is added up as a
+    log-likelihood ratio, with what the innovation tells, and convicts where each alone is too weak.
     """
 
     def __init__(self, network: Network, detectors: Sequence[Detector], share: Floats, expected_vps: Floats) -> None:
@@ -73,8 +83,11 @@ class LoopHealth:
         self._second = -1
         self._suspect, self._clear = np.zeros(count, np.int32), np.zeros(count, np.int32)
         self._reason = [""] * count
+        self._loop_edge = network.lanes.edge[self._lane]
+        self._usual, self._usual_bins, self._silence = np.zeros(count), np.zeros(count), np.zeros(count)
         self.excluded: Bools = np.zeros(count, np.bool_)
         self.innovation = np.zeros(count)  # standard deviations, as last judged
+        self.witnesses = LoopWitnesses(network, detectors)
         self._balance = _Balance(network, self._lane, self._stop, share, expected_vps, float(BIN_S * BINS))
 
     def note(self, second: int, batch: CountBatch, rows: Ints, red_s: Floats, stuck: Bools) -> None:
@@ -82,6 +95,7 @@ class LoopHealth:
 
         red_s (L,): for how long a lane has had no link open. stuck (D,): known from elsewhere to be no witness.
         """
+        self.witnesses.step(second, batch, rows)
         if len(rows):
             self._bin.add(second, batch, rows, self._covered, self._stop & (red_s[self._lane] > RED_AFTER_S))
         if second % BIN_S == 0 and second != self._second:
@@ -94,11 +108,31 @@ class LoopHealth:
     def forget(self) -> None:
         """A pause: what was counted before it is no window with what comes after."""
         self._bins.clear()
+        self.witnesses.forget()
         self._bin = _Bin.empty(len(self._ids))
 
     def reasons(self) -> list[str]:
         """One line a loop that is left out."""
         return [f"loop {self._ids[d]}: {self._reason[d]}" for d in np.flatnonzero(self.excluded).tolist()]
+
+    def _quiet(self, told: Bools) -> Floats:
+        """(D,) log-likelihood ratio of being stuck at "free".
+
+        That is what a loop would have counted since, by its own rate before and by how the other loops of its edge
+        have gone on.
+        """
+        last = self._bins[-1]
+        still = told & (last.counts == 0) & (last.highest == 0.0)  # covered all the time may be a queue
+        rate = self._usual / np.maximum(self._usual_bins, 1.0)
+        edge = self._loop_edge
+        usual, now = (np.bincount(edge, values, edge.max() + 1)[edge] - values for values in (rate, last.counts))
+        going_on = np.where(usual > 0, np.minimum(now / np.maximum(usual, 1e-9), 1.0), 0.0)
+        self._silence = np.where(still, self._silence + rate * going_on / CLUSTERED, 0.0)
+        take = told & (self._silence < CONVICTS / 2.0)
+        keep = 0.5 ** (1.0 / USUAL_BINS)
+        self._usual = np.where(take, keep * self._usual + last.counts, self._usual)
+        self._usual_bins = np.where(take, keep * self._usual_bins + 1.0, self._usual_bins)
+        return self._silence
 
     def _judge(self, no_witness: Bools) -> None:
         window = _Bin.sum(self._bins)
@@ -111,19 +145,25 @@ class LoopHealth:
             a | b for a, b in zip(window.oddities(), _Bin.sum(self._bins, LATELY).oddities(), strict=True)
         )
         frozen = told & (window.counts == 0) & (window.lowest == window.highest)
-        doubtful = few | many | red | no_witness
+        quiet = self._quiet(told)
+        doubt = np.maximum(self.witnesses.doubt, 0.0) + quiet + window.odds_of_doubles()
+        doubtful = few | many | red | no_witness | (doubt >= CONVICTS / 2.0)
         passed = np.where((self._other >= 0) & ~doubtful[self._other], measured[self._other], 0.0)
         stuck = frozen & (passed >= FROZEN_LEAST) & (len(self._bins) >= FROZEN_BINS)
+        stuck &= self.witnesses.doubt > VOUCHED_FOR
         mute = frozen & (passed >= MUTE_LEAST)  # no proof yet, but no witness against its neighbour either
-        alone = few | many | red | stuck
-        expected, innovation = self._balance.innovations(
-            measured, told, ~(alone | mute | self.excluded | no_witness), window_s / (BIN_S * BINS)
-        )
+        alone = few | many | red | stuck | (doubt >= CONVICTS)
+        unheard = alone | mute | self.excluded | no_witness | (doubt >= CONVICTS / 2.0)
+        expected, innovation = self._balance.innovations(measured, told, ~unheard, window_s / (BIN_S * BINS))
         expected, self.innovation = np.nan_to_num(expected), np.nan_to_num(innovation)
         off = np.abs(measured - expected) > WRONG_FRAC * np.maximum(measured, expected)
-        wrong = told & off & ~no_witness & (np.abs(self.innovation) > SUSPECT)
-        clear = told & ~alone & ~frozen & (np.abs(self.innovation) < CLEAR)
-        self._suspect = np.where(wrong | alone, self._suspect + 1, 0).astype(np.int32)
+        self.innovation = np.where(off & ~no_witness, self.innovation, np.clip(self.innovation, -CLEAR, CLEAR))
+        wrong = told & (np.abs(self.innovation) > SUSPECT) & (self.witnesses.doubt > VOUCHED_FOR)
+        told_off = np.maximum(np.abs(self.innovation) - 1.0, 0.0) ** 2 / 2.0
+        together = told & (doubt > 0) & (doubt + np.minimum(told_off, MOST_OFF) >= CONVICTS)
+        clear = told & ~alone & ~together & ~frozen & (np.abs(self.innovation) < CLEAR)
+        self._suspect = np.where(wrong | alone | together, self._suspect + 1, 0).astype(np.int32)
+        self._suspect[told & ((doubt >= CONVICTS) | together)] += TWICE
         self._clear = np.where(clear, self._clear + 1, 0).astype(np.int32)
         for d in np.flatnonzero(self._suspect >= TWICE).tolist():
             hourly = 3600.0 / window_s
@@ -132,8 +172,13 @@ class LoopHealth:
                 state = "covered" if window.highest[d] > 0 else "free"
                 self._reason[d] = f"always {state} while {passed[d]:.0f} vehicles passed the other loop of its lane"
             elif few[d] or many[d]:
-                rate = window.timely[d] / max(1.0, window.pulses[d])
+                rate = window.counts[d] / max(1.0, window.pulses[d])
                 self._reason[d] = f"counts {rate:.1f} vehicles for each time that it becomes covered"
+            elif self.witnesses.doubt[d] >= 2.0:
+                unseen, all_ = self.witnesses.missed[d], self.witnesses.seen[d]
+                self._reason[d] = f"did not notice {unseen} of the last {all_} vehicles reported to pass it"
+            elif quiet[d] > 0:
+                self._reason[d] = "has fallen silent while the other loops of its edge count on"
             elif red[d]:
                 self._reason[d] = f"{window.at_red[d] / max(1.0, window.timely[d]):.0%} of its counts came at red"
             else:
@@ -171,12 +216,19 @@ class _Bin(NamedTuple):
         return _Bin(total[0], total[1], total[2], total[3], total[4], total[5], total[6], lowest, highest)
 
     def oddities(self) -> tuple[Bools, Bools, Bools]:
-        """(D,) too few vehicles for the times covered; too many at once; at red."""
+        """(D,) too few vehicles for the times covered (late counts count as well); too many at once; at red."""
         return (
-            (self.pulses >= PULSES_LEAST) & (self.timely < FEWEST_A_PULSE * self.pulses),
+            (self.pulses >= PULSES_LEAST) & (self.counts < FEWEST_A_PULSE * self.pulses),
             (self.counted >= PULSES_LEAST) & (self.twice > MOST_TWICE * self.counted),
             (self.at_red >= RED_LEAST) & (self.at_red > RED_SHARE * self.timely),
         )
+
+    def odds_of_doubles(self) -> Floats:
+        """(D,) log-likelihood ratio of counting twice, not below 0: honest loops seldom count two within a second."""
+        odds = self.twice * math.log(LIED_TWICE / HONEST_TWICE)
+        odds += (self.counted - self.twice) * math.log((1.0 - LIED_TWICE) / (1.0 - HONEST_TWICE))
+        floor: Floats = np.maximum(odds, 0.0)
+        return floor
 
     def add(self, second: int, batch: CountBatch, rows: Ints, covered: Bools, at_red: Bools) -> None:
         """Add reports taken as those of `second`; `covered` (D,) is brought up to date.
@@ -265,10 +317,9 @@ class _Balance:
             w = np.concatenate([weight / sd**2, tie_weight / tie_sd**2])
             right = equations.T @ (w * np.concatenate([value, np.zeros(len(tie_sd))])) + start / loose**2
             normal = (equations.T @ sparse.diags(w) @ equations + sparse.diags(1.0 / loose**2)).tocsc()
-            factors = splu(normal)
+            factors = factorise(normal)
             fit = np.maximum(factors.solve(right), 0.0)
-        columns = factors.solve(pick.T.toarray())
-        variance = columns[of, np.arange(len(rows))]
+        variance = inverse_diagonal(factors)[of]
         part = np.minimum(weight / sd**2 * variance, 0.999)  # a count's own part in its fit
         alone = (fit[of] - part * value) / (1.0 - part)  # the fit without it (Cook and Weisberg 1982, 2.2)
         spread = np.sqrt(

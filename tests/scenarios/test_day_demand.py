@@ -14,9 +14,11 @@ from scenarios.count_replay import replay
 from scenarios.counts import write_routes
 from scenarios.day_demand import (
     FREE_TIMES,
+    Candidates,
     as_route_flows,
     day_flows,
     find_candidates,
+    let_in,
     measured_lags,
     prior_flows,
     repeat_demand,
@@ -85,3 +87,17 @@ def test_what_is_expected_is_what_sumo_counts(
     lags = measured_lags(candidates, loop_edges, rides, tiny_network)
     assert np.array_equal(np.isfinite(lags), np.isfinite(candidates.free_s))
     assert (lags[np.isfinite(lags)] >= 0).all()
+
+
+def test_who_finds_no_room_to_enter_is_left_out_and_nobody_else() -> None:
+    routes = ((0, 2), (0, 3), (1, 2))
+    none = np.zeros((0, 3))
+    candidates = Candidates(routes, np.ones(3), ("car",) * 3, none, np.zeros(0))
+    flows = np.array([[100.0, 50.0, 80.0], [200.0, 100.0, 90.0], [100.0, 50.0, 70.0]])
+    begun = np.full((3, 4), np.nan)
+    begun[1], begun[2] = [240.0, 89.0, 0.0, 0.0], [150.0, 71.0, 0.0, 0.0]
+    begun[0] = [150.0, 80.0, 0.0, 0.0]
+    kept = let_in(candidates, flows, begun)
+    assert kept[0] == pytest.approx(flows[0])
+    assert kept[1] == pytest.approx([160.0, 80.0, 90.0])  # 240 of 300 entered over edge 0
+    assert kept[2] == pytest.approx(flows[2])  # as many entered as came; those waiting are of the hour before
