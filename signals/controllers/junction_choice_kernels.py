@@ -26,7 +26,6 @@ EQUAL = 1e-8
 ONWARD_USE = 0.5  # what a vehicle at the stop line before counts when stages are picked
 INSIDE_S = 5.0  # that one who waits inside the junction comes later to the next stop line
 FINE_S = 20  # the base policy looks every second until then, and every other second after
-SECOND_CHANCE = 1.1  # of the best cost: sequences dearer than that are not tried with the other policy as well
 COUNTERS, NUMBERS = 5, 7  # of a roll-out that is kept
 
 _F = NDArray[np.float64]
@@ -255,9 +254,9 @@ def search(
                 continue
             if u >= 0:
                 trial_stage[1], trial_hold[1] = desk.useful[u], 5.0
-            parts, cost = _try(layout, moment, drivers, desk, useful_count, trial_stage, trial_hold, count, False,
-                               h + 1, parting, kind, stage_of, hold_of, length, cost_of)  # fmt: skip
-            if parts and cost < SECOND_CHANCE * cost_of[kind]:
+            parts = _try(layout, moment, drivers, desk, useful_count, trial_stage, trial_hold, count, False,
+                         h + 1, parting, kind, stage_of, hold_of, length, cost_of)  # fmt: skip
+            if parts:
                 _try(layout, moment, drivers, desk, useful_count, trial_stage, trial_hold, count, True,
                      parting, parting, kind, stage_of, hold_of, length, cost_of)  # fmt: skip
     best = 0 if length[0] > 0 and cost_of[0] <= cost_of[1] else 1  # among equals stay
@@ -284,18 +283,18 @@ def _try(
     layout: Layout, moment: Moment, drivers: Drivers, desk: Desk, useful_count: int,
     trial_stage: _I, trial_hold: _F, count: int, exhaustive: bool, start: int, parting: int, kind: int,
     stage_of: NDArray[np.int64], hold_of: _F, length: _I, cost_of: _F,
-) -> tuple[bool, float]:  # fmt: skip
-    """Roll one sequence out; note it as realised where it is the best of its kind. Answers `parts` and cost."""
+) -> bool:  # fmt: skip
+    """Roll one sequence out; note it as realised where it is the best of its kind. Answers `_roll`'s `parts`."""
     cost, realised, _, parts = _roll(
         layout, moment, drivers, desk, useful_count, trial_stage, trial_hold, count, exhaustive, cost_of[kind],
         start, drivers.horizon_s, parting,
     )  # fmt: skip
     if cost >= cost_of[kind] - 0.1 * EQUAL or (kind == 0 and desk.hold_now[0] <= 0.0):
-        return bool(parts), cost
+        return bool(parts)
     cost_of[kind], length[kind] = cost, realised
     for i in range(realised):
         stage_of[kind, i], hold_of[kind, i] = desk.stage_now[i], desk.hold_now[i]
-    return bool(parts), cost
+    return bool(parts)
 
 
 @making
@@ -597,7 +596,7 @@ def _roll(
                 desk.walkers[k] += moment.walker_rate[k]
                 total += desk.walkers[k]
         if total >= bound:
-            return total + drivers.terminal_s * waiting, 0, 0.0, parts
+            return total, 0, 0.0, parts
     if until_s < drivers.horizon_s:
         _keep(
             parting, moment, desk, (until_s, current, element, realised, upcoming),

@@ -22,13 +22,14 @@ def pair(travel_s: float, green_s: float = CYCLE_S / 2) -> tuple[list[Window], l
 
 
 def band_s(ways: Sequence[Window], offsets: dict[int, int], cycle_s: int) -> int:
-    """Seconds a cycle at which somebody may set off and meet nothing but green, each in steps of a second."""
+    """The longest run of seconds at which somebody may set off and meet nothing but green, cycle after cycle."""
     begins = np.arange(cycle_s)
     free = np.ones(cycle_s, bool)
     for way in ways:
         into = (begins + way.travel_s - offsets[way.signal] - way.begin_s) % cycle_s
         free &= into < way.green_s
-    return int(free.sum())
+    ends = np.flatnonzero(~free)
+    return cycle_s if not len(ends) else int(np.diff([*ends, ends[0] + cycle_s]).max()) - 1
 
 
 def test_half_a_cycle_apart_the_whole_green_is_band() -> None:
