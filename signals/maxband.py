@@ -14,6 +14,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 
+_OPTIMAL, _INFEASIBLE = 0, 2  # status of `milp`
+
 
 class Window(NamedTuple):
     """The green of the corridor at one signal in one direction, in the order of driving."""
@@ -72,12 +74,16 @@ def _solve(
     lowest[whole:], highest[whole:] = -np.inf, np.inf
     value = np.zeros(total)
     value[width], value[width + 1] = -1.0, -back_weight
-    found = milp(
-        value,
-        integrality=np.concatenate([np.zeros(whole), np.ones(count)]),
-        bounds=Bounds(lowest, highest),
-        constraints=[LinearConstraint(equal, travelled, travelled), LinearConstraint(fits, -np.inf, greens)],
-    )
+    for presolve in (True, False):  # HiGHS now and then fails to presolve what it solves otherwise
+        found = milp(
+            value,
+            integrality=np.concatenate([np.zeros(whole), np.ones(count)]),
+            bounds=Bounds(lowest, highest),
+            constraints=[LinearConstraint(equal, travelled, travelled), LinearConstraint(fits, -np.inf, greens)],
+            options={"presolve": presolve},
+        )
+        if found.status in (_OPTIMAL, _INFEASIBLE):
+            break
     if found.x is None:
         return None
     offsets = {signal: float(found.x[n]) % cycle_s for n, signal in enumerate(signals)}

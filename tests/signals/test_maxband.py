@@ -44,7 +44,7 @@ def test_two_signals_lose_twice_the_way_to_the_next_half_cycle(travel_s: int, gr
     """Bands out and back move against each other: g - |T - o| and g - |T + o|, so T + T mod C is lost in all."""
     bands = widest_bands(*pair(float(travel_s), float(green_s)), CYCLE_S)
     lost_s = min(2 * travel_s % CYCLE_S, -2 * travel_s % CYCLE_S)
-    assert bands.out_s + bands.back_s == pytest.approx(max(green_s, 2 * green_s - lost_s), abs=1e-6)
+    assert bands.out_s + bands.back_s == pytest.approx(max(green_s, 2 * green_s - lost_s), abs=1e-4)
 
 
 def test_one_way_the_narrowest_green_is_the_band() -> None:
@@ -68,6 +68,14 @@ def test_no_offsets_do_better_and_bands_are_as_wide_as_told(data: st.DataObject)
         return band_s(out, offsets, cycle_s) + band_s(back, offsets, cycle_s)
 
     best = max(both({0: 0, 1: a, 2: b}) for a in range(cycle_s) for b in range(cycle_s))
-    assert bands.out_s + bands.back_s == pytest.approx(best, abs=1e-6)
+    assert bands.out_s + bands.back_s == pytest.approx(best, abs=1e-4)
     whole = {n: round(o) for n, o in bands.offset_s.items()}
     assert both(whole) >= bands.out_s + bands.back_s - 2.0 * count
+
+
+def test_an_answer_is_found_where_the_solver_fails_at_first() -> None:
+    """Narrow greens and ways of 32 and 24 s, for which HiGHS reports a solve error unless it leaves out presolve."""
+    out = [Window(0, 26.0, 16.0, 0.0), Window(1, 28.0, 8.0, 32.0), Window(2, 3.0, 13.0, 56.0)]
+    back = [Window(2, 13.0, 15.0, 0.0), Window(1, 8.0, 9.0, 24.0), Window(0, 2.0, 18.0, 56.0)]
+    bands = widest_bands(out, back, 30.0)
+    assert bands.out_s + bands.back_s == pytest.approx(11.0)
