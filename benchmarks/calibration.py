@@ -44,7 +44,7 @@ from networks.city import CityFolder, load_network
 from networks.errors import InputError, ProcessError
 from networks.graph import Floats, Ints, Network
 from scenarios.cities import find_city
-from scenarios.count_replay import HOUR_S, replay
+from scenarios.count_replay import HOUR_S, Replayed, replay
 from scenarios.counts import write_routes
 from scenarios.day_demand import (
     FREE_TIMES,
@@ -103,12 +103,33 @@ class Maker:
         self._priors: dict[date, tuple[Floats, Floats]] = {}
         repeat_demand(order.city, self._buses, order.begin_s, order.end_s, timetabled_only=True)
 
-    def plans(self, method: str, day: date) -> tuple[Path, ...]:
-        """Programmes in place of the shipped ones: for what rests on our prior, in the microscopic model."""
-        path = self._folder / f"{day}-greens.add.xml"
-        return (path,) if method in (OURS, "historical median") and path.is_file() else ()
+    def drive(self, method: str, day: date) -> Replayed:
+        """The day under the method's demand; what rests on our prior, in the microscopic model, under its greens."""
+        routes, mesoscopic = self._files(method, day), self._order.mesoscopic
+        fitted = method in (OURS, "historical median") and not mesoscopic
+        return self._replay(routes, mesoscopic=mesoscopic, plans=(self._greens(day),) if fitted else ())
 
-    def files(self, method: str, day: date) -> tuple[Path, ...]:
+    def _replay(
+        self, routes: Sequence[Path], *, mesoscopic: bool, rides: Path | None = None, plans: Sequence[Path] = ()
+    ) -> Replayed:
+        order = self._order
+        return replay(
+            order.city,
+            self._network,
+            routes,
+            begin_s=order.begin_s,
+            end_s=order.end_s,
+            seed=order.seed,
+            mesoscopic=mesoscopic,
+            rides=rides,
+            plans=plans,
+        )
+
+    def _greens(self, day: date) -> Path:
+        """Programmes in place of the shipped ones, written with the prior of the day."""
+        return self._folder / f"{day}-greens.add.xml"
+
+    def _files(self, method: str, day: date) -> tuple[Path, ...]:
         path = self._folder / f"{day}-{method.replace(' ', '-')}.rou.xml"
         if method == "as published":
             repeat_demand(self._order.city, path, self._order.begin_s, self._order.end_s, timetabled_only=False)
@@ -135,36 +156,18 @@ class Maker:
         path, rides = self._folder / f"{day}-first.rou.xml", self._folder / f"{day}-rides.xml"
         lag_s = FREE_TIMES * self._candidates.free_s
         self._write(path, prior_flows(self._candidates, usual, order.hours, lag_s))
-        replay(
-            order.city,
-            self._network,
-            (self._buses, path),
-            begin_s=order.begin_s,
-            end_s=order.end_s,
-            seed=order.seed,
-            mesoscopic=True,
-            rides=rides,
-        )
+        self._replay((self._buses, path), mesoscopic=True, rides=rides)
         lag_s = measured_lags(self._candidates, self._loops.edge, rides, self._network)
         prior = prior_flows(self._candidates, usual, order.hours, lag_s)
         return prior if order.mesoscopic else self._passable(day, path, prior), lag_s
 
     def _passable(self, day: date, path: Path, prior: Floats) -> Floats:
         """Greens for the prior, and of the prior what then finds room to enter."""
-        order, greens = self._order, self._folder / f"{day}-greens.add.xml"
+        greens = self._greens(day)
         busiest = prior[int(prior.sum(axis=1).argmax())]
         write_fitted_greens(self._network, self._candidates.routes, busiest, greens)
         self._write(path, prior)
-        ran = replay(
-            order.city,
-            self._network,
-            (self._buses, path),
-            begin_s=order.begin_s,
-            end_s=order.end_s,
-            seed=order.seed,
-            mesoscopic=False,
-            plans=(greens,),
-        )
+        ran = self._replay((self._buses, path), mesoscopic=False, plans=(greens,))
         begun = np.full((len(prior), ran.begun.shape[1]), np.nan)
         begun[-len(ran.begun) :] = ran.begun
         return let_in(self._candidates, prior, begun)
@@ -281,16 +284,7 @@ def measure(
                 if kept is not None and kept.is_file():
                     one = Score(**json.loads(kept.read_text()))
                 else:
-                    ran = replay(
-                        order.city,
-                        network,
-                        maker.files(method, day),
-                        begin_s=order.begin_s,
-                        end_s=order.end_s,
-                        seed=order.seed,
-                        mesoscopic=order.mesoscopic,
-                        plans=maker.plans(method, day),
-                    )
+                    ran = maker.drive(method, day)
                     near, out, simulated, counted = score(loops, held, day, hours, ran.count)
                     one = Score(near.tolist(), out.tolist(), simulated, counted, ran.due, ran.pending, ran.teleports)
                     if kept is not None:

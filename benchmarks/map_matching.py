@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from networks.city import load_network
-from networks.graph import BICYCLE, PEDESTRIAN, Network
+from networks.graph import Network
 from scenarios.cities import find_city
 from twin.map_matching import MapMatcher, MatcherSettings
 
@@ -38,7 +38,7 @@ def drive(network: Network, rng: np.random.Generator, seconds: int) -> list[Told
     """A way through the network, one exact position a second; positions inside junctions are not told."""
     lanes, moves = network.lanes, network.movements
     rows = network.lane_movements
-    open_lane = (lanes.allowed & ~(PEDESTRIAN | BICYCLE)) != 0
+    open_lane = lanes.motor
     starts = np.flatnonzero(open_lane & (np.diff(rows.offsets) > 0))
     lane = int(rng.choice(starts))
     along, told, inside_s = 0.0, [], 0.0
@@ -83,7 +83,7 @@ def _told(network: Network, lane: int, along: float, speed: float, at_s: float) 
 def _beside(network: Network, lane: int, rng: np.random.Generator) -> int:
     edge = network.lanes.edge[lane]
     first, end = network.edges.first_lane[edge], network.edges.first_lane[edge + 1]
-    drivable = network.lanes.allowed & ~(PEDESTRIAN | BICYCLE)
+    drivable = network.lanes.motor
     beside = [k for k in (lane - 1, lane + 1) if first <= k < end and drivable[k] and len(network.lane_movements[k])]
     return int(rng.choice(beside)) if beside else lane
 

@@ -70,6 +70,12 @@ class LaneTable:
     allowed: Ints  # bit mask, see PASSENGER ...
     shape_xy: Ragged
 
+    @property
+    def motor(self) -> Bools:
+        """(L,) lanes that more than walkers and cyclists may use."""
+        motor: Bools = (self.allowed & ~(PEDESTRIAN | BICYCLE)) != 0
+        return motor
+
 
 NO_ROWS = Ragged(np.zeros(1, np.int32), np.zeros(0, np.int32))
 

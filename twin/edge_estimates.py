@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from networks.city import Detector
-from networks.graph import BICYCLE, PEDESTRIAN, VEHICLE_SPACE_M, Bools, Floats, Ints, Network
+from networks.graph import VEHICLE_SPACE_M, Bools, Floats, Ints, Network
 from networks.state import Estimate, History
 from twin.fusion_kernels import Lanes
 from twin.loop_record import WINDOW_S, LoopRecord
@@ -95,7 +95,7 @@ class EdgeEstimates:
         self._edge_count = len(edges.ids)
         self._length_m = edges.length_m
         self._limit_mps = edges.speed_limit_mps
-        self._motor = (lanes.allowed & ~(PEDESTRIAN | BICYCLE)) != 0
+        self._motor = lanes.motor
         self._storage = np.maximum(lanes.length_m / VEHICLE_SPACE_M, 1.0)
         self._prior, self._ends_frac = prior, ends_frac
         self._honesty, self._flow_honesty = Honesty(), Honesty()
@@ -284,8 +284,8 @@ class EdgeEstimates:
     ) -> tuple[Floats, Floats, Bools]:
         """Flows of edges without loops from all loops, guesses and conservation; with variance and validity."""
         share, edge = shares[0], self._edge
-        guess, frac, starts_vps = self._guess(flow, fed | measured, mirror, now_s)
         if not 0.0 <= now_s - self._fitted_s < FIT_EVERY_S:
+            guess, frac, starts_vps = self._guess(flow, fed | measured, mirror, now_s)
             entered, complete = self._arriving(loops)
             stop_vps = np.full(len(edge), np.nan)
             rate, heard = loops.rates()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from networks.city import Detector
-from networks.graph import BICYCLE, PEDESTRIAN, Floats, Ints, Network
+from networks.graph import Floats, Ints, Network
 from twin.fusion_kernels import GOLDEN, Lanes, Pool, Streets
 
 JAM_SPACING_M = 6.5  # a short car and the gap it keeps standing: the bound of a lane's storage
@@ -21,7 +21,7 @@ def make_streets(network: Network, detectors: Sequence[Detector], ends_frac: Flo
     """
     lanes, movements = network.lanes, network.movements
     count = len(lanes.ids)
-    motor = (lanes.allowed & ~(PEDESTRIAN | BICYCLE)) != 0
+    motor = lanes.motor
     places = np.where(motor, np.floor(lanes.length_m / JAM_SPACING_M) + 1 + IN_JUNCTION, 0).astype(np.int64)
     offset = np.concatenate([[0], np.cumsum(places)]).astype(np.int32)
     first, last = np.arange(count, dtype=np.int32), np.arange(1, count + 1, dtype=np.int32)

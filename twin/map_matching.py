@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from networks.graph import BICYCLE, PEDESTRIAN, Floats, Ints, Network
+from networks.graph import Floats, Ints, Network
 from twin import map_matching_kernels as kernels
 from twin.placing import LaneFinder
 
@@ -83,7 +83,7 @@ class MapMatcher:
             lanes.length_m,
             lanes.edge,
             network.edges.first_lane,
-            (lanes.allowed & ~(PEDESTRIAN | BICYCLE)) != 0,
+            lanes.motor,
         )
         count = len(lanes.ids)
         self._scratch = np.empty(count), np.full(count, -1, np.int32), np.empty(HEAP), np.empty(HEAP, np.int32)

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from networks.city import CityFolder
-from networks.graph import BICYCLE, PEDESTRIAN, VEHICLE_SPACE_M, Network
+from networks.graph import VEHICLE_SPACE_M, Network
 from scenarios.simulation import SNAPSHOT_OPTIONS, RunSpec, Simulation, guard
 from scenarios.street_works import Works
 from twin.mirror_demand import DemandCorrection
@@ -79,7 +79,7 @@ class Follower:
         self._spec, self._network, self._run = spec, spec.network, simulation
         self._sumo = simulation.sumo
         edges, table = len(self._network.edges.ids), self._network.lanes
-        self._motor = (table.allowed & ~(PEDESTRIAN | BICYCLE)) != 0
+        self._motor = table.motor
         self._traffic = Traffic(self._sumo, self._network)
         self._demand = DemandCorrection.for_edges(edges)
         self._lamps = LampFollower(self._sumo, self._network)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from networks.graph import BICYCLE, PEDESTRIAN, Bools, Floats, Network
+from networks.graph import Bools, Floats, Network
 from scenarios.passages import Passages, Ride
 from twin.mirror_lanes import LaneTraffic, lane_traffic
 from twin.mirror_words import Change
@@ -49,7 +49,7 @@ class Traffic(Passages):
         self.scheduled, self.passing = np.zeros(edges), np.zeros(edges)
         self.weight: dict[str, float] = {}  # scheduled vehicles that a vehicle stands for until its first sensor
         self.born: dict[str, int] = {}  # edge that a vehicle was put on by hand
-        motor = (network.lanes.allowed & ~(PEDESTRIAN | BICYCLE)) != 0
+        motor = network.lanes.motor
         self._lanes = [
             (lane, network.lanes.ids[lane], int(network.lanes.edge[lane])) for lane in np.flatnonzero(motor).tolist()
         ]

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from networks.graph import BICYCLE, PEDESTRIAN, Floats, Ints, Network
+from networks.graph import Floats, Ints, Network
 from twin.placing_kernels import place_points
 
 CELL_M = 30.0
@@ -30,7 +30,7 @@ class LaneFinder:
         """`reach_m`: how far from a lane's centre a point may lie."""
         self._reach_m = reach_m
         lanes = network.lanes
-        motor = (lanes.allowed & ~(PEDESTRIAN | BICYCLE)) != 0
+        motor = lanes.motor
         rows: list[tuple[float, ...]] = []
         owner: list[int] = []
         for lane in np.flatnonzero(motor):

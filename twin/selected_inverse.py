@@ -10,7 +10,7 @@ from networks.graph import Floats
 from twin.selected_inverse_kernels import invert_on_pattern
 
 
-def factorise(matrix: sparse.csc_matrix) -> SuperLU:
+def factorise(matrix: sparse.csr_array | sparse.csr_matrix | sparse.csc_matrix) -> SuperLU:
     """Factors of a symmetric positive definite matrix whose pivots stay on the diagonal."""
     return splu(matrix.tocsc(), permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
 

@@ -12,7 +12,7 @@ from scipy import sparse
 
 from networks.batches import CountBatch
 from networks.city import Detector
-from networks.graph import BICYCLE, PEDESTRIAN, Bools, Floats, Ints, Network
+from networks.graph import Bools, Floats, Ints, Network
 from twin.loop_witnesses import LoopWitnesses
 from twin.selected_inverse import factorise, inverse_diagonal
 
@@ -260,7 +260,7 @@ class _Balance:
         lanes, moves = network.lanes, network.movements
         near = np.zeros(len(network.edges.ids), np.bool_)
         near[lanes.edge[lane]] = True
-        use = ((lanes.allowed & ~(PEDESTRIAN | BICYCLE)) != 0) & near[lanes.edge]
+        use = lanes.motor & near[lanes.edge]
         number = np.full(len(lanes.ids), -1, np.int64)
         number[use] = np.arange(int(use.sum()))
         self._unknowns = 2 * int(use.sum())  # begin of lane k: 2 number, end: 2 number + 1
@@ -316,8 +316,7 @@ class _Balance:
                 tie_weight = np.minimum(1.0, HUBER / np.maximum(strain, 1e-9))
             w = np.concatenate([weight / sd**2, tie_weight / tie_sd**2])
             right = equations.T @ (w * np.concatenate([value, np.zeros(len(tie_sd))])) + start / loose**2
-            normal = (equations.T @ sparse.diags(w) @ equations + sparse.diags(1.0 / loose**2)).tocsc()
-            factors = factorise(normal)
+            factors = factorise(equations.T @ sparse.diags(w) @ equations + sparse.diags(1.0 / loose**2))
             fit = np.maximum(factors.solve(right), 0.0)
         variance = inverse_diagonal(factors)[of]
         part = np.minimum(weight / sd**2 * variance, 0.999)  # a count's own part in its fit

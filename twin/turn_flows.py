@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy import sparse
-from scipy.sparse.linalg import splu
 
 from networks.city import Detector
-from networks.graph import BICYCLE, PEDESTRIAN, Floats, Ints, Network
+from networks.graph import Floats, Ints, Network
+from twin.selected_inverse import factorise
 
 LOOP_MISS_FRAC = 0.02  # share of vehicles that a loop misses or counts twice
 ODD_VEHICLES = 0.7  # standard deviation of a count by what stands across the window's two ends
@@ -55,7 +55,7 @@ class TurnFlows:
 
     def __init__(self, network: Network, detectors: Sequence[Detector]) -> None:
         lanes, edges, moves = network.lanes, network.edges, network.movements
-        motor = (lanes.allowed & ~(PEDESTRIAN | BICYCLE)) != 0
+        motor = lanes.motor
         self._rows = np.flatnonzero(motor[moves.from_lane] & motor[moves.to_lane])
         self._from_lane = moves.from_lane[self._rows]
         self._from_edge, self._to_edge = lanes.edge[self._from_lane], lanes.edge[moves.to_lane[self._rows]]
@@ -132,8 +132,7 @@ class TurnFlows:
         chosen = told.share_variance[self._rows] / np.maximum(told.share[self._rows], 1e-3) ** 2
         erring = told.guess_frac[self._from_edge] ** 2 * driving[self._from_edge]  # movements of an edge err together
         spread = start / told.window_s + (erring + chosen * start) * start
-        normal = (rows.T @ (sparse.diags_array(1.0 / error) @ rows) + sparse.diags_array(1.0 / spread)).tocsc()
-        solver = splu(normal, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
+        solver = factorise(rows.T @ (sparse.diags_array(1.0 / error) @ rows) + sparse.diags_array(1.0 / spread))
         noise = np.zeros((len(seen) + len(start), 1 + DRAWS))
         noise[:, 1:] = np.random.default_rng(DRAWS).standard_normal((len(noise), DRAWS))
         told_noise, start_noise = noise[: len(seen)], noise[len(seen) :]

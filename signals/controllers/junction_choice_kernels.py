@@ -128,7 +128,7 @@ class Desk(NamedTuple):
     useful: _I  # (S,) stages worth considering, the first `useful_count` rows
     crossing_s: _F  # (V,) of the latest roll-out
     spans: _F  # (SPANS,) weight that a stage serves in each span
-    coming: _I  # (V,) vehicles in the order in which they arrive
+    coming: _I  # vehicles, places left out, in the order in which they arrive
     tight: _I  # (O,) receiving lanes without room for all who want to go there, the first `counts[0]` rows
     full: _I  # (L,) approach lanes that all their vehicles do not fit on, the first `counts[1]` rows
     counts: _I  # (2,)
@@ -158,7 +158,9 @@ def make_desk(layout: Layout, moment: Moment, rows: int) -> Desk:
             counts[0] += 1
     places = 0
     for lane in range(lanes):
-        places += moment.lane_first[lane + 1] - moment.places_from[lane]
+        for v in range(moment.places_from[lane], moment.lane_first[lane + 1]):
+            moment.arrival_s[v] = NEVER
+            places += 1
     kept = len(moment.arrival_s) if places > 0 else 0
     floats = np.zeros(lanes + 6 * links + outs + LONGEST + NUMBERS)
     ints = np.zeros(3 * lanes + links + LONGEST + COUNTERS, np.int64)
@@ -188,7 +190,7 @@ def make_desk(layout: Layout, moment: Moment, rows: int) -> Desk:
         np.empty(stages, np.int64),
         np.empty(len(moment.arrival_s)),
         np.empty(SPANS),
-        np.argsort(moment.arrival_s, kind="mergesort"),
+        np.argsort(moment.arrival_s, kind="mergesort")[: len(moment.arrival_s) - places],  # places arrive NEVER: last
         tight,
         full,
         counts,
@@ -212,7 +214,7 @@ def search(
     """The best sequence found: (stages (N,), seconds each holds (N,), cost, next best, served, crossings (V,)).
 
     allowed       (S,) stages that may come next; where the present one is not among them it has to end now
-    holds_s       seconds for which the present stage is tried to stay on
+    holds_s       seconds for which the present stage is tried to stay on, ascending
     before_stage  sequence chosen a moment ago, less the time passed since: the search goes on from there
     targets_max   next stages tried, the most useful first
 
@@ -383,8 +385,6 @@ def _begin(layout: Layout, moment: Moment, desk: Desk) -> None:
         desk.head[lane] = desk.arrived[lane] = moment.lane_first[lane]
         desk.ready_s[lane] = moment.stalled_s[lane]
         desk.filled[lane] = moment.places_from[lane]
-        for v in range(moment.places_from[lane], moment.lane_first[lane + 1]):
-            moment.arrival_s[v] = NEVER
     for k in range(links):
         desk.begin_s[k], desk.end_s[k] = moment.link_from_s[k], moment.link_until_s[k]
         desk.mode[k] = layout.stages[moment.stage, k]
@@ -439,14 +439,11 @@ def _roll(
         desk.floats[i] = desk.kept_floats[start, i]
     for i in range(len(desk.ints)):
         desk.ints[i] = desk.kept_ints[start, i]
-    vehicles = len(desk.coming)
     if places > 0:
         for v in range(places):
             moment.arrival_s[v] = desk.kept_places[start, 0, v]
             moment.link[v] = int(desk.kept_places[start, 1, v])
             moment.weight[v] = desk.kept_places[start, 2, v]
-        for lane in range(lanes):
-            vehicles -= moment.lane_first[lane + 1] - moment.places_from[lane]
     begin, current, element, realised, upcoming = (
         desk.counters[0],
         desk.counters[1],
@@ -491,7 +488,7 @@ def _roll(
                 ready_s = _change(current, to, t, layout, desk, drivers)
                 current, age_s, since_s = to, t - ready_s, ready_s
         age_s += 1.0
-        while upcoming < vehicles:
+        while upcoming < len(desk.coming):
             v = desk.coming[upcoming]
             if moment.arrival_s[v] > t:
                 break
