@@ -149,7 +149,7 @@ def _live_controller(model: CityModel) -> Controller:
     """Rolling horizon within priorities; where some approach has no loops, stepping back where sensors are thin."""
     network, policy = model.network, model.policy
     horizon = RollingHorizon(
-        network, shares=model.prior.movement_share, walkers=expect_walkers(policy, network), coupled=False
+        network, shares=model.prior.movement_share, walkers=expect_walkers(policy, network), guesses=True
     )
     followed = model.folder.coverage.loops >= 1.0
     return Preemption(network, horizon if followed else Chain(network, horizon), policy)

@@ -231,7 +231,7 @@ def control_by_sensors(
     """
     shares = prior.movement_share if prior else None
     walkers = None if policy is None else expect_walkers(policy, network)
-    horizon = RollingHorizon(network, shares=shares, walkers=walkers, least_open_frac=least_open_frac, coupled=False)
+    horizon = RollingHorizon(network, shares=shares, walkers=walkers, least_open_frac=least_open_frac, guesses=True)
     chain = Chain(network, horizon, least_seen_frac=least_seen_frac)
     street = SensedStreet(libsumo, network, sight, MIDNIGHT_S + begin_s)
     pseudonyms = Pseudonyms(f"simulation {sight.seed}".encode())  # of nobody real: a run can be repeated exactly

@@ -8,14 +8,15 @@ other for good. Planned as one, the lane between is a queue of the same junction
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from networks.graph import VEHICLE_SPACE_M, Crossing, Network, Programme, Signal
+from networks.graph import VEHICLE_SPACE_M, Bools, Crossing, Floats, Network, Programme, Signal
+from signals.controllers import junction_choice_kernels as kernels
 from signals.controllers.junction_choice import JunctionModel, model_signal
 from signals.lamps import LampRecord
 
@@ -23,6 +24,28 @@ T = TypeVar("T", bound=np.generic)
 
 COUPLED_VEH = 4.0  # vehicles that a lane between two signals holds: with fewer they are planned as one
 MOST_TOGETHER = 144  # stages of both, all combinations
+ROOM_VEH = 2.0  # with less on a lane between two signals the second who stops there stands across the junction behind
+TAKEN_VEH = 0.5  # estimated on a lane: somebody is there
+
+
+@dataclass(frozen=True, slots=True)
+class Knots:
+    """How two signals can lock: queues of both directions between them, each standing across the other's way on.
+
+    A direction is at risk under a stage that lets vehicles onto its lanes without a protected way on for all who may
+    stand there. One direction at risk ties no knot: as long as nobody of the other stands across its way, it empties.
+    """
+
+    lanes: tuple[NDArray[np.int32], NDArray[np.int32]]  # dense, of either direction
+    at_risk: Bools  # (2, S)
+
+    def open_stages(self, vehicles: Floats) -> Bools:
+        """(S,) stages that tie no knot. `vehicles` (dense lanes): how many are on each lane now."""
+        one, other = self.at_risk
+        answer: Bools = ~(one & other)
+        taken = [bool((vehicles[lanes] >= TAKEN_VEH).any()) for lanes in self.lanes]
+        stricter = answer & ~(taken[0] & other) & ~(taken[1] & one)
+        return stricter if stricter.any() else answer
 
 
 def find_pairs(network: Network, models: Sequence[JunctionModel]) -> list[tuple[int, int]]:
@@ -55,6 +78,34 @@ def join_models(network: Network, a: JunctionModel, b: JunctionModel) -> Junctio
     signal = join_signals(a.signal, b.signal)
     states = tuple(x[: a.signal.link_count] + y for x, y in product(a.stage_states, b.stage_states))
     return model_signal(network, signal, states)
+
+
+def find_knots(model: JunctionModel, links_of_first: int) -> Knots | None:
+    """Of two signals planned as one, the first with so many links; None where they cannot lock."""
+    layout, links = model.layout, model.link_of
+    freedom = 2 * (layout.stages == kernels.PROTECTED) + (layout.stages == kernels.PERMISSIVE)
+    short = np.flatnonzero((layout.lane_out >= 0) & (layout.storage_veh < ROOM_VEH))
+    streams = {int(lane): np.flatnonzero(layout.link_lane == lane) for lane in short}
+    feeds = {int(lane): np.flatnonzero(layout.link_out == layout.lane_out[lane]) for lane in short}
+    sides = [[x for x in streams if (links[streams[x][0]] < links_of_first) == first] for first in (True, False)]
+
+    def ways_across(ways: NDArray[np.int64], others: Sequence[int]) -> Bools:
+        """Which of the ways meet one of those on which vehicles come onto the other lanes."""
+        come = np.concatenate([feeds[x] for x in others])
+        return np.asarray(model.signal.foes[np.ix_(links[ways], links[come])].any(axis=1))
+
+    if not all(sides):
+        return None
+    lanes, at_risk = [], np.zeros((2, len(freedom)), np.bool_)
+    for d, (own, others) in enumerate((sides, sides[::-1])):
+        held = [x for x in own if ways_across(streams[x], others).any()]
+        lanes.append(model.lanes[held])
+        for x in held:
+            way_on = freedom[:, streams[x]].min(axis=1)
+            for k in feeds[x]:
+                comes = freedom[:, k] > 0
+                at_risk[d] |= comes & (way_on < way_on[comes].max(initial=0))
+    return Knots((lanes[0], lanes[1]), at_risk) if at_risk.any(axis=1).all() else None
 
 
 def join_signals(a: Signal, b: Signal) -> Signal:

@@ -18,7 +18,7 @@ from networks.graph import VEHICLE_SPACE_M, Bools, Floats, Ints, Network, Signal
 from networks.state import Forecast, NetworkState, VehicleTable
 from signals.controllers import junction_choice_kernels as kernels
 from signals.controllers.approaches import StopLineMap, build_stop_lines
-from signals.controllers.coupled_signals import find_pairs, join_models, join_records
+from signals.controllers.coupled_signals import Knots, find_knots, find_pairs, join_models, join_records
 from signals.controllers.junction_choice import (
     ApproachView,
     Choice,
@@ -96,6 +96,7 @@ class _Unit:
     model: JunctionModel
     twin_of: NDArray[np.int64]  # (K,) see `unsure_turns`
     stream_of: NDArray[np.int64]  # (M,) of each movement of these signals
+    knots: Knots | None
 
 
 class RollingHorizon:
@@ -111,12 +112,12 @@ class RollingHorizon:
         shares: Floats | None = None,
         walkers: Walkers | None = None,
         least_open_frac: float = LEAST_OPEN_FRAC,
-        coupled: bool = True,
+        guesses: bool = False,
     ) -> None:
         """`shares` (M,): expected share of each movement in its lane; even where None. `walkers` None: nobody.
 
-        `least_open_frac`: see `unsure_turns`; 0: guesses of turns are trusted. `coupled`: see `coupled_signals`; not
-        for a state in which most turns are guesses.
+        `least_open_frac`: see `unsure_turns`; 0: guesses of turns are trusted. `guesses`: most turns are; of two
+        signals planned as one no stage is then chosen that may tie a knot, see `coupled_signals.Knots`.
         """
         self.network = network
         self.tuning = tuning or Tuning()
@@ -124,17 +125,20 @@ class RollingHorizon:
         self.stop_lines: StopLineMap = build_stop_lines(network, shares)
         self._walkers = walkers
 
-        def unit(signals: tuple[int, ...], model: JunctionModel) -> _Unit:
+        def unit(signals: tuple[int, ...], model: JunctionModel, knots: Knots | None = None) -> _Unit:
             driven = np.flatnonzero(model.movement >= 0)
             stream_of = np.full(len(network.movements.turn), -1, np.int64)
             stream_of[model.movement[driven]] = driven
-            return _Unit(signals, *with_twins(model, network, shares, least_open_frac), stream_of)
+            return _Unit(signals, *with_twins(model, network, shares, least_open_frac), stream_of, knots)
 
         self._alone = [unit((i,), model) for i, model in enumerate(self.models)]
-        pairs = find_pairs(network, self.models) if coupled else []
+        pairs = find_pairs(network, self.models)
         paired = {i for pair in pairs for i in pair}
         self._units = [u for u in self._alone if u.signals[0] not in paired]
-        self._units += [unit((i, j), join_models(network, self.models[i], self.models[j])) for i, j in pairs]
+        for i, j in pairs:
+            joint = join_models(network, self.models[i], self.models[j])
+            knots = find_knots(joint, network.signals[i].link_count) if guesses else None
+            self._units.append(unit((i, j), joint, knots))
         self._relayed: _RelayedRows | None = None
         self._targets: dict[tuple[int, ...], str] = {}  # stage that the plan in force leads to
         self._chosen: dict[tuple[int, ...], tuple[Choice, float]] = {}  # and when
@@ -192,7 +196,8 @@ class RollingHorizon:
                 view, places = _with_places(view, model, onward, onward_m, self.network)
             else:
                 places = np.zeros(len(view.link), np.bool_)
-            made, choice = self._propose_one(unit, records, record, view, rows.stopped[span], valid_from_s)
+            sound = None if unit.knots is None else unit.knots.open_stages(room.vehicles)
+            made, choice = self._propose_one(unit, records, record, view, rows.stopped[span], sound, valid_from_s)
             proposals += made
             if choice is not None:
                 self._keep_outflow(model, choice)
@@ -234,9 +239,13 @@ class RollingHorizon:
         record: LampRecord,
         view: ApproachView,
         stopped: Bools,
+        sound: Bools | None,
         valid_from_s: float,
     ) -> tuple[list[Proposal], Choice | None]:
-        """A proposal for each signal of the unit; `record` is all of them in one, `stopped` (V,) who is in sight."""
+        """A proposal for each signal of the unit; `record` is all of them in one, `stopped` (V,) who is in sight.
+
+        `sound` (S,): stages that may come next as far as the traffic goes, None: any.
+        """
         model = unit.model
         if not is_stage(record.state) or record.state not in model.stage_of:
             target = self._targets.get(unit.signals)
@@ -247,7 +256,7 @@ class RollingHorizon:
                 rest = (*settle(self.network.signals[index], own, there, valid_from_s), LampStep(there, VALIDITY_S))
                 plans.append(self._plan(index, own, rest, valid_from_s, "completing the change of stage"))
             return [Proposal(plan, 0.0, 0.0, 0.0) for plan in plans], None
-        allowed = self._allowed(model, record, valid_from_s)
+        allowed = self._allowed(model, record, sound, valid_from_s)
         before = self._before(unit, model.stage_of[record.state], valid_from_s)
         choice = choose(model, record, view, self.tuning, now_s=valid_from_s, allowed=allowed, before=before)
         if choice is None:
@@ -307,18 +316,19 @@ class RollingHorizon:
             reason=reason,
         )
 
-    def _allowed(self, model: JunctionModel, record: LampRecord, now_s: float) -> Bools | None:
-        """Stages that serve the link closest to its longest red, once that is close; None: any stage."""
+    def _allowed(self, model: JunctionModel, record: LampRecord, sound: Bools | None, now_s: float) -> Bools | None:
+        """Sound stages; those that serve the link closest to its longest red, once that is close; None: any stage."""
         rules = rules_of(model.signal)
         red = np.array([c == "r" for c in record.state]) & rules.served
         if not red.any():
-            return None
+            return sound
         age_s = np.where(red, now_s - record.since_s, -np.inf)
         worst = int(np.argmax(age_s))
         if age_s[worst] < rules.max_red_s - rules.shortest_wait_s - STARVING_S:
-            return None
+            return sound
         serving: Bools = model.link_stages[:, worst] != kernels.CLOSED
-        return serving if serving.any() else None
+        both = serving if sound is None else serving & sound
+        return both if both.any() else serving if serving.any() else sound
 
     def _by_lane(self, rows: ApproachRows, movement: Ints) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Rows in order of signal, approach lane and distance; and where each signal begins in that order."""

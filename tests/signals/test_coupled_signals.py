@@ -9,7 +9,7 @@ import pytest
 
 from networks.readers.sumo import read_sumo
 from signals.controllers import coupled_signals
-from signals.controllers.coupled_signals import find_pairs, join_models, join_signals
+from signals.controllers.coupled_signals import find_knots, find_pairs, join_models, join_signals
 from signals.controllers.junction_choice import build_model
 from signals.controllers.rolling_horizon import ApproachRows, LaneRoom, RollingHorizon
 from signals.lamps import LampRecord
@@ -124,3 +124,48 @@ def test_one_whose_partner_is_out_of_sight_is_planned_alone(missing):
     records[missing] = None
     proposals = controller.plan(eastward(3), empty_room(), records, valid_from_s=NOW_S)
     assert [p.plan.signal for p in proposals] == [1 - missing]
+
+
+def lets_in_without_way_on(state: str, way: str) -> bool:
+    """Does this stage of both let vehicles onto a left lane between the signals whose turn has no protected green?"""
+    model = join_models(PAIR, *MODELS)
+    moves, lanes = PAIR.movements, PAIR.lanes.ids
+    lamp = [(lanes[moves.from_lane[m]], lanes[moves.to_lane[m]], state[k])
+            for m, k in zip(model.movement, model.link_of, strict=True) if m >= 0]  # fmt: skip
+    left = f"{way}_1"
+    comes = any(c in "Gg" for _, to, c in lamp if to == left)
+    return comes and any(c != "G" for of, _, c in lamp if of == left)
+
+
+def test_two_queues_between_them_never_get_into_each_others_way():
+    """Behind sensors: onto the left lanes of both directions at once only with a protected way on for one of them."""
+    model = join_models(PAIR, *MODELS)
+    knots = find_knots(model, PAIR.signals[0].link_count)
+    assert knots is not None
+    names = [{PAIR.lanes.ids[lane] for lane in lanes} for lanes in knots.lanes]
+    assert "b_a_1" in names[0]
+    assert "a_b_1" in names[1]
+    vehicles = np.zeros(len(PAIR.lanes.ids))
+    stages = [s for s, is_open in zip(model.stage_states, knots.open_stages(vehicles), strict=True) if is_open]
+    assert any(lets_in_without_way_on(s, "a_b") for s in stages)
+    assert not any(lets_in_without_way_on(s, "a_b") and lets_in_without_way_on(s, "b_a") for s in stages)
+    vehicles[PAIR.lane_index["b_a_1"]] = 1.0
+    stages = [s for s, is_open in zip(model.stage_states, knots.open_stages(vehicles), strict=True) if is_open]
+    assert stages
+    assert not any(lets_in_without_way_on(s, "a_b") for s in stages)
+
+
+def test_a_driver_who_stands_between_them_keeps_the_other_direction_out_until_its_way_on_is_free():
+    controller, rows, records = RollingHorizon(PAIR, guesses=True), eastward(6), standing_reds()
+    room = empty_room()
+    room.vehicles[PAIR.lane_index["b_a_1"]] = 1.0
+    proposals = controller.plan(rows, room, records, valid_from_s=NOW_S)
+    both = "".join(p.plan.steps[-1].state for p in sorted(proposals, key=lambda p: p.plan.signal))
+    assert not lets_in_without_way_on(both, "a_b")
+    for proposal, signal, record in zip(proposals, PAIR.signals, records, strict=True):
+        assert find_violations(proposal.plan, signal, record) == []
+
+
+def test_signals_with_room_for_two_between_them_tie_no_knot(monkeypatch):
+    monkeypatch.setattr(coupled_signals, "ROOM_VEH", 1.0)
+    assert find_knots(join_models(PAIR, *MODELS), PAIR.signals[0].link_count) is None
