@@ -21,7 +21,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from networks.graph import Bools, Floats, Ints, Programme
+from networks.graph import Bools, Floats, Ints, Programme, ProgrammePhase
 
 Lines = NDArray[np.object_]  # of shapely.LineString
 
@@ -150,6 +150,38 @@ def shipped_gaps(conflicts: Bools, programme: Programme) -> tuple[Floats, Floats
         direct = found & (steps <= last)
         direct_s[i, direct] = np.fmin(direct_s[i], gap_s)[direct]
     return shortest_s, direct_s
+
+
+def longest_yellow_s(programme: Programme) -> float:
+    """Yellow of a programme, 0 where it shows none: of each phase the shortest yellow in it, of these the longest.
+
+    A link's yellow counts from its begin to its end: it goes through several phases where links close one after the
+    other.
+    """
+    phases = [p for p in programme.phases if p.duration_s > 0]
+    lit = np.array([[c in "yY" for c in p.state] for p in phases], np.bool_).reshape(len(phases), -1)
+    lasts_s = _lasting_s(lit, phases)
+    lasts_s[lasts_s == 0.0] = np.inf
+    each_s = lasts_s.min(axis=1, initial=np.inf)
+    return float(each_s[np.isfinite(each_s)].max(initial=0.0))
+
+
+def longest_all_red_s(programme: Programme) -> float:
+    """The longest time in which a programme shows every lamp red, 0 where it never does."""
+    phases = [p for p in programme.phases if p.duration_s > 0]
+    dark = np.array([[not set(p.state) & set("GgyYuo")] for p in phases], np.bool_).reshape(len(phases), -1)
+    return float(_lasting_s(dark, phases).max(initial=0.0))
+
+
+def _lasting_s(lit: Bools, phases: Sequence[ProgrammePhase]) -> Floats:
+    """(P, columns) how long what is lit in a phase lasts without a break, 0 where it is not, or never ends."""
+    seconds, answer = np.array([p.duration_s for p in phases]), np.zeros(lit.shape)
+    begins = np.asarray(lit & ~np.roll(lit, 1, axis=0))
+    lasts = _steps_until(~lit)
+    for phase, column in np.argwhere(begins):
+        run = (phase + np.arange(lasts[phase, column])) % len(phases)
+        answer[run, column] = seconds[run].sum()
+    return answer
 
 
 def _steps_until(event: Bools) -> Ints:

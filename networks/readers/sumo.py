@@ -29,7 +29,17 @@ from networks.graph import (
     Ragged,
     Signal,
 )
-from networks.intergreen import CYCLING, STRAIGHT_ON, TRAM, TURNING, WALKING, LinkPath, intergreen_matrix
+from networks.intergreen import (
+    CYCLING,
+    STRAIGHT_ON,
+    TRAM,
+    TURNING,
+    WALKING,
+    LinkPath,
+    intergreen_matrix,
+    longest_all_red_s,
+    longest_yellow_s,
+)
 from networks.readers.sumo_xml import RawEdge, RawLane, RawLink, RawNet, parse_sumo
 from networks.stages import recognise_stages
 
@@ -309,11 +319,8 @@ def _signal(
             pedestrian[link] = not link_movements[link]  # a lamp shared with vehicles obeys their stricter rules
             clearance_s[link] = max(clearance_s[link], c.length_m / WALKING.clearing_mps)
     conflicts = _conflicts(foes, programmes)
-    yellow_s = _yellow(programmes)
-    all_red_s = max(
-        (p.duration_s for pr in programmes[:1] for p in pr.phases if not set(p.state) & set("GgyYuo")),
-        default=0.0,
-    )
+    yellow_s = longest_yellow_s(programmes[0]) or DEFAULT_YELLOW_S
+    all_red_s = longest_all_red_s(programmes[0])
     paths = _link_paths(raw, link_movements, crossings, movements, lanes)
     return Signal(
         id=sid,
@@ -381,10 +388,3 @@ def _conflicts(foes: Bools, programmes: Sequence[Programme]) -> Bools:
             lit = np.array([c in "GgyY" for c in phase.state[: len(foes)]])
             conflicts &= ~np.outer(lit, lit)
     return conflicts
-
-
-def _yellow(programmes: Sequence[Programme]) -> float:
-    return max(
-        (p.duration_s for pr in programmes[:1] for p in pr.phases if "y" in p.state.lower()),
-        default=DEFAULT_YELLOW_S,
-    )

@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 
 from networks.city import load_network, read_city
 from networks.graph import Programme, ProgrammePhase
-from networks.intergreen import STRAIGHT_ON, TURNING, WALKING, LinkPath, intergreen_matrix, shipped_gaps
+from networks.intergreen import (
+    STRAIGHT_ON,
+    TURNING,
+    WALKING,
+    LinkPath,
+    intergreen_matrix,
+    longest_all_red_s,
+    longest_yellow_s,
+    shipped_gaps,
+)
 
 BOTH = np.array([[False, True], [True, False]])
 VEHICLES = np.zeros(2, np.bool_)
@@ -109,6 +118,27 @@ def test_shipped_gaps_equal_a_walk_through_the_seconds(data: st.DataObject) -> N
     phases = data.draw(st.lists(phase, min_size=1, max_size=6))
     got = shipped_gaps(conflicts, programme(*phases))
     np.testing.assert_array_equal(got, naive_gaps(conflicts, [(float(s), state) for s, state in phases]))
+
+
+@given(st.data())
+def test_yellow_and_all_red_are_what_lamps_show_however_the_phases_are_cut(data: st.DataObject) -> None:
+    """A programme whose yellows begin and end one after the other has phases of a second each."""
+    yellow_s, all_red_s = data.draw(st.integers(3, 6)), data.draw(st.integers(0, 3))
+    closing = [(yellow_s, "yr"), (all_red_s, "rr")]
+    phases = [(30, "Gr"), *closing, (20, "rG"), *((s, state[::-1]) for s, state in closing)]
+    cut = [(1, state) for seconds, state in phases for _ in range(seconds)]
+    turned = data.draw(st.integers(0, len(cut) - 1))
+    for shown in (phases, cut, cut[turned:] + cut[:turned]):
+        assert longest_yellow_s(programme(*shown)) == yellow_s
+        assert longest_all_red_s(programme(*shown)) == all_red_s
+
+
+def test_yellows_that_overlap_keep_their_length() -> None:
+    late = programme((20, "GGr"), (1, "yGr"), (2, "yyr"), (1, "ryr"), (2, "rrr"), (20, "rrG"), (3, "rry"), (1, "rrr"))
+    assert longest_yellow_s(late) == 3.0
+    assert longest_all_red_s(late) == 2.0
+    assert longest_yellow_s(programme((20, "Gr"), (20, "rG"))) == 0.0
+    assert longest_yellow_s(programme((20, "yG"), (3, "yy"), (20, "yr"))) == 3.0  # one that always flashes is none
 
 
 @pytest.mark.parametrize("name", ["networks/bologna_joined", "networks/hamburg_tavf", "resco/ingolstadt21"])
