@@ -33,7 +33,9 @@ class Knots:
     """How two signals can lock: queues of both directions between them, each standing across the other's way on.
 
     A direction is at risk under a stage that lets vehicles onto its lanes without a protected way on for all who may
-    stand there. One direction at risk ties no knot: as long as nobody of the other stands across its way, it empties.
+    stand there: if all can be served so, for those as well who come on one lane and need another, to which nothing
+    led from where they were. One direction at risk ties no knot: as long as nobody of the other stands across its
+    way, it empties.
     """
 
     lanes: tuple[NDArray[np.int32], NDArray[np.int32]]  # dense, of either direction
@@ -80,7 +82,7 @@ def join_models(network: Network, a: JunctionModel, b: JunctionModel) -> Junctio
     return model_signal(network, signal, states)
 
 
-def find_knots(model: JunctionModel, links_of_first: int) -> Knots | None:
+def find_knots(network: Network, model: JunctionModel, links_of_first: int) -> Knots | None:
     """Of two signals planned as one, the first with so many links; None where they cannot lock."""
     layout, links = model.layout, model.link_of
     freedom = 2 * (layout.stages == kernels.PROTECTED) + (layout.stages == kernels.PERMISSIVE)
@@ -96,16 +98,28 @@ def find_knots(model: JunctionModel, links_of_first: int) -> Knots | None:
 
     if not all(sides):
         return None
-    lanes, at_risk = [], np.zeros((2, len(freedom)), np.bool_)
-    for d, (own, others) in enumerate((sides, sides[::-1])):
-        held = [x for x in own if ways_across(streams[x], others).any()]
-        lanes.append(model.lanes[held])
-        for x in held:
-            way_on = freedom[:, streams[x]].min(axis=1)
-            for k in feeds[x]:
-                comes = freedom[:, k] > 0
-                at_risk[d] |= comes & (way_on < way_on[comes].max(initial=0))
-    return Knots((lanes[0], lanes[1]), at_risk) if at_risk.any(axis=1).all() else None
+    held = [[x for x in own if ways_across(streams[x], other).any()] for own, other in (sides, sides[::-1])]
+    edge = network.lanes.edge
+    origin = edge[network.movements.from_lane[model.movement]]  # (K,)
+
+    def who_is_at_risk(*, changing: bool) -> Bools:
+        """(2, S); `changing`: with those who have to change lanes there."""
+        answer = np.zeros((2, len(freedom)), np.bool_)
+        for d, x, k in [(side, lane, way) for side in (0, 1) for lane in held[side] for way in feeds[lane]]:
+            beside = [y for y in sides[d] if y != x and edge[model.lanes[y]] == edge[model.lanes[x]]]
+            needed = [x, *(y for y in beside if changing and origin[k] not in origin[feeds[y]])]
+            way_on = freedom[:, np.concatenate([streams[y] for y in needed])].min(axis=1)
+            comes = freedom[:, k] > 0
+            answer[d] |= comes & (way_on < way_on[comes].max(initial=0))
+        return answer
+
+    at_risk = who_is_at_risk(changing=True)
+    come = np.concatenate([feeds[x] for own in held for x in own])
+    if not (freedom[~at_risk.any(axis=0)][:, come] > 0).any(axis=0).all():  # somebody could never come without a risk
+        at_risk = who_is_at_risk(changing=False)
+    if not at_risk.any(axis=1).all():
+        return None
+    return Knots((model.lanes[held[0]], model.lanes[held[1]]), at_risk)
 
 
 def join_signals(a: Signal, b: Signal) -> Signal:

@@ -137,7 +137,7 @@ class RollingHorizon:
         self._units = [u for u in self._alone if u.signals[0] not in paired]
         for i, j in pairs:
             joint = join_models(network, self.models[i], self.models[j])
-            knots = find_knots(joint, network.signals[i].link_count) if guesses else None
+            knots = find_knots(network, joint, network.signals[i].link_count) if guesses else None
             self._units.append(unit((i, j), joint, knots))
         self._relayed: _RelayedRows | None = None
         self._targets: dict[tuple[int, ...], str] = {}  # stage that the plan in force leads to

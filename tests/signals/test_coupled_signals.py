@@ -140,7 +140,7 @@ def lets_in_without_way_on(state: str, way: str) -> bool:
 def test_two_queues_between_them_never_get_into_each_others_way():
     """Behind sensors: onto the left lanes of both directions at once only with a protected way on for one of them."""
     model = join_models(PAIR, *MODELS)
-    knots = find_knots(model, PAIR.signals[0].link_count)
+    knots = find_knots(PAIR, model, PAIR.signals[0].link_count)
     assert knots is not None
     names = [{PAIR.lanes.ids[lane] for lane in lanes} for lanes in knots.lanes]
     assert "b_a_1" in names[0]
@@ -168,4 +168,4 @@ def test_a_driver_who_stands_between_them_keeps_the_other_direction_out_until_it
 
 def test_signals_with_room_for_two_between_them_tie_no_knot(monkeypatch):
     monkeypatch.setattr(coupled_signals, "ROOM_VEH", 1.0)
-    assert find_knots(join_models(PAIR, *MODELS), PAIR.signals[0].link_count) is None
+    assert find_knots(PAIR, join_models(PAIR, *MODELS), PAIR.signals[0].link_count) is None
