@@ -18,6 +18,7 @@ from scenarios.edge_run import MESOSCOPIC_OPTIONS
 from scenarios.simulation import RunSpec, Simulation, run_in_process
 
 HOUR_S = 3600.0
+STEERED_ROUND_S = 15.0  # of standing inside a junction, after which others find a way round
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,9 @@ def replay(
 ) -> Replayed:
     """Drive `routes` from clock second to clock second under the city's programmes, and count by whole hours.
 
-    Hours begin at full clock hours; an earlier `begin_s` warms up. Nobody is taken out of a jam. `rides`: SUMO's
+    Hours begin at full clock hours; an earlier `begin_s` warms up. Nobody is taken out of a jam, but
+    who stands inside a junction does not hold up those who cross for ever: SUMO's drivers would, and a city near its
+    capacity then locks up for good. `rides`: SUMO's
     route output goes there. `plans`: SUMO additional files of programmes in place of the city's.
 
     Raises CityError, ProcessError.
@@ -56,7 +59,8 @@ def replay(
         meter.write_text(
             f'<additional><edgeData id="e" file={quoteattr(str(out))} period="3600" begin="0"/></additional>'
         )
-        extra = MESOSCOPIC_OPTIONS if mesoscopic else ("--ignore-route-errors",)
+        steered = "--ignore-junction-blocker", str(STEERED_ROUND_S)
+        extra = MESOSCOPIC_OPTIONS if mesoscopic else ("--ignore-route-errors", *steered)
         if rides is not None:
             extra = (*extra, "--vehroute-output", str(rides), "--vehroute-output.exit-times")
         spec = RunSpec(
