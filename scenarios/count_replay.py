@@ -18,8 +18,8 @@ from scenarios.edge_run import MESOSCOPIC_OPTIONS
 from scenarios.simulation import RunSpec, Simulation, run_in_process
 
 HOUR_S = 3600.0
-# Two things lock up a city of SUMO's drivers for good, and none of ours: whoever stands inside a junction holds up those
-# who cross, and whoever does not get onto the lane of its turn stands at the end of another for ever. Seconds until then:
+# Two things lock up a city of SUMO drivers for good, and no real one: whoever stands inside a junction holds up those
+# who cross, and whoever does not get onto the lane of its turn stands at the end of another. Seconds until that ends:
 JUNCTION_BLOCKER = ("--ignore-junction-blocker", "15")
 WRONG_LANE = ("--time-to-teleport.highways", "120", "--time-to-teleport.highways.min-speed", "0")
 
