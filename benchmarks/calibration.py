@@ -16,7 +16,8 @@ The folder holds a SUMO city with demand, `loops.csv` and `loop_counts*.csv` (se
 - `as published`: the city's demand, repeated as often as its hours fit into the day's
 
 Counts above what their lanes can pass are left out everywhere (`counts_refused`, of all days and loops).
-`total_error` is over all scored loop-hours; `pending_share` is of due vehicles, left outside at the end. Long: with
+`total_error` is over all scored loop-hours; `pending_share` is of due vehicles, left outside at the end; `teleports`
+are vehicles set ahead that stood on a wrong lane (`scenarios.count_replay.replay`), by any method. Long: with
 --keep FOLDER finished runs are kept there and not made again. Exit code 1 when citytwin misses what is wanted.
 """
 

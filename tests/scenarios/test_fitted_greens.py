@@ -78,6 +78,22 @@ def test_the_cycle_and_the_least_green_are_kept_whatever_is_asked(a: float, b: f
         assert (fitted == np.round(fitted)).all()
 
 
+@settings(max_examples=30, deadline=None)
+@given(st.integers(2, 30), st.integers(2, 30), st.floats(0.0, 2500.0), st.floats(0.0, 2500.0))
+def test_a_green_of_several_phases_lasts_long_enough_as_a_whole(a: int, b: int, x: float, y: float) -> None:
+    network = town(20.0, 50.0)
+    states = (("Gr", a), ("GG", 3), ("Gr", b), ("yr", 3), ("rr", 2), ("rG", 25), ("ry", 3), ("rr", 2))
+    phases = tuple(ProgrammePhase(state, float(s), float(s), float(s)) for state, s in states)
+    signal = replace(network.signals[0], programmes=(Programme("0", "static", 0.0, phases),))
+    network = replace(network, signals=(signal,))
+    fitted = fit_greens(network, 0, flows(network, x, y))
+    if fitted is not None:
+        assert fitted[:3].sum() >= LEAST_GREEN_S - 1.0
+        assert fitted[:3].min() >= 1.0
+        assert fitted[3:5] == pytest.approx([3.0, 2.0])
+        assert fitted.sum() == pytest.approx(a + b + 38.0)
+
+
 def test_sumo_files_hold_only_what_was_changed(tmp_path: Path) -> None:
     network = town(20.0, 50.0)
     moves, edge = network.movements, network.lanes.edge
