@@ -182,10 +182,11 @@ class Fusion:
     def _loop_rows(self, second: int, batch: CountBatch, rows: Ints) -> None:
         lanes, loops = self._lanes, self._loops
         rows = self._trusted(second, batch, rows)
-        may_leave = np.zeros(len(lanes.listed), np.bool_)
+        # whoever stands first: with a turn that gives way, to walkers too, somebody honest may stand there all green
+        may_leave = np.bincount(self._network.movements.from_lane, minlength=len(lanes.listed)) > 0
         room = (lanes.up_busy_s < 3.0) & (lanes.listed < 0.7 * np.diff(self._streets.offset))
         moves = self._network.movements
-        np.logical_or.at(may_leave, moves.from_lane, (lanes.open >= 2) & room[moves.to_lane])
+        np.logical_and.at(may_leave, moves.from_lane, (lanes.open == 3) & room[moves.to_lane])
         loops.step(second, batch, rows, may_leave[self._detector_lane])
         live = loops.live(float(second))
         for role_rows, on, count, share, speed, idle, busy in (
