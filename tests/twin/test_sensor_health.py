@@ -189,7 +189,7 @@ def test_reports_that_come_late_leave_rates_as_they_are() -> None:
             at_s,
             np.full(len(told), float(second)),
         )
-        record.step(second, batch, rows, np.zeros(1, np.bool_))
+        record.step(second, batch, rows, np.zeros(1))
     rate_vps, heard_s = record.rates()
     assert rate_vps[0] == pytest.approx(0.25, rel=0.03)
     assert heard_s[0] == pytest.approx(200.0, abs=4.0)
