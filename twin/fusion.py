@@ -35,6 +35,7 @@ SETTLE_SPAN_S = 400.0
 DRIVING_KINDS = (0, 1, 2, 5, 6)  # VEHICLE_KINDS that use motor lanes
 TENTATIVE = 4093
 UNIT_LIVE_S = 3.0
+UNSURE_GREEN = 0.3  # of a green under which whoever stands first may have to give way, to walkers too, all the time
 SEEN_FRESH_S = 1.5  # a report so old still tells where a vehicle is
 LAMPS_LIVE_S = 5.0
 HELD_BELIEF = 0.5  # a second, in a vehicle due at an upstream loop that nothing passes
@@ -182,10 +183,12 @@ class Fusion:
     def _loop_rows(self, second: int, batch: CountBatch, rows: Ints) -> None:
         lanes, loops = self._lanes, self._loops
         rows = self._trusted(second, batch, rows)
-        may_leave = np.zeros(len(lanes.listed), np.bool_)
         room = (lanes.up_busy_s < 3.0) & (lanes.listed < 0.7 * np.diff(self._streets.offset))
         moves = self._network.movements
-        np.logical_or.at(may_leave, moves.from_lane, (lanes.open >= 2) & room[moves.to_lane])
+        some, sure = np.zeros(len(lanes.listed), np.bool_), np.ones(len(lanes.listed), np.bool_)
+        np.logical_or.at(some, moves.from_lane, (lanes.open >= 2) & room[moves.to_lane])
+        np.logical_and.at(sure, moves.from_lane, (lanes.open == 3) & room[moves.to_lane])
+        may_leave = np.where(some & sure, 1.0, UNSURE_GREEN * some)
         loops.step(second, batch, rows, may_leave[self._detector_lane])
         live = loops.live(float(second))
         for role_rows, on, count, share, speed, idle, busy in (

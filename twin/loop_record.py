@@ -62,10 +62,10 @@ class LoopRecord:
             told[loops] = 0.0
         self.last_s[loops] = -np.inf
 
-    def step(self, second: int, batch: CountBatch, rows: Ints, green: Bools) -> None:
+    def step(self, second: int, batch: CountBatch, rows: Ints, green: Floats) -> None:
         """Take the reports `rows` of the batch as those of this second.
 
-        green (D,): the loop's lane may discharge and has room beyond.
+        green (D,): how surely the loop's lane may discharge and has room beyond, 0 to 1.
         """
         slot = second % WINDOW_S
         self._total -= self._counts[:, slot]

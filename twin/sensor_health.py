@@ -27,13 +27,16 @@ QUICK_S = 2.0  # reports of longer intervals tell neither of lamps nor of single
 RED_AFTER_S = 4.0  # a count so long after the end of green has no green to come from
 RED_LEAST, RED_SHARE = 4.0, 0.35
 PULSES_LEAST, FEWEST_A_PULSE = 6.0, 0.7  # vehicles for each time that a loop becomes covered
+HONEST_PULSE, LIED_PULSE = 0.97, 0.5  # share of these times that a vehicle is counted; of honest loops 0.985 was seen
 MOST_TWICE = 0.25  # of the seconds with any vehicle, those with more than one: nobody follows so closely
 FROZEN_BINS, FROZEN_LEAST, MUTE_LEAST = (
     8,
     5.0,
     2.0,
 )  # bins without a change, and vehicles that passed the other loop of the lane
+CHANGED_FRAC = 0.5  # of them that the other lanes must have gained between the loops, for all to have changed lanes
 CONVICTS = 4.7  # log-likelihood ratio of a lie against the truth, of all evidence that shows in single vehicles
+SOME_MISSED, FEW_TELL = 3, 3.9  # fewer unnoticed passages tell no more than this: one bad place may make two of them
 VOUCHED_FOR = -1.0  # below, vehicles reported to pass were noticed
 MOST_OFF = 3.0  # that the innovation adds to it: neighbours may lie
 CLUSTERED = 3.0  # variance of counts over that of a Poisson process: platoons and cycles
@@ -134,6 +137,18 @@ class LoopHealth:
         self._usual_bins = np.where(take, keep * self._usual_bins + 1.0, self._usual_bins)
         return self._silence
 
+    def _changed_lanes(self, measured: Floats, believed: Bools) -> Floats:
+        """(D,) by how many vehicles more the other lanes of a loop's edge counted at its end than at the other end.
+
+        Only lanes with two loops that are believed tell.
+        """
+        both = believed & (self._other >= 0) & believed[self._other]
+        gained = np.where(both, measured - measured[self._other], 0.0)
+        total = np.zeros((2, int(self._loop_edge.max(initial=-1)) + 1))
+        np.add.at(total, (self._stop.astype(np.int32), self._loop_edge), gained)
+        changed: Floats = total[self._stop.astype(np.int32), self._loop_edge] - gained
+        return changed
+
     def _judge(self, no_witness: Bools) -> None:
         window = _Bin.sum(self._bins)
         window_s = float(len(self._bins) * BIN_S)
@@ -146,10 +161,14 @@ class LoopHealth:
         )
         frozen = told & (window.counts == 0) & (window.lowest == window.highest)
         quiet = self._quiet(told)
-        doubt = np.maximum(self.witnesses.doubt, 0.0) + quiet + window.odds_of_doubles()
+        unnoticed = np.where(
+            self.witnesses.missed < SOME_MISSED, np.minimum(self.witnesses.doubt, FEW_TELL), self.witnesses.doubt
+        )
+        doubt = np.maximum(unnoticed, 0.0) + quiet + window.odds_of_doubles()
         doubtful = few | many | red | no_witness | (doubt >= CONVICTS / 2.0)
         passed = np.where((self._other >= 0) & ~doubtful[self._other], measured[self._other], 0.0)
         stuck = frozen & (passed >= FROZEN_LEAST) & (len(self._bins) >= FROZEN_BINS)
+        stuck &= self._changed_lanes(measured, told & ~doubtful) < CHANGED_FRAC * passed
         stuck &= self.witnesses.doubt > VOUCHED_FOR
         mute = frozen & (passed >= MUTE_LEAST)  # no proof yet, but no witness against its neighbour either
         alone = few | many | red | stuck | (doubt >= CONVICTS)
@@ -217,8 +236,12 @@ class _Bin(NamedTuple):
 
     def oddities(self) -> tuple[Bools, Bools, Bools]:
         """(D,) too few vehicles for the times covered (late counts count as well); too many at once; at red."""
+        counted = np.minimum(self.counts, self.pulses)
+        odds = counted * math.log(LIED_PULSE / HONEST_PULSE)
+        odds += (self.pulses - counted) * math.log((1.0 - LIED_PULSE) / (1.0 - HONEST_PULSE))
+        few = (self.pulses >= PULSES_LEAST) & (self.counts < FEWEST_A_PULSE * self.pulses)
         return (
-            (self.pulses >= PULSES_LEAST) & (self.counts < FEWEST_A_PULSE * self.pulses),
+            few & (odds >= CONVICTS),
             (self.counted >= PULSES_LEAST) & (self.twice > MOST_TWICE * self.counted),
             (self.at_red >= RED_LEAST) & (self.at_red > RED_SHARE * self.timely),
         )

@@ -30,6 +30,13 @@ def test_one_loop_that_contradicts_does_not_bend_the_others() -> None:
     assert flow[0] == pytest.approx(500.0, rel=0.05)
 
 
+def test_a_loop_that_counts_something_else_hardly_moves_a_route() -> None:
+    share = np.array([[1.0], [1.0]])
+    near, far = (fit_flows(share, np.array([1200.0, c]), np.zeros(2), np.array([1200.0]))[0] for c in (1000.0, 150.0))
+    assert 1050.0 < near < 1190.0
+    assert far == pytest.approx(1200.0, rel=0.05)
+
+
 def test_vehicles_already_under_way_are_not_sent_again() -> None:
     share = np.array([[1.0]])
     alone, after = (

@@ -212,6 +212,16 @@ def test_a_stuck_stop_loop_is_named_and_no_longer_trusted() -> None:
     assert state.edge_flow_vps.value[0] == pytest.approx(0.1, rel=0.5)  # by the list: it goes on without the loop
 
 
+@pytest.mark.parametrize(("green", "named"), [("G", True), ("g", False)])
+def test_who_waits_all_green_to_give_way_is_no_stuck_loop(green: str, named: bool) -> None:
+    fusion = Fusion(town.street(), town.detectors(), (), None)
+    for second in range(1, 201):
+        rows = [(0, 0, 1.0, np.nan, second), (1, int(second % 60 == 0), 0.04, 12.0, second)]
+        lamp = green if is_green(second) else "r"
+        state = fusion.update(town.batches(rows, lamps=[(second, lamp)]), T0_S + second, None)
+    assert state.unhealthy == (("loop in_0_stop: covered without counts",) if named else ())
+
+
 def test_a_queue_over_the_upstream_loop_is_not_a_stuck_loop() -> None:
     fusion = Fusion(town.street(), town.detectors(), (), None)
     for second in range(1, 241):
