@@ -75,8 +75,11 @@ def test_gap_with_another_stage_in_between_is_no_intergreen() -> None:
     assert (direct_s[0, 1], direct_s[1, 2], direct_s[2, 0]) == (4.0, 3.0, 5.0)
 
 
+METRES = st.integers(-5000, 5000).map(lambda cm: cm / 100)  # networks are drawn to the centimetre
+
+
 @given(
-    st.lists(st.tuples(st.floats(-50, 50), st.floats(-50, 50)), min_size=4, max_size=4, unique=True),
+    st.lists(st.tuples(METRES, METRES), min_size=4, max_size=4, unique=True),
     st.floats(3.0, 6.0),
 )
 def test_every_time_is_whole_at_least_yellow_and_bounded(points: list[tuple[float, float]], yellow_s: float) -> None:
