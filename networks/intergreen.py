@@ -131,7 +131,7 @@ def shipped_gaps(conflicts: Bools, programme: Programme) -> tuple[Floats, Floats
     """
     count = len(conflicts)
     shortest_s, direct_s = np.full((count, count), np.inf), np.full((count, count), np.nan)
-    phases = [p for p in programme.phases if p.duration_s > 0]
+    phases = _timed(programme)
     if not phases:
         return shortest_s, direct_s
     green: Bools = np.array([[c in "Gg" for c in p.state[:count]] for p in phases], dtype=np.bool_)
@@ -158,9 +158,10 @@ def longest_yellow_s(programme: Programme) -> float:
     A link's yellow counts from its begin to its end: it goes through several phases where links close one after the
     other.
     """
-    phases = [p for p in programme.phases if p.duration_s > 0]
-    lit = np.array([[c in "yY" for c in p.state] for p in phases], np.bool_).reshape(len(phases), -1)
-    lasts_s = _lasting_s(lit, phases)
+    phases = _timed(programme)
+    if not phases:
+        return 0.0
+    lasts_s = _lasting_s(np.array([[c in "yY" for c in p.state] for p in phases], np.bool_), phases)
     lasts_s[lasts_s == 0.0] = np.inf
     each_s = lasts_s.min(axis=1, initial=np.inf)
     return float(each_s[np.isfinite(each_s)].max(initial=0.0))
@@ -168,9 +169,14 @@ def longest_yellow_s(programme: Programme) -> float:
 
 def longest_all_red_s(programme: Programme) -> float:
     """The longest time in which a programme shows every lamp red, 0 where it never does."""
-    phases = [p for p in programme.phases if p.duration_s > 0]
-    dark = np.array([[not set(p.state) & set("GgyYuo")] for p in phases], np.bool_).reshape(len(phases), -1)
-    return float(_lasting_s(dark, phases).max(initial=0.0))
+    phases = _timed(programme)
+    if not phases:
+        return 0.0
+    return float(_lasting_s(np.array([[not set(p.state) & set("GgyYuo")] for p in phases], np.bool_), phases).max())
+
+
+def _timed(programme: Programme) -> list[ProgrammePhase]:
+    return [p for p in programme.phases if p.duration_s > 0]
 
 
 def _lasting_s(lit: Bools, phases: Sequence[ProgrammePhase]) -> Floats:

@@ -99,6 +99,8 @@ def find_knots(network: Network, model: JunctionModel, links_of_first: int) -> K
     if not all(sides):
         return None
     held = [[x for x in own if ways_across(streams[x], other).any()] for own, other in (sides, sides[::-1])]
+    if not all(held):
+        return None
     edge = network.lanes.edge
     origin = edge[network.movements.from_lane[model.movement]]  # (K,)
 

@@ -141,6 +141,7 @@ def test_yellows_that_overlap_keep_their_length() -> None:
     assert longest_yellow_s(late) == 3.0
     assert longest_all_red_s(late) == 2.0
     assert longest_yellow_s(programme((20, "Gr"), (20, "rG"))) == 0.0
+    assert (longest_yellow_s(NO_PROGRAMME), longest_all_red_s(NO_PROGRAMME)) == (0.0, 0.0)
     assert longest_yellow_s(programme((20, "yG"), (3, "yy"), (20, "yr"))) == 3.0  # one that always flashes is none
 
 

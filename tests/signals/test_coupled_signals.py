@@ -169,3 +169,9 @@ def test_a_driver_who_stands_between_them_keeps_the_other_direction_out_until_it
 def test_signals_with_room_for_two_between_them_tie_no_knot(monkeypatch):
     monkeypatch.setattr(coupled_signals, "ROOM_VEH", 1.0)
     assert find_knots(PAIR, join_models(PAIR, *MODELS), PAIR.signals[0].link_count) is None
+
+
+def test_signals_whose_ways_never_cross_tie_no_knot():
+    model = join_models(PAIR, *MODELS)
+    apart = replace(model, signal=replace(model.signal, foes=np.zeros_like(model.signal.foes)))
+    assert find_knots(PAIR, apart, PAIR.signals[0].link_count) is None
