@@ -119,12 +119,14 @@ class EdgeEstimates:
         self._left[:, gone] = 0.0
         self._left_total = self._left.sum(axis=1)
         self._seconds[gone] = False
-        keep = np.exp(-seconds / SPEED_MEMORY_S)
-        self._speed_sum *= keep
-        self._speed_weight *= keep
-        keep = np.exp(-seconds / SEEN_MEMORY_S)
-        self._seen_sum *= keep
-        self._seen_weight *= keep
+        self._fade(seconds)
+
+    def _fade(self, seconds: int) -> None:
+        keep_speed, keep_seen = np.exp(-seconds / SPEED_MEMORY_S), np.exp(-seconds / SEEN_MEMORY_S)
+        self._speed_sum *= keep_speed
+        self._speed_weight *= keep_speed
+        self._seen_sum *= keep_seen
+        self._seen_weight *= keep_seen
 
     def step(self, second: int, left: Floats, sums: tuple[Floats, Floats, Floats], seen: tuple[Ints, Floats]) -> None:
         """One second: vehicles that left each lane, and (vehicles, queue, sum of speeds) per lane."""
@@ -133,13 +135,12 @@ class EdgeEstimates:
         self._left[:, slot] = left
         self._seconds[slot] = True
         vehicles, _, moving = sums
-        keep = np.exp(-1.0 / SPEED_MEMORY_S)
-        self._speed_sum = keep * self._speed_sum + np.bincount(self._edge, moving, self._edge_count)
-        self._speed_weight = keep * self._speed_weight + np.bincount(self._edge, vehicles, self._edge_count)
         on, speed = self._edge[seen[0]], seen[1]
-        keep = np.exp(-1.0 / SEEN_MEMORY_S)
-        self._seen_sum = keep * self._seen_sum + np.bincount(on, speed, self._edge_count)
-        self._seen_weight = keep * self._seen_weight + np.bincount(on, minlength=self._edge_count)
+        self._fade(1)
+        self._speed_sum += np.bincount(self._edge, moving, self._edge_count)
+        self._speed_weight += np.bincount(self._edge, vehicles, self._edge_count)
+        self._seen_sum += np.bincount(on, speed, self._edge_count)
+        self._seen_weight += np.bincount(on, minlength=self._edge_count)
 
     def note_travel(self, edge: Ints, seconds: Floats, metres: Floats) -> None:
         """Vehicles (N,) took so long for so many metres of their edges, within the last minutes."""
