@@ -44,9 +44,11 @@ RUNS_A_ROUND = 3  # of a pair of samples, some of them twice
 FEWEST_FINALISTS, MOST_FINALISTS = 1, 4  # beside the shipped programmes
 LOADS = (1.0, 1.05, 1.1, 1.15, 1.2, 1.25, 1.3)  # of the model, as factors on the demand
 MODEL_STARTS = 2
+KNOT_COSTS = (0.0, 0.3, 0.3)  # of each search where signals may lock: what it pays for that (`retime_knots`)
 MODEL_JURY, STREET_JURY = 3, 1  # pairs of samples
 STREET_WARMTH = 0.001  # what comes from the model is good already: little is put up with
 MOST_CHECKS = 5  # seeds a finalist and demand factor
+TIED_RUNS = 24.0  # in SUMO, where it only chooses and signals may lock: that shows in SUMO alone, not in every run
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,8 +316,9 @@ class _Retiming:
         left_s = self.hours.left_until(1.0)
         if self.street_too:
             return left_s * MODEL_FRAC
-        choice_s = 2.0 * self.run_s * (1 + MODEL_STARTS) / self.order.workers  # two demand factors
-        return max(left_s * MODEL_FRAC, left_s - 1.1 * choice_s)
+        runs = TIED_RUNS if self.task.knots.knots else 2.0 * (1 + MODEL_STARTS)  # of two demand factors
+        choice_s = 1.1 * runs * self.run_s / self.order.workers
+        return max(left_s * MODEL_FRAC, left_s - choice_s)
 
     def _search_model(
         self, starts: Sequence[dict[int, StageTiming]]
@@ -324,8 +327,9 @@ class _Retiming:
         found: list[Search] = []
         ranked: list[tuple[float, int]] = []
         begun_s = self.hours.used_s()
-        span_s = max(1e-3, self._model_s()) / MODEL_STARTS
-        for turn in range(MODEL_STARTS):
+        knot_costs = KNOT_COSTS if self.task.knots.knots else (0.0,) * MODEL_STARTS
+        span_s = max(1e-3, self._model_s()) / len(knot_costs)
+        for turn, knot_cost in enumerate(knot_costs):
             search = new_search(
                 self.task,
                 self.model,
@@ -333,14 +337,16 @@ class _Retiming:
                 seed=self.order.seed + turn,
                 jury=MODEL_JURY,
                 load=self.load,
+                knot_cost=knot_cost,
                 fixed=self._fixed(),
                 told=lambda s: self._say("searching on the model", s),
             )
-            ranked = ranked or search.rank(starts)
+            if turn == 0 or knot_cost != knot_costs[turn - 1]:
+                ranked, place = search.rank(starts), 0
+            start = starts[ranked[min(place, len(ranked) - 1)][1]]
+            place += 1
             found.append(search)
-            if not self._improve(
-                search, starts[ranked[min(turn, len(ranked) - 1)][1]], begun_s + turn * span_s, span_s
-            ):
+            if not self._improve(search, start, begun_s + turn * span_s, span_s):
                 break
         found.sort(key=lambda s: s.best_cost)
         timings = [s.best for s in found if s.best] + [starts[n] for _, n in ranked[:1]]
@@ -428,7 +434,7 @@ class _Retiming:
         for seed in range(first, first + MOST_CHECKS):
             for demand in CHECK_DEMANDS:
                 self._say("choosing among the finalists")
-                need_s = self.run_s * len(alive) / self.order.workers
+                need_s = 1.1 * self.run_s * len(alive) / self.order.workers
                 if seed > first and need_s > self.hours.left_until(1.0):
                     break
                 if demand == CHECK_DEMANDS[-1] and need_s > self.hours.left_until(1.0):

@@ -3,7 +3,7 @@
 Pure: scorers are handed in (`signals.retime_meso.MesoScorer`; SUMO itself in `scenarios.retime_check`). The parts:
 retime_plans (what is timed, proven), retime_pool (stages), retime_flows (traffic, neighbourhoods), retime_starts (by
 formula), retime_moves (small changes), retime_search (the search), retime_score (what a scorer is), retime_corridor
-(green waves), retime_day (several plans a day).
+(green waves), retime_knots (signals that may lock), retime_day (several plans a day).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from networks.graph import Network
 from signals.retime_flows import SignalMap, count_turns, map_signals
+from signals.retime_knots import KnotGauge
 from signals.retime_moves import Mover
 from signals.retime_plans import PlanMaker, StageTiming, shipped_timing
 from signals.retime_pool import StageSource, stage_pool
@@ -37,6 +38,7 @@ class Task:
     signals: SignalMap
     groups: tuple[tuple[int, ...], ...]  # signals to be coordinated with one another
     shipped: Mapping[int, StageTiming]  # of every signal that can be retimed
+    knots: KnotGauge
 
 
 def prepare(network: Network, routes: Sequence[Sequence[int]], span_s: float, source: StageSource) -> Task:
@@ -55,6 +57,7 @@ def prepare(network: Network, routes: Sequence[Sequence[int]], span_s: float, so
         signals,
         signals.groups(COORDINATED_FRAC * len(routes)),
         shipped,
+        KnotGauge(maker, pools, shipped),
     )
 
 
@@ -100,6 +103,7 @@ def new_search(
     seed: int,
     jury: int,
     load: float = 1.0,
+    knot_cost: float = 0.0,
     warmth: float = FIRST_WARMTH,
     fixed: frozenset[int] = frozenset(),
     told: Callable[[Search], None] = lambda search: None,
@@ -116,6 +120,8 @@ def new_search(
         reference,
         rng,
         task.groups,
+        knots=task.knots if knot_cost > 0.0 else None,
+        knot_cost=knot_cost,
         warmth=warmth,
         fixed=fixed,
         told=told,

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from signals.retime_flows import SignalMap
+from signals.retime_knots import KnotGauge
 from signals.retime_moves import Mover
 from signals.retime_plans import StageTiming
 from signals.retime_score import Outcome, Sample, Scorer, Trial
@@ -32,11 +33,13 @@ _FIRST_WEIGHTS = {
     "stretch": 1.0,
     "group cycle": 1.0,
     "group shift": 0.7,
+    "untie": 1.0,
 }
 ROUNDS_A_PAIR = 25
 FIRST_WARMTH = 0.004  # mean loss, of the reference cost, that is put up with at the begin
 COLD_FRAC = 0.8  # share of the search after which no loss is
 RETURN_FRAC = 0.7  # share after which it goes on from the best so far
+UNTIE_DRAWS = 20  # joint changes of such a pair, of which the safest is tried
 
 
 @dataclass(slots=True)
@@ -51,6 +54,8 @@ class Search:
     reference: Mapping[float, float]  # demand factor -> cost that counts as 1
     rng: random.Random
     groups: tuple[tuple[int, ...], ...]
+    knots: KnotGauge | None = None
+    knot_cost: float = 0.0  # of the reference cost, for a pair of close signals that tempts fate all the time
     warmth: float = FIRST_WARMTH
     fixed: frozenset[int] = frozenset()  # signals that keep the timing of the start
     told: Callable[[Search], None] = lambda search: None
@@ -70,7 +75,8 @@ class Search:
         outcomes = self._measure([Trial(start, sample) for start in starts for sample in self.pairs[0]])
         size = len(self.pairs[0])
         return sorted(
-            (self.cost_of(outcomes[n * size : (n + 1) * size], self.pairs[0]), n) for n in range(len(starts))
+            (self.cost_of(outcomes[n * size : (n + 1) * size], self.pairs[0]) + self._knot_cost(start), n)
+            for n, start in enumerate(starts)
         )
 
     def cost_of(self, outcomes: Sequence[Outcome], samples: Sequence[Sample]) -> float:
@@ -107,7 +113,7 @@ class Search:
         if self.now == self.best:
             return
         outcomes = tuple(self._measure([Trial(self.now, sample) for sample in self.jury]))
-        cost = self.cost_of(outcomes, self.jury)
+        cost = self.cost_of(outcomes, self.jury) + self._knot_cost(self.now)
         if cost < self.best_cost:
             self.best, self.best_cost, self.best_outcomes = dict(self.now), cost, outcomes
 
@@ -122,6 +128,7 @@ class Search:
     def _take(self, timings: dict[int, StageTiming], outcomes: tuple[Outcome, ...]) -> bool:
         """Make timings the incumbent unless they lose by more than the present heat allows."""
         loss = self.cost_of(outcomes, self._pair()) - self.cost_of(self.outcomes, self._pair())
+        loss += self._knot_cost(timings) - self._knot_cost(self.now)
         if not loss < self._allowed():
             return False
         self.now, self.outcomes = timings, outcomes
@@ -135,12 +142,15 @@ class Search:
         if kind.startswith("group"):
             self._group_round(kind)
             return
+        if kind == "untie":
+            self._untie_round()
+            return
         moves = self._batch()
         if not moves:
             return
         tried = {**self.now, **{n: timing for n, (timing, _) in moves.items()}}
         outcomes = self._try(tried)
-        gains = {n: self._gain(n, outcomes) for n in moves}
+        gains = {n: self._gain(n, tried, outcomes) for n in moves}
         kept = {n for n in moves if gains[n] > -self._allowed()}
         if kept and len(kept) < len(moves):
             tried = {**self.now, **{n: moves[n][0] for n in kept}}
@@ -174,6 +184,23 @@ class Search:
                 tried[n] = moved
         self._learn(kind, self._take(tried, self._try(tried)))
 
+    def _untie_round(self) -> None:
+        """Change both signals of a knot at once: of many draws the one under which they may lock least."""
+        assert self.knots is not None
+        signals = self.rng.choice(self.knots.knots).signals
+        if self.fixed & set(signals):
+            return
+        best, best_risk = self.now, self.knots.risk_frac(self.now, signals[0])
+        for _ in range(UNTIE_DRAWS):
+            tried = dict(self.now)
+            for n in self.rng.choice((signals, signals, signals[:1], signals[1:])):
+                tried[n] = self.mover.draw(self._draw_kind(single=True), n, tried[n]) or tried[n]
+            risk = self.knots.risk_frac(tried, signals[0])
+            if risk < best_risk:
+                best, best_risk = tried, risk
+        if best is not self.now:
+            self._learn("untie", self._take(best, self._try(best)))
+
     def _batch(self) -> dict[int, tuple[StageTiming, str]]:
         """Moves of signals whose zones do not meet, the costly ones drawn more often."""
         weight = {n: self._zone_cost(self.outcomes, n) for n in self.now if n not in self.fixed}
@@ -199,10 +226,10 @@ class Search:
         zone = self.signals.zones[signal]
         return float(sum(o.edge_cost[zone].sum() for o in outcomes))
 
-    def _gain(self, signal: int, outcomes: Sequence[Outcome]) -> float:
+    def _gain(self, signal: int, timings: dict[int, StageTiming], outcomes: Sequence[Outcome]) -> float:
         """Fall of the zone's cost, relative to the reference, summed over the samples."""
         zone = self.signals.zones[signal]
-        gain = 0.0
+        gain = len(outcomes) * (self._knot_cost(self.now, signal) - self._knot_cost(timings, signal))
         for sample, before, after in zip(self._pair(), self.outcomes, outcomes, strict=True):
             if not math.isfinite(after.mean_cost):
                 return -math.inf
@@ -210,9 +237,14 @@ class Search:
             gain += float(before.edge_cost[zone].sum() - after.edge_cost[zone].sum()) / scale
         return gain
 
+    def _knot_cost(self, timings: Mapping[int, StageTiming], signal: int | None = None) -> float:
+        return 0.0 if self.knots is None else self.knot_cost * self.knots.risk_frac(timings, signal)
+
     def _draw_kind(self, *, single: bool = False) -> str:
         alone = single or all(len(group) < 2 for group in self.groups)
         kinds = [k for k in self._wins if not (alone and k.startswith("group"))]
+        tied = self.knots is not None and bool(self.knots.knots)
+        kinds = [k for k in kinds if k != "untie" or (tied and not single)]
         return self.rng.choices(kinds, [_FIRST_WEIGHTS[k] * self._wins[k] / self._tries[k] for k in kinds])[0]
 
     def _learn(self, kind: str, won: bool) -> None:
