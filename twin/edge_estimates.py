@@ -11,18 +11,11 @@ import numpy as np
 from networks.city import Detector
 from networks.graph import VEHICLE_SPACE_M, Bools, Floats, Ints, Network
 from networks.state import Estimate, History
+from twin.edge_speeds import EdgeSpeeds
 from twin.fusion_kernels import Lanes
 from twin.loop_record import WINDOW_S, LoopRecord
 from twin.turn_flows import Told, TurnFlows, count_variance
 
-SPEED_MEMORY_S = 60.0
-SEEN_MEMORY_S = 150.0
-FREE_FRAC = 0.8  # of the limit, where nothing at all is known
-DRIVERS_FRAC = 0.35  # of the limit: by how much the speeds of drivers of one edge differ
-# errors beyond those of few drivers, standard deviations:
-MIRROR_MPS, PROFILE_MPS, COUNTED_MPS, UNCOUNTED_MPS, SEEN_MPS = 1.8, 2.4, 1.2, 2.2, 0.5
-TELLING_DRIVERS = 3
-SEEN_TWICE = 1.5  # of the pooled variance: vehicles seen are among those listed
 HONESTY_EVERY_S, HONESTY_HALF_LIFE_S = 60.0, 900.0
 LEFT_OUT_OF = 6  # of so many measured edges one is found as if it had no loops
 OWN_EVIDENCE_S = 120.0  # older evidence of an edge's own does not count as coverage
@@ -33,6 +26,8 @@ FED_LOSS = 0.85
 PROFILE_FRAC, MIRROR_FRAC, LISTED_FRAC = 0.3, 0.2, 0.5  # relative errors of their flows
 FIT_EVERY_S = 5.0
 LEAST_HEARD_S = 30
+BEYOND = 0.2, 0.05  # variance of a lane's load and queue by vehicles short of its upstream loop, and by their square
+STANDING_FRAC = 0.12  # of a queue: who stands and who already drives
 GROWTH_PER_S = 0.01  # of a lane load's variance while nothing is heard, share of storage squared a second
 
 
@@ -82,9 +77,8 @@ class EdgeEstimates:
 
     Flow is what left the edge in the last `WINDOW_S` seconds: by stop-line loops where every lane has one, else by
     loops elsewhere on the edge, else by `TurnFlows` from all loops around, with the mirror's flow, the prior's or the
-    lists' as a guess. Speed is the space mean over the last minutes: mirror or prior, the listed vehicles and those
-    just seen, weighted by their errors. Lane loads come from the lists where loops or roadside units see the lane, or
-    where every inflow comes from counted lanes (`fed`), and from the mirror elsewhere.
+    lists' as a guess. Speed is that of `EdgeSpeeds`. Lane loads come from the lists where loops or roadside units see
+    the lane, or where every inflow comes from counted lanes (`fed`), and from the mirror elsewhere.
     """
 
     def __init__(
@@ -94,11 +88,11 @@ class EdgeEstimates:
         self._edge = lanes.edge
         self._edge_count = len(edges.ids)
         self._length_m = edges.length_m
-        self._limit_mps = edges.speed_limit_mps
+        self._speeds = EdgeSpeeds(network)
         self._motor = lanes.motor
         self._storage = np.maximum(lanes.length_m / VEHICLE_SPACE_M, 1.0)
         self._prior, self._ends_frac = prior, ends_frac
-        self._honesty, self._flow_honesty = Honesty(), Honesty()
+        self._flow_honesty = Honesty()
         self._checked_s, self._checks = -np.inf, 0
         self._turns, self._fitted_s = TurnFlows(network, detectors), -np.inf
         self._fit = np.zeros(self._edge_count), np.full(self._edge_count, np.inf)
@@ -108,25 +102,18 @@ class EdgeEstimates:
         self._movement_from, self._movement_to = network.movements.from_lane, network.movements.to_lane
         self._left = np.zeros((len(lanes.ids), WINDOW_S))
         self._left_total = np.zeros(len(lanes.ids))  # over the window
+        self._held = np.full((self._edge_count, WINDOW_S), np.nan)  # vehicles listed
+        self._newest = 0
         self._seconds = np.zeros(WINDOW_S, np.bool_)  # slots of the ring that were worked on
-        self._speed_sum = np.zeros(self._edge_count)
-        self._speed_weight = np.zeros(self._edge_count)
-        self._seen_sum, self._seen_weight = np.zeros(self._edge_count), np.zeros(self._edge_count)
 
     def forget(self, seconds: int, second: int) -> None:
         """Nothing was heard for so many seconds up to `second`."""
         gone = np.arange(second - min(seconds, WINDOW_S) + 1, second + 1) % WINDOW_S
         self._left[:, gone] = 0.0
+        self._held[:, gone] = np.nan
         self._left_total = self._left.sum(axis=1)
         self._seconds[gone] = False
-        self._fade(seconds)
-
-    def _fade(self, seconds: int) -> None:
-        keep_speed, keep_seen = np.exp(-seconds / SPEED_MEMORY_S), np.exp(-seconds / SEEN_MEMORY_S)
-        self._speed_sum *= keep_speed
-        self._speed_weight *= keep_speed
-        self._seen_sum *= keep_seen
-        self._seen_weight *= keep_seen
+        self._speeds.fade(seconds)
 
     def step(self, second: int, left: Floats, sums: tuple[Floats, Floats, Floats], seen: tuple[Ints, Floats]) -> None:
         """One second: vehicles that left each lane, and (vehicles, queue, sum of speeds) per lane."""
@@ -134,18 +121,13 @@ class EdgeEstimates:
         self._left_total += left - self._left[:, slot]
         self._left[:, slot] = left
         self._seconds[slot] = True
-        vehicles, _, moving = sums
-        on, speed = self._edge[seen[0]], seen[1]
-        self._fade(1)
-        self._speed_sum += np.bincount(self._edge, moving, self._edge_count)
-        self._speed_weight += np.bincount(self._edge, vehicles, self._edge_count)
-        self._seen_sum += np.bincount(on, speed, self._edge_count)
-        self._seen_weight += np.bincount(on, minlength=self._edge_count)
+        self._newest = slot
+        self._held[:, slot] = np.bincount(self._edge, np.where(self._motor, sums[0], 0.0), self._edge_count)
+        self._speeds.step(sums[0], sums[2], seen)
 
     def note_travel(self, edge: Ints, seconds: Floats, metres: Floats) -> None:
         """Vehicles (N,) took so long for so many metres of their edges, within the last minutes."""
-        np.add.at(self._seen_sum, edge, metres)
-        np.add.at(self._seen_weight, edge, seconds)
+        self._speeds.note_travel(edge, seconds, metres)
 
     def answer(
         self,
@@ -157,8 +139,10 @@ class EdgeEstimates:
         lane_sight_s: Floats,
         vehicles: Floats,
         queue: Floats,
+        coming: Floats,
         mirror: MirrorView | None,
     ) -> Answer:
+        """`vehicles`, `queue`, `coming` (L,): listed, of those slower than 2 m/s, and not yet counted upstream."""
         edge, count = self._edge, self._edge_count
         loop_heard_s = np.full(len(edge), -np.inf)
         trusted = ~loops.stuck & np.isfinite(loops.last_s)
@@ -178,7 +162,6 @@ class EdgeEstimates:
         edge_vehicles = np.bincount(edge, vehicles, count)
         density = edge_vehicles / self._length_m
         spread = edge_vehicles * np.where(counted, 0.15, 0.5) + 0.3 + 0.02 * np.minimum(age, 3600.0)
-        flow_variance = flow_variance + 1e-6 * np.minimum(age, 3600.0)
         # lists reach further than evidence: a flow that only the lists tell needs the edge to be fed or seen
         lane_age = np.maximum(now_s - np.maximum(loop_heard_s, lane_seen_s), 0.0)
         lane_age = np.where(np.isfinite(lane_age), lane_age, age[edge])
@@ -192,8 +175,11 @@ class EdgeEstimates:
         else:
             lane_variance_extra = np.zeros(len(edge))
         grown = np.minimum(GROWTH_PER_S * np.maximum(lane_age - 5.0, 0.0), 1.0) * self._storage**2 / 4.0
-        shared = np.where(counted[edge], 0.1, 0.5) * vehicles + grown + lane_variance_extra
-        queue_variance, lane_variance = (np.where(counted[edge], least, 1.0) + shared for least in (0.25, 0.5))
+        listed = np.where(counted[edge], 0.1, 0.5) * vehicles
+        beyond = np.where(counted[edge], BEYOND[0] * coming + BEYOND[1] * coming**2, 0.0)
+        shared = listed + beyond + grown + lane_variance_extra
+        queue_variance = np.where(counted[edge], 0.1, 1.0) + shared + (STANDING_FRAC * queue) ** 2
+        lane_variance = np.where(counted[edge], 0.5, 1.0) + shared
         told_age, told = self._told_age(mirror, now_s)
         flow_age = np.where(measured, age, np.maximum(age, FED_AGE_S))
         estimates = [
@@ -215,38 +201,15 @@ class EdgeEstimates:
         )
 
     def _speed(self, counted: Bools, mirror: MirrorView | None, now_s: float) -> tuple[Floats, Floats]:
-        """Space-mean speed (E,) and its variance: mirror or prior, vehicles listed, vehicles seen, each by its error.
-
-        How far the vehicles seen are from the rest says how honest the errors are: the variances are scaled by it.
-        """
-        limit = self._limit_mps
-        dwell_s = np.clip(self._length_m / (0.5 * limit), 1.0, SPEED_MEMORY_S)
-        spread = (DRIVERS_FRAC * limit) ** 2  # of single drivers
-        told = [(FREE_FRAC * limit, (0.3 * limit) ** 2)]
-        if mirror is not None:
-            drivers = np.maximum(np.asarray(mirror.edge_samples, dtype=np.float64), 1e-3)
-            age_s = max(now_s - float(mirror.now_s), 0.0)
-            error = MIRROR_MPS**2 * (1.0 + age_s / WINDOW_S) + spread / drivers
-            told.append((np.asarray(mirror.edge_speed_mps, dtype=np.float64), error))
-        elif self._prior is not None and self._prior.profile.grid.count:
+        """Space-mean speed (E,) and its variance."""
+        usual, told = np.full(self._edge_count, np.nan), None
+        if self._prior is not None and self._prior.profile.grid.count:
             profile, step = self._prior.profile, _step_of(self._prior.profile, now_s)
             usual = np.where(profile.valid[step], profile.speed_mps[step], np.nan)
-            told.append((usual, np.full(len(limit), PROFILE_MPS**2)))
-
-        def mean(total: Floats, weight: Floats, error: Floats) -> tuple[Floats, Floats]:
-            value = np.where(weight > 0.5, total / np.maximum(weight, 0.5), np.nan)
-            return value, error**2 + spread / np.maximum(weight / dwell_s, 1e-3)
-
-        listed_error = np.where(counted, COUNTED_MPS, UNCOUNTED_MPS)
-        told.append(mean(self._speed_sum, self._speed_weight, listed_error))
-        seen, seen_variance = mean(self._seen_sum, self._seen_weight, np.full(len(limit), SEEN_MPS))
-        rest, rest_variance = _pool(told)
-        many = np.isfinite(seen) & (self._seen_weight >= TELLING_DRIVERS * dwell_s)
-        if many.any():
-            off = (seen - rest)[many] ** 2 / (seen_variance + rest_variance)[many]
-            self._honesty.learn(np.minimum(off, 9.0), now_s)
-        value, variance = _pool([*told, (seen, seen_variance)])
-        return value, variance * self._honesty.scale * SEEN_TWICE
+        if mirror is not None:
+            older = 1.0 + max(now_s - float(mirror.now_s), 0.0) / WINDOW_S
+            told = np.nan_to_num(mirror.edge_speed_mps), np.nan_to_num(mirror.edge_samples), older
+        return self._speeds.answer(counted, told, usual)
 
     def _told_age(self, mirror: MirrorView | None, now_s: float) -> tuple[Floats, Bools]:
         """How old what mirror and prior tell of each edge is, and whether they tell anything."""
@@ -308,6 +271,7 @@ class EdgeEstimates:
                 share_variance=shares[1],
                 ends_frac=self._ends_frac,
                 starts_vps=starts_vps,
+                kept_vps=np.where(fed | measured, self._kept_vps(), np.nan),
             )
             self._fit, self._fitted_s = self._turns.solve(told), now_s
             if self._prior is not None or mirror is not None:
@@ -372,6 +336,11 @@ class EdgeEstimates:
         total = np.bincount(self._edge, np.where(self._motor, lane_rate, 0.0), self._edge_count)
         complete: Bools = np.isfinite(total) & (np.bincount(self._edge, self._motor, self._edge_count) > 0)
         return total.astype(np.float64), complete
+
+    def _kept_vps(self) -> Floats:
+        """(E,) by what the lists have grown within the window; NaN until it is full."""
+        kept: Floats = self._held[:, self._newest] - self._held[:, (self._newest + 1) % WINDOW_S]
+        return kept / WINDOW_S
 
     def _lane_rate(self) -> Floats:
         worked = max(int(self._seconds.sum()), 1)
@@ -452,16 +421,6 @@ class Honesty:
     @property
     def scale(self) -> float:
         return min(max(self._sum / self._weight, 0.25), 4.0)
-
-
-def _pool(told: Sequence[tuple[Floats, Floats]]) -> tuple[Floats, Floats]:
-    """Independent estimates, NaN where there is none, weighted by their certainty; the first is finite everywhere."""
-    weighted, certainty = np.zeros(len(told[0][0])), np.zeros(len(told[0][0]))
-    for value, variance in told:
-        use = np.isfinite(value)
-        weighted += np.where(use, value, 0.0) / variance
-        certainty += use / variance
-    return weighted / certainty, 1.0 / certainty
 
 
 def _step_of(profile: History, now_s: float) -> int:

@@ -437,6 +437,12 @@ class Fusion:
         kernels.sum_lanes(self._streets, pool or self._pool, lanes, vehicles, queue, moving, weight)
         return vehicles, queue, moving
 
+    def _coming(self, pool: Pool) -> Floats:
+        """Of the expected vehicles of each lane (L,) those that its upstream loop has not counted yet."""
+        rows = np.flatnonzero((pool.lane >= 0) & (pool.position_m >= 0.0) & ~pool.counted)
+        coming: Floats = np.bincount(pool.lane[rows], pool.certainty[rows], len(self._shut_s)).astype(np.float64)
+        return coming
+
     def _answer(self, now_s: float, mirror: MirrorView | None) -> NetworkState:
         assert self._second is not None
         pool, lanes = self._pool, self._lanes
@@ -459,6 +465,7 @@ class Fusion:
             self._lane_sight_s,
             vehicles,
             queue,
+            self._coming(pool),
             mirror,
         )
         return NetworkState(

@@ -239,8 +239,8 @@ class Follower:
         span_s = sum(w.span_s for w in self._windows)
         left = sum((w.left for w in self._windows), zero)
         speed, samples = (
-            sum((w.speed_sum for w in self._windows), zero),
-            sum((w.samples for w in self._windows), zero),
+            sum((w.speed_sum * w.span_s for w in self._windows), zero),
+            sum((w.samples * w.span_s for w in self._windows), zero),
         )
         mirrored = np.bincount(network.lanes.edge, lanes.vehicles, minlength=len(zero))
         return MirrorEstimate(
