@@ -381,13 +381,13 @@ class EdgeEstimates:
 
     def _with_mirror(self, estimates: list[Estimate], mirror: MirrorView, now_s: float) -> list[Estimate]:
         old_s = max(now_s - float(mirror.now_s), 0.0)
-        fields = (  # value, variance at 0, variance per unit
-            (mirror.edge_density_vpm, 1e-4, 0.1),
-            (mirror.lane_queue_veh, 2.0, 1.0),
-            (mirror.lane_vehicles, 2.0, 1.0),
+        fields = (  # value, variance at 0, variance per unit and per unit squared
+            (mirror.edge_density_vpm, 1e-4, 0.1, 0.0),
+            (mirror.lane_queue_veh, 0.5, 0.8, 0.1),
+            (mirror.lane_vehicles, 0.5, 0.8, 0.05),
         )
         merged = []
-        for own, (raw, least, slope) in zip(estimates, fields, strict=True):
+        for own, (raw, least, slope, square) in zip(estimates, fields, strict=True):
             value = np.asarray(raw, dtype=np.float64)
             usable = np.isfinite(value) & (value >= 0)
             value = np.where(usable, value, 0.0)
@@ -395,7 +395,7 @@ class EdgeEstimates:
             merged.append(
                 Estimate(
                     np.where(take, value, own.value),
-                    np.where(take, (least + slope * value) * (1.0 + old_s / 30.0), own.variance),
+                    np.where(take, (least + slope * value + square * value**2) * (1.0 + old_s / 30.0), own.variance),
                     np.where(take, old_s, own.age_s),
                     own.valid | take,
                 )
