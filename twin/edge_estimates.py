@@ -61,6 +61,8 @@ class PriorView(Protocol):
     def arrived_vps(self) -> Floats: ...
     @property
     def movement_share(self) -> Floats: ...
+    @property
+    def movement_vehicles(self) -> Floats: ...
 
 
 class Answer(NamedTuple):
@@ -100,6 +102,9 @@ class EdgeEstimates:
         self._stop = np.array([d.role == "stop" for d in detectors], dtype=np.bool_)
         self._upstream = np.array([d.role == "upstream" for d in detectors], dtype=np.bool_)
         self._movement_from, self._movement_to = network.movements.from_lane, network.movements.to_lane
+        self._usual = np.zeros(len(lanes.ids))  # vehicles off each lane by the prior
+        if prior is not None:
+            self._usual += np.bincount(self._movement_from, prior.movement_vehicles, len(lanes.ids))
         self._left = np.zeros((len(lanes.ids), WINDOW_S))
         self._left_total = np.zeros(len(lanes.ids))  # over the window
         self._held = np.full((self._edge_count, WINDOW_S), np.nan)  # vehicles listed
@@ -255,8 +260,10 @@ class EdgeEstimates:
             rate, heard = loops.rates()
             use = self._stop & (heard >= LEAST_HEARD_S) & ~loops.stuck & (now_s - loops.last_s <= OWN_EVIDENCE_S)
             stop_vps[self._detector_lane[use]] = rate[use]
-            passing = np.where(np.isfinite(stop_vps), stop_vps, self._lane_rate()) + 1e-3
-            part = np.where(self._motor, passing, 0.0)
+            unheard = np.bincount(edge, self._motor & ~np.isfinite(stop_vps), self._edge_count) > 0
+            usual = (unheard & (np.bincount(edge, self._usual, self._edge_count) > 0))[edge]
+            passing = np.where(np.isfinite(stop_vps), stop_vps, self._lane_rate())
+            part = np.where(self._motor, np.where(usual, self._usual, passing) + 1e-3, 0.0)
             whole = np.bincount(edge, part, self._edge_count)[edge]
             told = Told(
                 window_s=WINDOW_S,
