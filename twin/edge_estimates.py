@@ -11,7 +11,7 @@ import numpy as np
 from networks.city import Detector
 from networks.graph import VEHICLE_SPACE_M, Bools, Floats, Ints, Network
 from networks.state import Estimate, History
-from twin.edge_speeds import EdgeSpeeds
+from twin.edge_speeds import FREE_FRAC, EdgeSpeeds
 from twin.fusion_kernels import Lanes
 from twin.loop_record import WINDOW_S, LoopRecord
 from twin.turn_flows import Told, TurnFlows, count_variance
@@ -27,6 +27,7 @@ PROFILE_FRAC, MIRROR_FRAC, LISTED_FRAC = 0.3, 0.2, 0.5  # relative errors of the
 FIT_EVERY_S = 5.0
 LEAST_HEARD_S = 30
 BEYOND = 0.2, 0.05  # variance of a lane's load and queue by vehicles short of its upstream loop, and by their square
+UNLISTED_FRAC = 0.5  # relative error of vehicles that no list holds
 STANDING_FRAC = 0.12  # of a queue: who stands and who already drives
 GROWTH_PER_S = 0.01  # of a lane load's variance while nothing is heard, share of storage squared a second
 
@@ -101,6 +102,10 @@ class EdgeEstimates:
         self._detector_lane = np.array([d.lane for d in detectors], dtype=np.int32)
         self._stop = np.array([d.role == "stop" for d in detectors], dtype=np.bool_)
         self._upstream = np.array([d.role == "upstream" for d in detectors], dtype=np.bool_)
+        self._reach_s = np.array([d.position_m for d in detectors]) / np.maximum(
+            FREE_FRAC * edges.speed_limit_mps[lanes.edge[self._detector_lane]], 1.0
+        )
+        self._came, self._came_s = np.zeros(len(lanes.ids)), -np.inf  # of each lane, mean of those listed there
         self._movement_from, self._movement_to = network.movements.from_lane, network.movements.to_lane
         self._usual = np.zeros(len(lanes.ids))  # vehicles off each lane by the prior
         if prior is not None:
@@ -164,6 +169,8 @@ class EdgeEstimates:
         )
         known = own | fed
         speed, speed_variance = self._speed(counted, mirror, now_s)
+        unlisted = self._unlisted(loops, coming, now_s)
+        vehicles = vehicles + unlisted
         edge_vehicles = np.bincount(edge, vehicles, count)
         density = edge_vehicles / self._length_m
         spread = edge_vehicles * np.where(counted, 0.15, 0.5) + 0.3 + 0.02 * np.minimum(age, 3600.0)
@@ -184,7 +191,7 @@ class EdgeEstimates:
         beyond = np.where(counted[edge], BEYOND[0] * coming + BEYOND[1] * coming**2, 0.0)
         shared = listed + beyond + grown + lane_variance_extra
         queue_variance = np.where(counted[edge], 0.1, 1.0) + shared + (STANDING_FRAC * queue) ** 2
-        lane_variance = np.where(counted[edge], 0.5, 1.0) + shared
+        lane_variance = np.where(counted[edge], 0.5, 1.0) + shared + unlisted + (UNLISTED_FRAC * unlisted) ** 2
         told_age, told = self._told_age(mirror, now_s)
         flow_age = np.where(measured, age, np.maximum(age, FED_AGE_S))
         estimates = [
@@ -204,6 +211,21 @@ class EdgeEstimates:
             _clean(estimates[2]),
             float(np.mean(own)) if count else 0.0,
         )
+
+    def _unlisted(self, loops: LoopRecord, coming: Floats, now_s: float) -> Floats:
+        """(L,) vehicles that the lists lack before upstream loops, over the last minutes.
+
+        Nobody tells of trips that begin on the edge, or of who comes from roads without loops, until the upstream
+        loop counts them: on average as many as pass it in the time that it takes to get there (Little 1961).
+        """
+        keep = np.exp(-np.clip(now_s - self._came_s, 0.0, WINDOW_S) / WINDOW_S)
+        self._came, self._came_s = keep * self._came + (1.0 - keep) * coming, now_s
+        rate, heard = loops.rates()
+        use = self._upstream & (heard >= LEAST_HEARD_S) & ~loops.stuck
+        on_way = np.zeros(len(self._edge))
+        on_way[self._detector_lane[use]] = rate[use] * self._reach_s[use]
+        lacking: Floats = np.maximum(on_way - self._came, 0.0)
+        return lacking
 
     def _speed(self, counted: Bools, mirror: MirrorView | None, now_s: float) -> tuple[Floats, Floats]:
         """Space-mean speed (E,) and its variance."""
