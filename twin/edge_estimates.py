@@ -14,7 +14,7 @@ from networks.state import Estimate, History
 from twin.edge_speeds import FREE_FRAC, EdgeSpeeds
 from twin.fusion_kernels import Lanes
 from twin.loop_record import WINDOW_S, LoopRecord
-from twin.turn_flows import Told, TurnFlows, count_variance
+from twin.turn_flows import LEAST_VPS, Told, TurnFlows, count_variance
 
 HONESTY_EVERY_S, HONESTY_HALF_LIFE_S = 60.0, 900.0
 LEFT_OUT_OF = 6  # of so many measured edges one is found as if it had no loops
@@ -349,8 +349,11 @@ class EdgeEstimates:
             use = np.isfinite(value) & (value >= 0)
             busier = np.where(use & (guess > 0), value / np.maximum(guess, 1e-9), 1.0)
             starts_vps = starts_vps * np.clip(busier, 0.5, 2.0)
+            # a mirror that lets nobody through where the prior expects many has locked, or a road is closed
+            at_most = np.fmax(value, guess) / np.maximum(value, LEAST_VPS)
+            older = 1.0 + max(now_s - float(mirror.now_s), 0.0) / WINDOW_S
             guess = np.where(use, value, guess)
-            frac = np.where(use, MIRROR_FRAC * (1.0 + max(now_s - float(mirror.now_s), 0.0) / WINDOW_S), frac)
+            frac = np.where(use, MIRROR_FRAC * older * at_most, frac)
         listed = ~np.isfinite(guess) & told
         guess, frac = np.where(listed, flow, guess), np.where(listed, LISTED_FRAC, frac)
         usual = float(np.median(flow[told])) if told.any() else 0.0
