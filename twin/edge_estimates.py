@@ -44,6 +44,8 @@ class MirrorView(Protocol):
     @property
     def edge_samples(self) -> Floats: ...
     @property
+    def movement_vps(self) -> Floats: ...
+    @property
     def edge_density_vpm(self) -> Floats: ...
     @property
     def lane_queue_veh(self) -> Floats: ...
@@ -300,6 +302,7 @@ class EdgeEstimates:
                 share_variance=shares[1],
                 ends_frac=self._ends_frac,
                 starts_vps=starts_vps,
+                turned_vps=mirror.movement_vps if mirror is not None else np.full(len(share), np.nan),
                 kept_vps=np.where(fed | measured, self._kept_vps(), np.nan),
             )
             self._fit, self._fitted_s = self._turns.solve(told), now_s

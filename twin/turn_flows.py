@@ -24,6 +24,7 @@ ODD_VEHICLES = 0.7  # of what an edge keeps, besides those under way
 CRUISE_FRAC = 0.6  # of the limit: speed at which a window's ends travel from loop to loop
 DRAWS = 40  # behind the variances; their relative error is sqrt(2 / DRAWS)
 BETWEEN_FRAC = 0.2  # relative error of trips that begin or end on an edge
+USUAL_TURNS = 5.0  # vehicles that the usual shares of turns weigh beside those a mirror has seen
 LEAST_VPS = 1e-4
 
 
@@ -42,6 +43,9 @@ class Told(NamedTuple):
     share_variance: Floats  # (M,)
     ends_frac: Floats  # (E,) share of the edge's vehicles that end their trip on it
     starts_vps: Floats  # (E,) trips that begin on it
+    turned_vps: (
+        Floats  # (M,) by turn, as a mirror drove lately; of movements between the same edges only the sum counts
+    )
     kept_vps: Floats  # (E,) by which vehicles on it have become more within the window
 
 
@@ -66,6 +70,8 @@ class TurnFlows:
         self._from_edge, self._to_edge = lanes.edge[self._from_lane], lanes.edge[moves.to_lane[self._rows]]
         count, self._edge_count = len(self._rows), len(edges.ids)
         column, one = np.arange(count), np.ones(count)
+        turns, self._turn = np.unique(self._from_edge * self._edge_count + self._to_edge, return_inverse=True)
+        self._turn_from, self._turn_count = turns // self._edge_count, len(turns)
 
         def gather(row: Ints, rows: int) -> sparse.csr_array:
             return sparse.csr_array((one, (row, column)), shape=(rows, count))
@@ -133,9 +139,7 @@ class TurnFlows:
 
     def _draw(self, told: Told, driving: Floats, rows: sparse.csr_array, seen: Floats, error: Floats) -> Floats:
         """The most likely movements and, in further columns, draws of them (M, 1 + DRAWS)."""
-        split = told.lane_frac[self._from_lane] * told.share[self._rows]
-        whole = np.bincount(self._from_edge, split, self._edge_count)[self._from_edge]
-        start = np.maximum(driving[self._from_edge] * split / np.maximum(whole, 1e-12), 1e-6)
+        start = np.maximum(driving[self._from_edge] * self._split(told), 1e-6)
         chosen = told.share_variance[self._rows] / np.maximum(told.share[self._rows], 1e-3) ** 2
         erring = told.guess_frac[self._from_edge] ** 2 * driving[self._from_edge]  # movements of an edge err together
         spread = start / told.window_s + (erring + chosen * start) * start
@@ -147,6 +151,18 @@ class TurnFlows:
         right += (start / spread)[:, None] + start_noise / np.sqrt(spread)[:, None]
         drawn: Floats = np.maximum(solver.solve(right), 0.0)
         return drawn
+
+    def _split(self, told: Told) -> Floats:
+        """(M,) part of the edge's vehicles that takes each movement: by lanes and shares, and by turns mirrored."""
+        by_lane = told.lane_frac[self._from_lane] * told.share[self._rows] + 1e-9
+        by_turn = np.bincount(self._turn, by_lane, self._turn_count)
+        within = by_lane / by_turn[self._turn]
+        usual = by_turn / np.bincount(self._turn_from, by_turn, self._edge_count)[self._turn_from]
+        turned = np.bincount(self._turn, np.nan_to_num(told.turned_vps[self._rows]), self._turn_count) * told.window_s
+        weight = turned + USUAL_TURNS * usual
+        part = weight / np.bincount(self._turn_from, weight, self._edge_count)[self._turn_from]
+        split: Floats = part[self._turn] * within
+        return split
 
 
 def _under_way(told: Told, rate_vps: Floats, seconds: Floats) -> Floats:

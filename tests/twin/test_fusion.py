@@ -31,6 +31,7 @@ class Mirror(NamedTuple):
     edge_flow_vps: Floats
     edge_speed_mps: Floats
     edge_samples: Floats
+    movement_vps: Floats
     edge_density_vpm: Floats
     lane_queue_veh: Floats
     lane_vehicles: Floats
@@ -235,8 +236,16 @@ def test_unobserved_edges_take_the_mirror_with_its_age() -> None:
     network = town.street()
     fusion = Fusion(network, (), (), None)
     assert not fusion.update(town.batches(), T0_S + 5.0, None).edge_flow_vps.valid.any()
+    turned = np.full(len(network.movements.turn), 0.2)
     mirror = Mirror(
-        T0_S, np.full(2, 0.2), np.full(2, 9.0), np.full(2, 60.0), np.full(2, 0.02), np.full(2, 1.0), np.full(2, 4.0)
+        T0_S,
+        np.full(2, 0.2),
+        np.full(2, 9.0),
+        np.full(2, 60.0),
+        turned,
+        np.full(2, 0.02),
+        np.full(2, 1.0),
+        np.full(2, 4.0),
     )
     state = fusion.update(town.batches(), T0_S + 10.0, mirror)
     later = fusion.update(town.batches(), T0_S + 40.0, mirror)

@@ -65,6 +65,7 @@ def told(network: Network, share: Floats, stop_vps: Floats, guess_vps: Floats, g
         share_variance=np.zeros(len(share)),
         ends_frac=np.zeros(edges),
         starts_vps=np.zeros(edges),
+        turned_vps=np.full(len(share), np.nan),
         kept_vps=np.full(edges, np.nan),
     )
 
@@ -117,6 +118,26 @@ def test_what_a_street_keeps_has_not_left_it(grid: Network) -> None:
     kept[edge] = 0.03
     before, after = solver.solve(seen)[0][edge], solver.solve(seen._replace(kept_vps=kept))[0][edge]
     assert before - 0.03 <= after < before - 0.01
+
+
+def test_turns_that_a_mirror_saw_outweigh_the_usual_ones(grid: Network) -> None:
+    solver, on = TurnFlows(grid, ()), goes_on(grid)
+    off: list[tuple[float, float]] = []
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        usual, real = shares_of(grid, rng), shares_of(grid, rng)
+        past, flow = drive(grid, real, 0.15, rng)
+        guess = np.where(on, flow, flow[~on].mean())
+        seen = told(grid, usual, np.full(len(past), np.nan), guess, 0.1)
+        mirrored = seen._replace(turned_vps=past[grid.movements.from_lane] * real)
+        off.append(
+            (
+                np.square(solver.solve(seen)[0] - flow)[~on].mean(),
+                np.square(solver.solve(mirrored)[0] - flow)[~on].mean(),
+            )
+        )
+    without, with_turns = np.mean(off, axis=0)
+    assert with_turns < 0.75 * without
 
 
 @settings(max_examples=30, deadline=None)
