@@ -191,9 +191,11 @@ class EdgeEstimates:
         grown = np.minimum(GROWTH_PER_S * np.maximum(lane_age - 5.0, 0.0), 1.0) * self._storage**2 / 4.0
         listed = np.where(counted[edge], 0.1, 0.5) * vehicles
         beyond = np.where(counted[edge], BEYOND[0] * coming + BEYOND[1] * coming**2, 0.0)
-        shared = listed + beyond + grown + lane_variance_extra
-        queue_variance = np.where(counted[edge], 0.1, 1.0) + shared + (STANDING_FRAC * queue) ** 2
-        lane_variance = np.where(counted[edge], 0.5, 1.0) + shared + unlisted + (UNLISTED_FRAC * unlisted) ** 2
+        older = grown + lane_variance_extra
+        queue_variance = np.where(counted[edge], 0.1, 1.0) + listed + beyond + older + (STANDING_FRAC * queue) ** 2
+        load = listed + beyond + unlisted + (UNLISTED_FRAC * unlisted) ** 2
+        # a counted lane is never known worse than a Poisson count; control takes it for followed by that
+        lane_variance = np.where(counted[edge], np.minimum(0.5 + load, vehicles + 1.0), 1.0 + load) + older
         told_age, told = self._told_age(mirror, now_s)
         flow_age = np.where(measured, age, np.maximum(age, FED_AGE_S))
         estimates = [
@@ -419,7 +421,7 @@ class EdgeEstimates:
         fields = (  # value, variance at 0, variance per unit and per unit squared
             (mirror.edge_density_vpm, 1e-4, 0.1, 0.0),
             (mirror.lane_queue_veh, 0.5, 0.8, 0.1),
-            (mirror.lane_vehicles, 0.5, 0.8, 0.05),
+            (mirror.lane_vehicles, 2.0, 1.0, 0.0),  # control takes less for a lane that sensors follow
         )
         merged = []
         for own, (raw, least, slope, square) in zip(estimates, fields, strict=True):
