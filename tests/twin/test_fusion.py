@@ -94,6 +94,20 @@ def test_perfect_loops_give_the_vehicles_between_them_and_the_queue(cycle: int) 
     assert np.abs(queue_off).mean() < 1.0  # Newell's cars start at once, real ones do not
 
 
+def test_a_lane_also_holds_those_whom_no_loop_has_counted_yet() -> None:
+    fusion = Fusion(town.street(), town.detectors(), (), None)
+    traffic = town.Traffic(np.arange(1.0, 700.0, 5.0), is_green)
+    off, listed = [], []
+    for second in range(1, 601):
+        ((state, _, _),) = drive(fusion, traffic, 1)
+        if second > 300:
+            there = len(traffic.positions())
+            off.append(float(state.lane_vehicles.value[0]) - there)
+            listed.append(int((state.vehicles.lane == 0).sum()) - there)
+    assert np.mean(listed) < -2.0
+    assert abs(np.mean(off)) < 1.0
+
+
 def test_flow_is_what_the_stop_line_counted() -> None:
     fusion = Fusion(town.street(), town.detectors(), (), None)
     traffic = town.Traffic(np.arange(5.0, 600.0, 6.0), is_green)
