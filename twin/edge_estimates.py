@@ -23,6 +23,7 @@ PRIOR_AGE_S = 3600.0
 FED_AGE_S = 10.0  # evidence of what left the edges before is so old when it arrives, about
 FED_SHARE = 0.7  # of an edge's inflows (each unobserved junction on the way counts FED_LOSS) must be counted
 FED_LOSS = 0.85
+FAR_FRAC = 0.1  # relative error that all flows of a street share where none is counted before or after
 PROFILE_FRAC, MIRROR_FRAC, LISTED_FRAC = 0.3, 0.2, 0.5  # relative errors of their flows
 FIT_EVERY_S = 5.0
 LEAST_HEARD_S = 30
@@ -163,12 +164,15 @@ class EdgeEstimates:
         edge_seen_s = _latest(lane_seen_s, edge, count)
         own_s = np.maximum(edge_loop_s, edge_seen_s)
         own = now_s - own_s <= OWN_EVIDENCE_S
-        fed = self._fed(lanes)
+        counted_before = self._counted_before(lanes)
+        fed = counted_before >= FED_SHARE
         age = np.where(fed & ~own, FED_AGE_S, np.maximum(now_s - own_s, 0.0))
         flow, flow_variance, counted, measured = self._flow(loops, now_s)
         flow, flow_variance, flow_known = self._fitted(
             flow, flow_variance, measured, fed & ~measured, own, shares, loops, mirror, now_s
         )
+        far = np.where(measured, 0.0, 1.0 - np.maximum(counted_before, self._counted_after(measured)))
+        flow_variance = flow_variance + (FAR_FRAC * far * flow) ** 2
         known = own | fed
         speed, speed_variance = self._speed(counted, mirror, now_s)
         unlisted = self._unlisted(loops, coming, now_s)
@@ -253,17 +257,23 @@ class EdgeEstimates:
             age[use], told[use] = max(now_s - float(mirror.now_s), 0.0), True
         return age, told
 
-    def _fed(self, lanes: Lanes) -> Bools:
-        """(E,) what drives into the edge has, for the most part, been counted one or few junctions before."""
-        into = self._edge[self._movement_to]
-        feeders = np.bincount(into, minlength=self._edge_count)
-        live = lanes.stop_live[self._movement_from]
-        quality = np.zeros(self._edge_count)
+    def _counted_before(self, lanes: Lanes) -> Floats:
+        """(E,) share of what drives into the edge that has been counted one or few junctions before."""
+        into, out_of = self._edge[self._movement_to], self._edge[self._movement_from]
+        return self._counted_beyond(into, out_of, lanes.stop_live[self._movement_from])
+
+    def _counted_after(self, measured: Bools) -> Floats:
+        """(E,) share of what leaves the edge that is counted one or few junctions later."""
+        into, out_of = self._edge[self._movement_to], self._edge[self._movement_from]
+        return self._counted_beyond(out_of, into, measured[into])
+
+    def _counted_beyond(self, edge: Ints, beyond: Ints, counted: Bools) -> Floats:
+        """Each movement (M,) ties an edge to one beyond it; its vehicles are counted there, or perhaps further on."""
+        ways = np.maximum(np.bincount(edge, minlength=self._edge_count), 1)
+        quality: Floats = np.zeros(self._edge_count)
         for _ in range(4):
-            each = np.where(live, 1.0, FED_LOSS * quality[self._edge[self._movement_from]])
-            quality = np.bincount(into, each, self._edge_count) / np.maximum(feeders, 1)
-        fed: Bools = quality >= FED_SHARE
-        return fed
+            quality = np.bincount(edge, np.where(counted, 1.0, FED_LOSS * quality[beyond]), self._edge_count) / ways
+        return quality
 
     def _fitted(
         self,
