@@ -149,13 +149,14 @@ class EdgeEstimates:
         lanes: Lanes,
         shares: tuple[Floats, Floats],
         lane_seen_s: Floats,
-        lane_sight_s: Floats,
+        sight_s: tuple[Floats, Floats],
         vehicles: Floats,
         queue: Floats,
         coming: Floats,
         mirror: MirrorView | None,
     ) -> Answer:
-        """`vehicles`, `queue`, `coming` (L,): listed, of those slower than 2 m/s, and not yet counted upstream."""
+        """All (L,). `sight_s`: when a roadside unit last saw most of the lane, and its end; `vehicles`, `queue`,
+        `coming`: listed, of those slower than 2 m/s, and not yet counted upstream."""
         edge, count = self._edge, self._edge_count
         loop_heard_s = np.full(len(edge), -np.inf)
         trusted = ~loops.stuck & np.isfinite(loops.last_s)
@@ -184,7 +185,7 @@ class EdgeEstimates:
         lane_age = np.maximum(now_s - np.maximum(loop_heard_s, lane_seen_s), 0.0)
         lane_age = np.where(np.isfinite(lane_age), lane_age, age[edge])
         # reports of equipped vehicles alone leave out everybody else: not a lane's load while the mirror has one
-        lane_known = (counted | fed)[edge] | (now_s - lane_sight_s <= OWN_EVIDENCE_S)
+        lane_known = (counted | fed)[edge] | (now_s - sight_s[0] <= OWN_EVIDENCE_S)
         lane_known &= self._motor
         if mirror is None:
             lane_variance_extra = np.where(lane_known, 0.0, 4.0 + 4.0 * vehicles)
@@ -192,6 +193,8 @@ class EdgeEstimates:
             lane_known = lane_known | (known[edge] & self._motor)
         else:
             lane_variance_extra = np.zeros(len(edge))
+        seen_only = ~lane_known & self._motor & (now_s - sight_s[1] <= OWN_EVIDENCE_S)
+        queue_known, queue_age = lane_known | seen_only, np.where(seen_only, now_s - sight_s[1], lane_age)
         grown = np.minimum(GROWTH_PER_S * np.maximum(lane_age - 5.0, 0.0), 1.0) * self._storage**2 / 4.0
         listed = np.where(counted[edge], 0.1, 0.5) * vehicles
         beyond = np.where(counted[edge], BEYOND[0] * coming + BEYOND[1] * coming**2, 0.0)
@@ -204,11 +207,12 @@ class EdgeEstimates:
         flow_age = np.where(measured, age, np.maximum(age, FED_AGE_S))
         estimates = [
             Estimate(density, spread / self._length_m**2, age, known),
-            Estimate(queue, queue_variance, lane_age, lane_known),
+            Estimate(queue, queue_variance, queue_age, queue_known),
             Estimate(vehicles, lane_variance, lane_age, lane_known.copy()),
         ]
         if mirror is not None:
             estimates = self._with_mirror(estimates, mirror, now_s)
+            np.fmax(estimates[2].value, np.where(estimates[1].valid, estimates[1].value, 0.0), out=estimates[2].value)
         flow_e = Estimate(flow, flow_variance, np.where(flow_known, flow_age, told_age), flow_known | told)
         speed_e = Estimate(speed, speed_variance, np.where(known, age, told_age), known | told)
         return Answer(
