@@ -6,9 +6,9 @@
 Four states are held against the same truth: `fused` (sensors, the prior of the demand, and the mirror that is fed by
 this very state, as in the live loop), `without mirror`, `sensors only` and `prior only`. The day driven differs from
 the demand file by seed and by origin, as everywhere. Flows and speeds of links are compared over five minutes, queues
-of signal approaches every half minute; the first five minutes are not scored. `coverage` is the share of the truth
-within 1.645 stated standard deviations: 0.90 is wanted. Files of `--routes` that hold no demand are loaded as
-additional files.
+on motor lanes of signal approaches every half minute; the first five minutes are not scored. `coverage` is the share
+of the truth within 1.645 stated standard deviations: 0.90 is wanted. Files of `--routes` that hold no demand are
+loaded as additional files.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class Judge:
         self._observed, self._rest = (np.zeros(len(network.lanes.ids), np.bool_) for _ in range(2))
         self._observed[[d.lane for d in detectors if d.role == "stop"]] = True
         self._observed[approach[followed[approach]]] = True
-        self._rest[approach] = ~self._observed[approach]
+        self._rest[approach] = ~self._observed[approach] & network.lanes.motor[approach]
         self._driven = network.edges.lane_count > 0
         self._truths: deque[Truth] = deque()
 

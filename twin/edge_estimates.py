@@ -11,18 +11,11 @@ import numpy as np
 from networks.city import Detector
 from networks.graph import VEHICLE_SPACE_M, Bools, Floats, Ints, Network
 from networks.state import Estimate, History
+from twin.edge_speeds import FREE_FRAC, EdgeSpeeds
 from twin.fusion_kernels import Lanes
 from twin.loop_record import WINDOW_S, LoopRecord
-from twin.turn_flows import Told, TurnFlows, count_variance
+from twin.turn_flows import LEAST_VPS, Told, TurnFlows, count_variance
 
-SPEED_MEMORY_S = 60.0
-SEEN_MEMORY_S = 150.0
-FREE_FRAC = 0.8  # of the limit, where nothing at all is known
-DRIVERS_FRAC = 0.35  # of the limit: by how much the speeds of drivers of one edge differ
-# errors beyond those of few drivers, standard deviations:
-MIRROR_MPS, PROFILE_MPS, COUNTED_MPS, UNCOUNTED_MPS, SEEN_MPS = 1.8, 2.4, 1.2, 2.2, 0.5
-TELLING_DRIVERS = 3
-SEEN_TWICE = 1.5  # of the pooled variance: vehicles seen are among those listed
 HONESTY_EVERY_S, HONESTY_HALF_LIFE_S = 60.0, 900.0
 LEFT_OUT_OF = 6  # of so many measured edges one is found as if it had no loops
 OWN_EVIDENCE_S = 120.0  # older evidence of an edge's own does not count as coverage
@@ -30,9 +23,13 @@ PRIOR_AGE_S = 3600.0
 FED_AGE_S = 10.0  # evidence of what left the edges before is so old when it arrives, about
 FED_SHARE = 0.7  # of an edge's inflows (each unobserved junction on the way counts FED_LOSS) must be counted
 FED_LOSS = 0.85
+FAR_FRAC = 0.1  # relative error that all flows of a street share where none is counted before or after
 PROFILE_FRAC, MIRROR_FRAC, LISTED_FRAC = 0.3, 0.2, 0.5  # relative errors of their flows
 FIT_EVERY_S = 5.0
 LEAST_HEARD_S = 30
+BEYOND = 0.2, 0.05  # variance of a lane's load and queue by vehicles short of its upstream loop, and by their square
+UNLISTED_FRAC = 0.5  # relative error of vehicles that no list holds
+STANDING_FRAC = 0.12  # of a queue: who stands and who already drives
 GROWTH_PER_S = 0.01  # of a lane load's variance while nothing is heard, share of storage squared a second
 
 
@@ -47,6 +44,8 @@ class MirrorView(Protocol):
     def edge_speed_mps(self) -> Floats: ...
     @property
     def edge_samples(self) -> Floats: ...
+    @property
+    def movement_vps(self) -> Floats: ...
     @property
     def edge_density_vpm(self) -> Floats: ...
     @property
@@ -66,6 +65,8 @@ class PriorView(Protocol):
     def arrived_vps(self) -> Floats: ...
     @property
     def movement_share(self) -> Floats: ...
+    @property
+    def movement_vehicles(self) -> Floats: ...
 
 
 class Answer(NamedTuple):
@@ -82,9 +83,8 @@ class EdgeEstimates:
 
     Flow is what left the edge in the last `WINDOW_S` seconds: by stop-line loops where every lane has one, else by
     loops elsewhere on the edge, else by `TurnFlows` from all loops around, with the mirror's flow, the prior's or the
-    lists' as a guess. Speed is the space mean over the last minutes: mirror or prior, the listed vehicles and those
-    just seen, weighted by their errors. Lane loads come from the lists where loops or roadside units see the lane, or
-    where every inflow comes from counted lanes (`fed`), and from the mirror elsewhere.
+    lists' as a guess. Speed is that of `EdgeSpeeds`. Lane loads come from the lists where loops or roadside units see
+    the lane, or where every inflow comes from counted lanes (`fed`), and from the mirror elsewhere.
     """
 
     def __init__(
@@ -94,39 +94,39 @@ class EdgeEstimates:
         self._edge = lanes.edge
         self._edge_count = len(edges.ids)
         self._length_m = edges.length_m
-        self._limit_mps = edges.speed_limit_mps
+        self._speeds = EdgeSpeeds(network)
         self._motor = lanes.motor
         self._storage = np.maximum(lanes.length_m / VEHICLE_SPACE_M, 1.0)
         self._prior, self._ends_frac = prior, ends_frac
-        self._honesty, self._flow_honesty = Honesty(), Honesty()
+        self._flow_honesty = Honesty()
         self._checked_s, self._checks = -np.inf, 0
         self._turns, self._fitted_s = TurnFlows(network, detectors), -np.inf
         self._fit = np.zeros(self._edge_count), np.full(self._edge_count, np.inf)
         self._detector_lane = np.array([d.lane for d in detectors], dtype=np.int32)
         self._stop = np.array([d.role == "stop" for d in detectors], dtype=np.bool_)
         self._upstream = np.array([d.role == "upstream" for d in detectors], dtype=np.bool_)
+        self._reach_s = np.array([d.position_m for d in detectors]) / np.maximum(
+            FREE_FRAC * edges.speed_limit_mps[lanes.edge[self._detector_lane]], 1.0
+        )
+        self._came, self._came_s = np.zeros(len(lanes.ids)), -np.inf  # of each lane, mean of those listed there
         self._movement_from, self._movement_to = network.movements.from_lane, network.movements.to_lane
+        self._usual = np.zeros(len(lanes.ids))  # vehicles off each lane by the prior
+        if prior is not None:
+            self._usual += np.bincount(self._movement_from, prior.movement_vehicles, len(lanes.ids))
         self._left = np.zeros((len(lanes.ids), WINDOW_S))
         self._left_total = np.zeros(len(lanes.ids))  # over the window
+        self._held = np.full((self._edge_count, WINDOW_S), np.nan)  # vehicles listed
+        self._newest = 0
         self._seconds = np.zeros(WINDOW_S, np.bool_)  # slots of the ring that were worked on
-        self._speed_sum = np.zeros(self._edge_count)
-        self._speed_weight = np.zeros(self._edge_count)
-        self._seen_sum, self._seen_weight = np.zeros(self._edge_count), np.zeros(self._edge_count)
 
     def forget(self, seconds: int, second: int) -> None:
         """Nothing was heard for so many seconds up to `second`."""
         gone = np.arange(second - min(seconds, WINDOW_S) + 1, second + 1) % WINDOW_S
         self._left[:, gone] = 0.0
+        self._held[:, gone] = np.nan
         self._left_total = self._left.sum(axis=1)
         self._seconds[gone] = False
-        self._fade(seconds)
-
-    def _fade(self, seconds: int) -> None:
-        keep_speed, keep_seen = np.exp(-seconds / SPEED_MEMORY_S), np.exp(-seconds / SEEN_MEMORY_S)
-        self._speed_sum *= keep_speed
-        self._speed_weight *= keep_speed
-        self._seen_sum *= keep_seen
-        self._seen_weight *= keep_seen
+        self._speeds.fade(seconds)
 
     def step(self, second: int, left: Floats, sums: tuple[Floats, Floats, Floats], seen: tuple[Ints, Floats]) -> None:
         """One second: vehicles that left each lane, and (vehicles, queue, sum of speeds) per lane."""
@@ -134,18 +134,13 @@ class EdgeEstimates:
         self._left_total += left - self._left[:, slot]
         self._left[:, slot] = left
         self._seconds[slot] = True
-        vehicles, _, moving = sums
-        on, speed = self._edge[seen[0]], seen[1]
-        self._fade(1)
-        self._speed_sum += np.bincount(self._edge, moving, self._edge_count)
-        self._speed_weight += np.bincount(self._edge, vehicles, self._edge_count)
-        self._seen_sum += np.bincount(on, speed, self._edge_count)
-        self._seen_weight += np.bincount(on, minlength=self._edge_count)
+        self._newest = slot
+        self._held[:, slot] = np.bincount(self._edge, np.where(self._motor, sums[0], 0.0), self._edge_count)
+        self._speeds.step(sums[0], sums[2], seen)
 
     def note_travel(self, edge: Ints, seconds: Floats, metres: Floats) -> None:
         """Vehicles (N,) took so long for so many metres of their edges, within the last minutes."""
-        np.add.at(self._seen_sum, edge, metres)
-        np.add.at(self._seen_weight, edge, seconds)
+        self._speeds.note_travel(edge, seconds, metres)
 
     def answer(
         self,
@@ -154,11 +149,14 @@ class EdgeEstimates:
         lanes: Lanes,
         shares: tuple[Floats, Floats],
         lane_seen_s: Floats,
-        lane_sight_s: Floats,
+        sight_s: tuple[Floats, Floats],
         vehicles: Floats,
         queue: Floats,
+        coming: Floats,
         mirror: MirrorView | None,
     ) -> Answer:
+        """All (L,). `sight_s`: when a roadside unit last saw most of the lane, and its end; `vehicles`, `queue`,
+        `coming`: listed, of those slower than 2 m/s, and not yet counted upstream."""
         edge, count = self._edge, self._edge_count
         loop_heard_s = np.full(len(edge), -np.inf)
         trusted = ~loops.stuck & np.isfinite(loops.last_s)
@@ -167,23 +165,27 @@ class EdgeEstimates:
         edge_seen_s = _latest(lane_seen_s, edge, count)
         own_s = np.maximum(edge_loop_s, edge_seen_s)
         own = now_s - own_s <= OWN_EVIDENCE_S
-        fed = self._fed(lanes)
+        counted_before = self._counted_before(lanes)
+        fed = counted_before >= FED_SHARE
         age = np.where(fed & ~own, FED_AGE_S, np.maximum(now_s - own_s, 0.0))
         flow, flow_variance, counted, measured = self._flow(loops, now_s)
         flow, flow_variance, flow_known = self._fitted(
             flow, flow_variance, measured, fed & ~measured, own, shares, loops, mirror, now_s
         )
+        far = np.where(measured, 0.0, 1.0 - np.maximum(counted_before, self._counted_after(measured)))
+        flow_variance = flow_variance + (FAR_FRAC * far * flow) ** 2
         known = own | fed
         speed, speed_variance = self._speed(counted, mirror, now_s)
+        unlisted = self._unlisted(loops, coming, now_s)
+        vehicles = vehicles + unlisted
         edge_vehicles = np.bincount(edge, vehicles, count)
         density = edge_vehicles / self._length_m
         spread = edge_vehicles * np.where(counted, 0.15, 0.5) + 0.3 + 0.02 * np.minimum(age, 3600.0)
-        flow_variance = flow_variance + 1e-6 * np.minimum(age, 3600.0)
         # lists reach further than evidence: a flow that only the lists tell needs the edge to be fed or seen
         lane_age = np.maximum(now_s - np.maximum(loop_heard_s, lane_seen_s), 0.0)
         lane_age = np.where(np.isfinite(lane_age), lane_age, age[edge])
         # reports of equipped vehicles alone leave out everybody else: not a lane's load while the mirror has one
-        lane_known = (counted | fed)[edge] | (now_s - lane_sight_s <= OWN_EVIDENCE_S)
+        lane_known = (counted | fed)[edge] | (now_s - sight_s[0] <= OWN_EVIDENCE_S)
         lane_known &= self._motor
         if mirror is None:
             lane_variance_extra = np.where(lane_known, 0.0, 4.0 + 4.0 * vehicles)
@@ -191,18 +193,26 @@ class EdgeEstimates:
             lane_known = lane_known | (known[edge] & self._motor)
         else:
             lane_variance_extra = np.zeros(len(edge))
+        seen_only = ~lane_known & self._motor & (now_s - sight_s[1] <= OWN_EVIDENCE_S)
+        queue_known, queue_age = lane_known | seen_only, np.where(seen_only, now_s - sight_s[1], lane_age)
         grown = np.minimum(GROWTH_PER_S * np.maximum(lane_age - 5.0, 0.0), 1.0) * self._storage**2 / 4.0
-        shared = np.where(counted[edge], 0.1, 0.5) * vehicles + grown + lane_variance_extra
-        queue_variance, lane_variance = (np.where(counted[edge], least, 1.0) + shared for least in (0.25, 0.5))
+        listed = np.where(counted[edge], 0.1, 0.5) * vehicles
+        beyond = np.where(counted[edge], BEYOND[0] * coming + BEYOND[1] * coming**2, 0.0)
+        older = grown + lane_variance_extra
+        queue_variance = np.where(counted[edge], 0.1, 1.0) + listed + beyond + older + (STANDING_FRAC * queue) ** 2
+        load = listed + beyond + unlisted + (UNLISTED_FRAC * unlisted) ** 2
+        # a counted lane is never known worse than a Poisson count; control takes it for followed by that
+        lane_variance = np.where(counted[edge], np.minimum(0.5 + load, vehicles + 1.0), 1.0 + load) + older
         told_age, told = self._told_age(mirror, now_s)
         flow_age = np.where(measured, age, np.maximum(age, FED_AGE_S))
         estimates = [
             Estimate(density, spread / self._length_m**2, age, known),
-            Estimate(queue, queue_variance, lane_age, lane_known),
+            Estimate(queue, queue_variance, queue_age, queue_known),
             Estimate(vehicles, lane_variance, lane_age, lane_known.copy()),
         ]
         if mirror is not None:
             estimates = self._with_mirror(estimates, mirror, now_s)
+            np.fmax(estimates[2].value, np.where(estimates[1].valid, estimates[1].value, 0.0), out=estimates[2].value)
         flow_e = Estimate(flow, flow_variance, np.where(flow_known, flow_age, told_age), flow_known | told)
         speed_e = Estimate(speed, speed_variance, np.where(known, age, told_age), known | told)
         return Answer(
@@ -214,39 +224,31 @@ class EdgeEstimates:
             float(np.mean(own)) if count else 0.0,
         )
 
-    def _speed(self, counted: Bools, mirror: MirrorView | None, now_s: float) -> tuple[Floats, Floats]:
-        """Space-mean speed (E,) and its variance: mirror or prior, vehicles listed, vehicles seen, each by its error.
+    def _unlisted(self, loops: LoopRecord, coming: Floats, now_s: float) -> Floats:
+        """(L,) vehicles that the lists lack before upstream loops, over the last minutes.
 
-        How far the vehicles seen are from the rest says how honest the errors are: the variances are scaled by it.
+        Nobody tells of trips that begin on the edge, or of who comes from roads without loops, until the upstream
+        loop counts them: on average as many as pass it in the time that it takes to get there (Little 1961).
         """
-        limit = self._limit_mps
-        dwell_s = np.clip(self._length_m / (0.5 * limit), 1.0, SPEED_MEMORY_S)
-        spread = (DRIVERS_FRAC * limit) ** 2  # of single drivers
-        told = [(FREE_FRAC * limit, (0.3 * limit) ** 2)]
-        if mirror is not None:
-            drivers = np.maximum(np.asarray(mirror.edge_samples, dtype=np.float64), 1e-3)
-            age_s = max(now_s - float(mirror.now_s), 0.0)
-            error = MIRROR_MPS**2 * (1.0 + age_s / WINDOW_S) + spread / drivers
-            told.append((np.asarray(mirror.edge_speed_mps, dtype=np.float64), error))
-        elif self._prior is not None and self._prior.profile.grid.count:
+        keep = np.exp(-np.clip(now_s - self._came_s, 0.0, WINDOW_S) / WINDOW_S)
+        self._came, self._came_s = keep * self._came + (1.0 - keep) * coming, now_s
+        rate, heard = loops.rates()
+        use = self._upstream & (heard >= LEAST_HEARD_S) & ~loops.stuck
+        on_way = np.zeros(len(self._edge))
+        on_way[self._detector_lane[use]] = rate[use] * self._reach_s[use]
+        lacking: Floats = np.maximum(on_way - self._came, 0.0)
+        return lacking
+
+    def _speed(self, counted: Bools, mirror: MirrorView | None, now_s: float) -> tuple[Floats, Floats]:
+        """Space-mean speed (E,) and its variance."""
+        usual, told = np.full(self._edge_count, np.nan), None
+        if self._prior is not None and self._prior.profile.grid.count:
             profile, step = self._prior.profile, _step_of(self._prior.profile, now_s)
             usual = np.where(profile.valid[step], profile.speed_mps[step], np.nan)
-            told.append((usual, np.full(len(limit), PROFILE_MPS**2)))
-
-        def mean(total: Floats, weight: Floats, error: Floats) -> tuple[Floats, Floats]:
-            value = np.where(weight > 0.5, total / np.maximum(weight, 0.5), np.nan)
-            return value, error**2 + spread / np.maximum(weight / dwell_s, 1e-3)
-
-        listed_error = np.where(counted, COUNTED_MPS, UNCOUNTED_MPS)
-        told.append(mean(self._speed_sum, self._speed_weight, listed_error))
-        seen, seen_variance = mean(self._seen_sum, self._seen_weight, np.full(len(limit), SEEN_MPS))
-        rest, rest_variance = _pool(told)
-        many = np.isfinite(seen) & (self._seen_weight >= TELLING_DRIVERS * dwell_s)
-        if many.any():
-            off = (seen - rest)[many] ** 2 / (seen_variance + rest_variance)[many]
-            self._honesty.learn(np.minimum(off, 9.0), now_s)
-        value, variance = _pool([*told, (seen, seen_variance)])
-        return value, variance * self._honesty.scale * SEEN_TWICE
+        if mirror is not None:
+            older = 1.0 + max(now_s - float(mirror.now_s), 0.0) / WINDOW_S
+            told = np.nan_to_num(mirror.edge_speed_mps), np.nan_to_num(mirror.edge_samples), older
+        return self._speeds.answer(counted, told, usual)
 
     def _told_age(self, mirror: MirrorView | None, now_s: float) -> tuple[Floats, Bools]:
         """How old what mirror and prior tell of each edge is, and whether they tell anything."""
@@ -259,17 +261,23 @@ class EdgeEstimates:
             age[use], told[use] = max(now_s - float(mirror.now_s), 0.0), True
         return age, told
 
-    def _fed(self, lanes: Lanes) -> Bools:
-        """(E,) what drives into the edge has, for the most part, been counted one or few junctions before."""
-        into = self._edge[self._movement_to]
-        feeders = np.bincount(into, minlength=self._edge_count)
-        live = lanes.stop_live[self._movement_from]
-        quality = np.zeros(self._edge_count)
+    def _counted_before(self, lanes: Lanes) -> Floats:
+        """(E,) share of what drives into the edge that has been counted one or few junctions before."""
+        into, out_of = self._edge[self._movement_to], self._edge[self._movement_from]
+        return self._counted_beyond(into, out_of, lanes.stop_live[self._movement_from])
+
+    def _counted_after(self, measured: Bools) -> Floats:
+        """(E,) share of what leaves the edge that is counted one or few junctions later."""
+        into, out_of = self._edge[self._movement_to], self._edge[self._movement_from]
+        return self._counted_beyond(out_of, into, measured[into])
+
+    def _counted_beyond(self, edge: Ints, beyond: Ints, counted: Bools) -> Floats:
+        """Each movement (M,) ties an edge to one beyond it; its vehicles are counted there, or perhaps further on."""
+        ways = np.maximum(np.bincount(edge, minlength=self._edge_count), 1)
+        quality: Floats = np.zeros(self._edge_count)
         for _ in range(4):
-            each = np.where(live, 1.0, FED_LOSS * quality[self._edge[self._movement_from]])
-            quality = np.bincount(into, each, self._edge_count) / np.maximum(feeders, 1)
-        fed: Bools = quality >= FED_SHARE
-        return fed
+            quality = np.bincount(edge, np.where(counted, 1.0, FED_LOSS * quality[beyond]), self._edge_count) / ways
+        return quality
 
     def _fitted(
         self,
@@ -292,8 +300,10 @@ class EdgeEstimates:
             rate, heard = loops.rates()
             use = self._stop & (heard >= LEAST_HEARD_S) & ~loops.stuck & (now_s - loops.last_s <= OWN_EVIDENCE_S)
             stop_vps[self._detector_lane[use]] = rate[use]
-            passing = np.where(np.isfinite(stop_vps), stop_vps, self._lane_rate()) + 1e-3
-            part = np.where(self._motor, passing, 0.0)
+            unheard = np.bincount(edge, self._motor & ~np.isfinite(stop_vps), self._edge_count) > 0
+            usual = (unheard & (np.bincount(edge, self._usual, self._edge_count) > 0))[edge]
+            passing = np.where(np.isfinite(stop_vps), stop_vps, self._lane_rate())
+            part = np.where(self._motor, np.where(usual, self._usual, passing) + 1e-3, 0.0)
             whole = np.bincount(edge, part, self._edge_count)[edge]
             told = Told(
                 window_s=WINDOW_S,
@@ -308,6 +318,8 @@ class EdgeEstimates:
                 share_variance=shares[1],
                 ends_frac=self._ends_frac,
                 starts_vps=starts_vps,
+                turned_vps=mirror.movement_vps if mirror is not None else np.full(len(share), np.nan),
+                kept_vps=np.where(fed | measured, self._kept_vps(), np.nan),
             )
             self._fit, self._fitted_s = self._turns.solve(told), now_s
             if self._prior is not None or mirror is not None:
@@ -356,8 +368,11 @@ class EdgeEstimates:
             use = np.isfinite(value) & (value >= 0)
             busier = np.where(use & (guess > 0), value / np.maximum(guess, 1e-9), 1.0)
             starts_vps = starts_vps * np.clip(busier, 0.5, 2.0)
+            # a mirror that lets nobody through where the prior expects many has locked, or a road is closed
+            at_most = np.fmax(value, guess) / np.maximum(value, LEAST_VPS)
+            older = 1.0 + max(now_s - float(mirror.now_s), 0.0) / WINDOW_S
             guess = np.where(use, value, guess)
-            frac = np.where(use, MIRROR_FRAC * (1.0 + max(now_s - float(mirror.now_s), 0.0) / WINDOW_S), frac)
+            frac = np.where(use, MIRROR_FRAC * older * at_most, frac)
         listed = ~np.isfinite(guess) & told
         guess, frac = np.where(listed, flow, guess), np.where(listed, LISTED_FRAC, frac)
         usual = float(np.median(flow[told])) if told.any() else 0.0
@@ -372,6 +387,11 @@ class EdgeEstimates:
         total = np.bincount(self._edge, np.where(self._motor, lane_rate, 0.0), self._edge_count)
         complete: Bools = np.isfinite(total) & (np.bincount(self._edge, self._motor, self._edge_count) > 0)
         return total.astype(np.float64), complete
+
+    def _kept_vps(self) -> Floats:
+        """(E,) by what the lists have grown within the window; NaN until it is full."""
+        kept: Floats = self._held[:, self._newest] - self._held[:, (self._newest + 1) % WINDOW_S]
+        return kept / WINDOW_S
 
     def _lane_rate(self) -> Floats:
         worked = max(int(self._seconds.sum()), 1)
@@ -412,13 +432,13 @@ class EdgeEstimates:
 
     def _with_mirror(self, estimates: list[Estimate], mirror: MirrorView, now_s: float) -> list[Estimate]:
         old_s = max(now_s - float(mirror.now_s), 0.0)
-        fields = (  # value, variance at 0, variance per unit
-            (mirror.edge_density_vpm, 1e-4, 0.1),
-            (mirror.lane_queue_veh, 2.0, 1.0),
-            (mirror.lane_vehicles, 2.0, 1.0),
+        fields = (  # value, variance at 0, variance per unit and per unit squared
+            (mirror.edge_density_vpm, 1e-4, 0.1, 0.0),
+            (mirror.lane_queue_veh, 0.5, 0.8, 0.1),
+            (mirror.lane_vehicles, 2.0, 1.0, 0.0),  # control takes less for a lane that sensors follow
         )
         merged = []
-        for own, (raw, least, slope) in zip(estimates, fields, strict=True):
+        for own, (raw, least, slope, square) in zip(estimates, fields, strict=True):
             value = np.asarray(raw, dtype=np.float64)
             usable = np.isfinite(value) & (value >= 0)
             value = np.where(usable, value, 0.0)
@@ -426,7 +446,7 @@ class EdgeEstimates:
             merged.append(
                 Estimate(
                     np.where(take, value, own.value),
-                    np.where(take, (least + slope * value) * (1.0 + old_s / 30.0), own.variance),
+                    np.where(take, (least + slope * value + square * value**2) * (1.0 + old_s / 30.0), own.variance),
                     np.where(take, old_s, own.age_s),
                     own.valid | take,
                 )
@@ -452,16 +472,6 @@ class Honesty:
     @property
     def scale(self) -> float:
         return min(max(self._sum / self._weight, 0.25), 4.0)
-
-
-def _pool(told: Sequence[tuple[Floats, Floats]]) -> tuple[Floats, Floats]:
-    """Independent estimates, NaN where there is none, weighted by their certainty; the first is finite everywhere."""
-    weighted, certainty = np.zeros(len(told[0][0])), np.zeros(len(told[0][0]))
-    for value, variance in told:
-        use = np.isfinite(value)
-        weighted += np.where(use, value, 0.0) / variance
-        certainty += use / variance
-    return weighted / certainty, 1.0 / certainty
 
 
 def _step_of(profile: History, now_s: float) -> int:

@@ -38,6 +38,7 @@ UNIT_LIVE_S = 3.0
 UNSURE_GREEN = 0.3  # of a green under which whoever stands first may have to give way, to walkers too, all the time
 SEEN_FRESH_S = 1.5  # a report so old still tells where a vehicle is
 LAMPS_LIVE_S = 5.0
+QUEUE_SIGHT_FRAC = 0.2  # of a lane in a unit's sight, from the stop line on: its queue is told by the lists
 HELD_BELIEF = 0.5  # a second, in a vehicle due at an upstream loop that nothing passes
 
 _OPENNESS = np.zeros(128, np.int32)  # by lamp letter, see Lanes.open
@@ -95,6 +96,7 @@ class Fusion:
         self._share_age_s = np.full(len(network.movements.turn), PRIOR_AGE_S)
         self._hits_before = self._lanes.hits.copy()
         self._lane_sight_s = np.full(len(network.lanes.ids), -np.inf)  # newest moment a roadside unit saw most of it
+        self._line_sight_s = np.full(len(network.lanes.ids), -np.inf)  # ... saw the part of it before the stop line
         self._lane_seen_s = np.full(len(network.lanes.ids), -np.inf)  # newest position report on the lane
 
         self._compile()
@@ -337,6 +339,9 @@ class Fusion:
                 self._lanes.seen_from_m[lanes], self._lanes.seen_to_m[lanes] = low, high
                 most = lanes[high - low >= 0.7 * self._streets.length_m[lanes]]
                 self._lane_sight_s[most] = unit.heard_s
+                self._line_sight_s[lanes[high - low >= QUEUE_SIGHT_FRAC * self._streets.length_m[lanes]]] = (
+                    unit.heard_s
+                )
 
     def _lamp_rows(self, batch: SignalStateBatch, rows: Ints) -> None:
         for row in rows:
@@ -437,6 +442,12 @@ class Fusion:
         kernels.sum_lanes(self._streets, pool or self._pool, lanes, vehicles, queue, moving, weight)
         return vehicles, queue, moving
 
+    def _coming(self, pool: Pool) -> Floats:
+        """Of the expected vehicles of each lane (L,) those that its upstream loop has not counted yet."""
+        rows = np.flatnonzero((pool.lane >= 0) & (pool.position_m >= 0.0) & ~pool.counted)
+        coming: Floats = np.bincount(pool.lane[rows], pool.certainty[rows], len(self._shut_s)).astype(np.float64)
+        return coming
+
     def _answer(self, now_s: float, mirror: MirrorView | None) -> NetworkState:
         assert self._second is not None
         pool, lanes = self._pool, self._lanes
@@ -456,9 +467,10 @@ class Fusion:
             lanes,
             (turning.value, turning.variance),
             self._lane_seen_s,
-            self._lane_sight_s,
+            (self._lane_sight_s, self._line_sight_s),
             vehicles,
             queue,
+            self._coming(pool),
             mirror,
         )
         return NetworkState(

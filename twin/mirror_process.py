@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from networks.city import CityFolder
-from networks.graph import VEHICLE_SPACE_M, Network
+from networks.graph import VEHICLE_SPACE_M, Floats, Network
 from scenarios.simulation import SNAPSHOT_OPTIONS, RunSpec, Simulation, guard
 from scenarios.street_works import Works
 from twin.mirror_demand import DemandCorrection
@@ -223,12 +223,13 @@ class Follower:
             scheduled=traffic.scheduled.copy(),
             passing=traffic.passing.copy(),
             placed=self._account.placed,
+            turned=traffic.turned.copy(),
             mirrored=np.bincount(edge, lanes.vehicles, minlength=edges).astype(np.float64),
             stored=np.bincount(edge, np.where(self._motor, seen.lane_vehicles, 0.0), minlength=edges).astype(
                 np.float64
             ),
         )
-        traffic.scheduled[:], traffic.passing[:] = 0.0, 0.0
+        traffic.scheduled[:], traffic.passing[:], traffic.turned[:] = 0.0, 0.0, 0.0
         self._account.placed = np.zeros(edges)
         self._windows.append(window)
         while self._windows[0].at_s <= self._run.now_s - WINDOW_S:
@@ -239,8 +240,8 @@ class Follower:
         span_s = sum(w.span_s for w in self._windows)
         left = sum((w.left for w in self._windows), zero)
         speed, samples = (
-            sum((w.speed_sum for w in self._windows), zero),
-            sum((w.samples for w in self._windows), zero),
+            sum((w.speed_sum * w.span_s for w in self._windows), zero),
+            sum((w.samples * w.span_s for w in self._windows), zero),
         )
         mirrored = np.bincount(network.lanes.edge, lanes.vehicles, minlength=len(zero))
         return MirrorEstimate(
@@ -248,6 +249,7 @@ class Follower:
             edge_flow_vps=left / max(span_s, 1.0),
             edge_speed_mps=np.where(samples > 0, speed / np.maximum(samples, 1.0), network.edges.speed_limit_mps),
             edge_samples=samples,
+            movement_vps=self._turned() / max(span_s, 1.0),
             edge_density_vpm=mirrored / network.edges.length_m,
             lane_queue_veh=lanes.queue,
             lane_vehicles=lanes.vehicles,
@@ -258,6 +260,13 @@ class Follower:
             lamps=tuple(self._sumo.trafficlight.getRedYellowGreenState(s.id) for s in network.signals),
             **self._account.tally._asdict(),
         )
+
+    def _turned(self) -> Floats:
+        """Vehicles of all windows by movement (M,); movements between the same edges get equal parts of theirs."""
+        turn = self._traffic.turn_of_movement
+        total = sum((w.turned for w in self._windows), np.zeros(len(self._traffic.turned)))
+        parts = np.bincount(turn, minlength=len(total))
+        return (total / np.maximum(parts, 1))[turn]
 
     def _snapshot(self) -> Snapshot | None:
         now_s = self._run.now_s

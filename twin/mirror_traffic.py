@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,6 +26,7 @@ class Window(NamedTuple):
     placed: Floats  # (E,) vehicles put there by hand less those taken away
     mirrored: Floats  # (E,) vehicles on the edge at the look
     stored: Floats  # (E,) as the street reports them, NaN unknown
+    turned: Floats  # (T,) vehicles by turn, see `Traffic.turned`
 
 
 class Tally(NamedTuple):
@@ -47,6 +49,11 @@ class Traffic(Passages):
         edges = len(network.edges.ids)
         self.measured: Bools = np.zeros(edges, np.bool_)
         self.scheduled, self.passing = np.zeros(edges), np.zeros(edges)
+        moves, of_edge = network.movements, network.lanes.edge
+        turns = zip(of_edge[moves.from_lane].tolist(), of_edge[moves.to_lane].tolist(), strict=True)
+        self._turn: dict[tuple[int, int], int] = {}
+        self.turn_of_movement = np.array([self._turn.setdefault(t, len(self._turn)) for t in turns], np.int64)
+        self.turned = np.zeros(len(self._turn))  # vehicles from one edge to another, since the caller last cleared it
         self.weight: dict[str, float] = {}  # scheduled vehicles that a vehicle stands for until its first sensor
         self.born: dict[str, int] = {}  # edge that a vehicle was put on by hand
         motor = network.lanes.motor
@@ -95,6 +102,13 @@ class Traffic(Passages):
                 self.passing[edge] += 1.0
             else:
                 self.scheduled[edge] += weight
+
+    def _advance(self, vehicle: str, ride: Ride, at: int) -> None:
+        for turn in pairwise(ride.route[ride.at : at + 1]):
+            number = self._turn.get(turn)
+            if number is not None:
+                self.turned[number] += 1.0
+        super()._advance(vehicle, ride, at)
 
     def first_sensor(self, route: tuple[int, ...]) -> int:
         """The first measured edge of a route, -1 for none."""

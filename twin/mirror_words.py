@@ -57,7 +57,8 @@ class MirrorEstimate:
     now_s: float  # UTC epoch
     edge_flow_vps: Floats  # (E,) vehicles a second leaving the edge
     edge_speed_mps: Floats  # (E,) space mean; the speed limit where nobody drove
-    edge_samples: Floats  # (E,) vehicle looks behind the speed
+    edge_samples: Floats  # (E,) vehicle-seconds behind the speed
+    movement_vps: Floats  # (M,) by turn; movements between the same two edges share theirs evenly
     edge_density_vpm: Floats  # (E,) all lanes together
     lane_queue_veh: Floats  # (L,) slower than 2 m/s
     lane_vehicles: Floats  # (L,)

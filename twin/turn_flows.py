@@ -16,10 +16,15 @@ from networks.graph import Floats, Ints, Network
 from twin.selected_inverse import factorise
 
 LOOP_MISS_FRAC = 0.02  # share of vehicles that a loop misses or counts twice
-ODD_VEHICLES = 0.7  # standard deviation of a count by what stands across the window's two ends
+ACROSS_S = 3.0  # between loop and stop line: who is there at an end of the window is counted in the wrong one
+LEAST_VEHICLES = 0.3  # standard deviation of any count
+COMMON_FRAC = 0.05  # of a flow: what loops and shares of a street get wrong together
+KEPT_FRAC = 0.5  # of the variance of vehicles under way, where it is told how many there are
+ODD_VEHICLES = 0.7  # of what an edge keeps, besides those under way
 CRUISE_FRAC = 0.6  # of the limit: speed at which a window's ends travel from loop to loop
 DRAWS = 40  # behind the variances; their relative error is sqrt(2 / DRAWS)
 BETWEEN_FRAC = 0.2  # relative error of trips that begin or end on an edge
+USUAL_TURNS = 5.0  # vehicles that the usual shares of turns weigh beside those a mirror has seen
 LEAST_VPS = 1e-4
 
 
@@ -38,13 +43,17 @@ class Told(NamedTuple):
     share_variance: Floats  # (M,)
     ends_frac: Floats  # (E,) share of the edge's vehicles that end their trip on it
     starts_vps: Floats  # (E,) trips that begin on it
+    turned_vps: (
+        Floats  # (M,) by turn, as a mirror drove lately; of movements between the same edges only the sum counts
+    )
+    kept_vps: Floats  # (E,) by which vehicles on it have become more within the window
 
 
 class TurnFlows:
     """The flows z of lane-to-lane movements that are nearest to all that is told.
 
     z minimises  sum (z - z0)^2 / V  +  sum over loops (count - sum of z past it)^2 / R
-                 +  sum over edges (in + starts - out - ends)^2 / S,
+                 +  sum over edges (in + starts - out - ends - kept)^2 / S,
     z0 the guessed flow of the edge split by lane and turning share, V its Poisson variance over the window plus the
     relative error of the guess. Poisson variances make the split of a counted lane multinomial, as drivers choose.
     R is the error of a count, S that of vehicles under way: the ends of the window take their time along an edge.
@@ -61,6 +70,8 @@ class TurnFlows:
         self._from_edge, self._to_edge = lanes.edge[self._from_lane], lanes.edge[moves.to_lane[self._rows]]
         count, self._edge_count = len(self._rows), len(edges.ids)
         column, one = np.arange(count), np.ones(count)
+        turns, self._turn = np.unique(self._from_edge * self._edge_count + self._to_edge, return_inverse=True)
+        self._turn_from, self._turn_count = turns // self._edge_count, len(turns)
 
         def gather(row: Ints, rows: int) -> sparse.csr_array:
             return sparse.csr_array((one, (row, column)), shape=(rows, count))
@@ -96,7 +107,7 @@ class TurnFlows:
         flow = np.where(alone, guess, leaving[:, 0])
         variance = np.where(alone, guess_variance, leaving[:, 1:].var(axis=1))
         beyond = np.where(self._leaves, ends / told.window_s, _under_way(told, guess, self._travel_s))
-        return flow, variance + beyond
+        return flow, variance + beyond + (COMMON_FRAC * flow) ** 2
 
     def _evidence(
         self, told: Told, guess: Floats, guess_variance: Floats, ends: Floats
@@ -109,10 +120,12 @@ class TurnFlows:
         entered_variance = np.where(drains, guess_variance, entered_variance) + starts / window_s
         conserved = self._leaves & self._enters
         between = ends + starts
-        kept = _under_way(told, guess, self._travel_s) + (ODD_VEHICLES / window_s) ** 2 + between / window_s
-        value = np.concatenate(
-            [told.stop_vps, entered, told.passed_vps - ends, np.where(conserved, ends - starts, np.nan)]
-        )
+        told_kept = np.isfinite(told.kept_vps)
+        more = np.where(told_kept, told.kept_vps, 0.0)
+        under_way = _under_way(told, guess, self._travel_s) * np.where(told_kept, KEPT_FRAC, 1.0)
+        kept = under_way + (ODD_VEHICLES / window_s) ** 2 + between / window_s
+        staying = np.where(conserved, ends - starts + more, np.nan)
+        value = np.concatenate([told.stop_vps, entered, told.passed_vps - ends, staying])
         variance = np.concatenate(
             [
                 _counted(told, told.stop_vps),
@@ -126,9 +139,7 @@ class TurnFlows:
 
     def _draw(self, told: Told, driving: Floats, rows: sparse.csr_array, seen: Floats, error: Floats) -> Floats:
         """The most likely movements and, in further columns, draws of them (M, 1 + DRAWS)."""
-        split = told.lane_frac[self._from_lane] * told.share[self._rows]
-        whole = np.bincount(self._from_edge, split, self._edge_count)[self._from_edge]
-        start = np.maximum(driving[self._from_edge] * split / np.maximum(whole, 1e-12), 1e-6)
+        start = np.maximum(driving[self._from_edge] * self._split(told), 1e-6)
         chosen = told.share_variance[self._rows] / np.maximum(told.share[self._rows], 1e-3) ** 2
         erring = told.guess_frac[self._from_edge] ** 2 * driving[self._from_edge]  # movements of an edge err together
         spread = start / told.window_s + (erring + chosen * start) * start
@@ -141,6 +152,18 @@ class TurnFlows:
         drawn: Floats = np.maximum(solver.solve(right), 0.0)
         return drawn
 
+    def _split(self, told: Told) -> Floats:
+        """(M,) part of the edge's vehicles that takes each movement: by lanes and shares, and by turns mirrored."""
+        by_lane = told.lane_frac[self._from_lane] * told.share[self._rows] + 1e-9
+        by_turn = np.bincount(self._turn, by_lane, self._turn_count)
+        within = by_lane / by_turn[self._turn]
+        usual = by_turn / np.bincount(self._turn_from, by_turn, self._edge_count)[self._turn_from]
+        turned = np.bincount(self._turn, np.nan_to_num(told.turned_vps[self._rows]), self._turn_count) * told.window_s
+        weight = turned + USUAL_TURNS * usual
+        part = weight / np.bincount(self._turn_from, weight, self._edge_count)[self._turn_from]
+        split: Floats = part[self._turn] * within
+        return split
+
 
 def _under_way(told: Told, rate_vps: Floats, seconds: Floats) -> Floats:
     """Variance of a rate counted so many seconds away: two windows share all but their ends."""
@@ -151,8 +174,10 @@ def _under_way(told: Told, rate_vps: Floats, seconds: Floats) -> Floats:
 def count_variance(rate_vps: Floats, heard_s: float, window_s: float) -> Floats:
     """Of counted rates: vehicles missed, those on the loop at either end, and what was not heard of the window."""
     rate = np.nan_to_num(rate_vps)
-    miscounted = LOOP_MISS_FRAC * rate / heard_s + 2.0 * (ODD_VEHICLES / heard_s) ** 2
-    variance: Floats = miscounted + rate * max(1.0 / heard_s - 1.0 / window_s, 0.0)
+    across = np.exp(-rate * ACROSS_S)
+    miscounted = LOOP_MISS_FRAC * rate / heard_s
+    odd = (2.0 * across * (1.0 - across) + LEAST_VEHICLES**2) / heard_s**2
+    variance: Floats = miscounted + odd + rate * max(1.0 / heard_s - 1.0 / window_s, 0.0)
     return variance
 
 

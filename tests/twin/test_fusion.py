@@ -31,6 +31,7 @@ class Mirror(NamedTuple):
     edge_flow_vps: Floats
     edge_speed_mps: Floats
     edge_samples: Floats
+    movement_vps: Floats
     edge_density_vpm: Floats
     lane_queue_veh: Floats
     lane_vehicles: Floats
@@ -91,6 +92,20 @@ def test_perfect_loops_give_the_vehicles_between_them_and_the_queue(cycle: int) 
     assert np.abs(off).max() <= 2
     assert np.abs(off).mean() < 0.5
     assert np.abs(queue_off).mean() < 1.0  # Newell's cars start at once, real ones do not
+
+
+def test_a_lane_also_holds_those_whom_no_loop_has_counted_yet() -> None:
+    fusion = Fusion(town.street(), town.detectors(), (), None)
+    traffic = town.Traffic(np.arange(1.0, 700.0, 5.0), is_green)
+    off, listed = [], []
+    for second in range(1, 601):
+        ((state, _, _),) = drive(fusion, traffic, 1)
+        if second > 300:
+            there = len(traffic.positions())
+            off.append(float(state.lane_vehicles.value[0]) - there)
+            listed.append(int((state.vehicles.lane == 0).sum()) - there)
+    assert np.mean(listed) < -2.0
+    assert abs(np.mean(off)) < 1.0
 
 
 def test_flow_is_what_the_stop_line_counted() -> None:
@@ -235,8 +250,16 @@ def test_unobserved_edges_take_the_mirror_with_its_age() -> None:
     network = town.street()
     fusion = Fusion(network, (), (), None)
     assert not fusion.update(town.batches(), T0_S + 5.0, None).edge_flow_vps.valid.any()
+    turned = np.full(len(network.movements.turn), 0.2)
     mirror = Mirror(
-        T0_S, np.full(2, 0.2), np.full(2, 9.0), np.full(2, 60.0), np.full(2, 0.02), np.full(2, 1.0), np.full(2, 4.0)
+        T0_S,
+        np.full(2, 0.2),
+        np.full(2, 9.0),
+        np.full(2, 60.0),
+        turned,
+        np.full(2, 0.02),
+        np.full(2, 1.0),
+        np.full(2, 4.0),
     )
     state = fusion.update(town.batches(), T0_S + 10.0, mirror)
     later = fusion.update(town.batches(), T0_S + 40.0, mirror)

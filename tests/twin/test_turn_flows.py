@@ -65,6 +65,8 @@ def told(network: Network, share: Floats, stop_vps: Floats, guess_vps: Floats, g
         share_variance=np.zeros(len(share)),
         ends_frac=np.zeros(edges),
         starts_vps=np.zeros(edges),
+        turned_vps=np.full(len(share), np.nan),
+        kept_vps=np.full(edges, np.nan),
     )
 
 
@@ -102,6 +104,40 @@ def test_half_the_loops_bring_the_other_half_nearer_and_the_stated_errors_hold(g
     covered = float(np.concatenate(inside).mean())
     assert 0.85 <= covered <= 0.97
     assert np.square(np.concatenate(found)).mean() < 0.6 * np.square(np.concatenate(guessed)).mean()
+
+
+def test_what_a_street_keeps_has_not_left_it(grid: Network) -> None:
+    rng = np.random.default_rng(7)
+    share = shares_of(grid, rng)
+    past, flow = drive(grid, share, 0.08, rng)
+    inner = np.flatnonzero(goes_on(grid) & (flow > 0.05))
+    edge = int(inner[0])
+    own = grid.lanes.edge == edge
+    seen = told(grid, share, np.where(own, np.nan, past), np.full(len(flow), 0.1))
+    solver, kept = TurnFlows(grid, ()), np.full(len(flow), np.nan)
+    kept[edge] = 0.03
+    before, after = solver.solve(seen)[0][edge], solver.solve(seen._replace(kept_vps=kept))[0][edge]
+    assert before - 0.03 <= after < before - 0.01
+
+
+def test_turns_that_a_mirror_saw_outweigh_the_usual_ones(grid: Network) -> None:
+    solver, on = TurnFlows(grid, ()), goes_on(grid)
+    off: list[tuple[float, float]] = []
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        usual, real = shares_of(grid, rng), shares_of(grid, rng)
+        past, flow = drive(grid, real, 0.15, rng)
+        guess = np.where(on, flow, flow[~on].mean())
+        seen = told(grid, usual, np.full(len(past), np.nan), guess, 0.1)
+        mirrored = seen._replace(turned_vps=past[grid.movements.from_lane] * real)
+        off.append(
+            (
+                np.square(solver.solve(seen)[0] - flow)[~on].mean(),
+                np.square(solver.solve(mirrored)[0] - flow)[~on].mean(),
+            )
+        )
+    without, with_turns = np.mean(off, axis=0)
+    assert with_turns < 0.75 * without
 
 
 @settings(max_examples=30, deadline=None)
