@@ -24,8 +24,10 @@ T = TypeVar("T", bound=np.generic)
 
 COUPLED_VEH = 4.0  # vehicles that a lane between two signals holds: with fewer they are planned as one
 MOST_TOGETHER = 144  # stages of both, all combinations
-ROOM_VEH = 2.0  # with less on a lane between two signals the second who stops there stands across the junction behind
-TAKEN_VEH = 0.5  # estimated on a lane: somebody is there
+# With less room on a lane between two signals the second who stops there stands across the junction behind; the third
+# with less than the second. What is known of turns decides which of them to fear.
+ROOM_GUESSED_VEH, ROOM_KNOWN_VEH = 2.0, 2.5
+TAKEN_VEH, FULL_VEH = 0.5, 1.5  # on a lane: somebody is there, the next will stand across
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +43,16 @@ class Knots:
     lanes: tuple[NDArray[np.int32], NDArray[np.int32]]  # dense, of either direction
     at_risk: Bools  # (2, S)
 
-    def open_stages(self, vehicles: Floats) -> Bools:
-        """(S,) stages that tie no knot. `vehicles` (dense lanes): how many are on each lane now."""
+    def open_stages(self, vehicles: Floats, *, guesses: bool) -> Bools:
+        """(S,) stages that tie no knot. `vehicles` (dense lanes): how many are on each lane now.
+
+        Where turns are guessed nobody is let in against somebody; where they are known, and roll-outs follow vehicles
+        to their end, not against a lane that is full.
+        """
         one, other = self.at_risk
-        answer: Bools = ~(one & other)
-        taken = [bool((vehicles[lanes] >= TAKEN_VEH).any()) for lanes in self.lanes]
+        answer: Bools = ~(one & other) if guesses else np.ones(len(one), np.bool_)
+        least = TAKEN_VEH if guesses else FULL_VEH
+        taken = [bool((vehicles[lanes] >= least).any()) for lanes in self.lanes]
         stricter = answer & ~(taken[0] & other) & ~(taken[1] & one)
         return stricter if stricter.any() else answer
 
@@ -82,11 +89,14 @@ def join_models(network: Network, a: JunctionModel, b: JunctionModel) -> Junctio
     return model_signal(network, signal, states)
 
 
-def find_knots(network: Network, model: JunctionModel, links_of_first: int) -> Knots | None:
-    """Of two signals planned as one, the first with so many links; None where they cannot lock."""
+def find_knots(network: Network, model: JunctionModel, links_of_first: int, room_veh: float) -> Knots | None:
+    """Of two signals planned as one, the first with so many links; None where they cannot lock.
+
+    `room_veh`: lanes between them that hold fewer vehicles are too short to wait on.
+    """
     layout, links = model.layout, model.link_of
     freedom = 2 * (layout.stages == kernels.PROTECTED) + (layout.stages == kernels.PERMISSIVE)
-    short = np.flatnonzero((layout.lane_out >= 0) & (layout.storage_veh < ROOM_VEH))
+    short = np.flatnonzero((layout.lane_out >= 0) & (layout.storage_veh < room_veh))
     streams = {int(lane): np.flatnonzero(layout.link_lane == lane) for lane in short}
     feeds = {int(lane): np.flatnonzero(layout.link_out == layout.lane_out[lane]) for lane in short}
     sides = [[x for x in streams if (links[streams[x][0]] < links_of_first) == first] for first in (True, False)]

@@ -18,7 +18,15 @@ from networks.graph import VEHICLE_SPACE_M, Bools, Floats, Ints, Network, Signal
 from networks.state import Forecast, NetworkState, VehicleTable
 from signals.controllers import junction_choice_kernels as kernels
 from signals.controllers.approaches import StopLineMap, build_stop_lines
-from signals.controllers.coupled_signals import Knots, find_knots, find_pairs, join_models, join_records
+from signals.controllers.coupled_signals import (
+    ROOM_GUESSED_VEH,
+    ROOM_KNOWN_VEH,
+    Knots,
+    find_knots,
+    find_pairs,
+    join_models,
+    join_records,
+)
 from signals.controllers.junction_choice import (
     ApproachView,
     Choice,
@@ -116,14 +124,14 @@ class RollingHorizon:
     ) -> None:
         """`shares` (M,): expected share of each movement in its lane; even where None. `walkers` None: nobody.
 
-        `least_open_frac`: see `unsure_turns`; 0: guesses of turns are trusted. `guesses`: most turns are; of two
-        signals planned as one no stage is then chosen that may tie a knot, see `coupled_signals.Knots`.
+        `least_open_frac`: see `unsure_turns`; 0: guesses of turns are trusted. `guesses`: most turns are; stages
+        of two signals planned as one that may tie a knot are then shunned sooner, see `coupled_signals.Knots`.
         """
         self.network = network
         self.tuning = tuning or Tuning()
         self.models: list[JunctionModel] = [build_model(network, i) for i in range(len(network.signals))]
         self.stop_lines: StopLineMap = build_stop_lines(network, shares)
-        self._walkers = walkers
+        self._walkers, self._guesses = walkers, guesses
 
         def unit(signals: tuple[int, ...], model: JunctionModel, knots: Knots | None = None) -> _Unit:
             driven = np.flatnonzero(model.movement >= 0)
@@ -137,7 +145,8 @@ class RollingHorizon:
         self._units = [u for u in self._alone if u.signals[0] not in paired]
         for i, j in pairs:
             joint = join_models(network, self.models[i], self.models[j])
-            knots = find_knots(network, joint, network.signals[i].link_count) if guesses else None
+            room_veh = ROOM_GUESSED_VEH if guesses else ROOM_KNOWN_VEH
+            knots = find_knots(network, joint, network.signals[i].link_count, room_veh)
             self._units.append(unit((i, j), joint, knots))
         self._relayed: _RelayedRows | None = None
         self._targets: dict[tuple[int, ...], str] = {}  # stage that the plan in force leads to
@@ -196,7 +205,7 @@ class RollingHorizon:
                 view, places = _with_places(view, model, onward, onward_m, self.network)
             else:
                 places = np.zeros(len(view.link), np.bool_)
-            sound = None if unit.knots is None else unit.knots.open_stages(room.vehicles)
+            sound = None if unit.knots is None else unit.knots.open_stages(room.vehicles, guesses=self._guesses)
             made, choice = self._propose_one(unit, records, record, view, rows.stopped[span], sound, valid_from_s)
             proposals += made
             if choice is not None:

@@ -9,7 +9,13 @@ import pytest
 
 from networks.readers.sumo import read_sumo
 from signals.controllers import coupled_signals
-from signals.controllers.coupled_signals import find_knots, find_pairs, join_models, join_signals
+from signals.controllers.coupled_signals import (
+    ROOM_KNOWN_VEH,
+    find_knots,
+    find_pairs,
+    join_models,
+    join_signals,
+)
 from signals.controllers.junction_choice import build_model
 from signals.controllers.rolling_horizon import ApproachRows, LaneRoom, RollingHorizon
 from signals.lamps import LampRecord
@@ -140,19 +146,36 @@ def lets_in_without_way_on(state: str, way: str) -> bool:
 def test_two_queues_between_them_never_get_into_each_others_way():
     """Behind sensors: onto the left lanes of both directions at once only with a protected way on for one of them."""
     model = join_models(PAIR, *MODELS)
-    knots = find_knots(PAIR, model, PAIR.signals[0].link_count)
+    knots = find_knots(PAIR, model, PAIR.signals[0].link_count, ROOM_KNOWN_VEH)
     assert knots is not None
     names = [{PAIR.lanes.ids[lane] for lane in lanes} for lanes in knots.lanes]
     assert "b_a_1" in names[0]
     assert "a_b_1" in names[1]
     vehicles = np.zeros(len(PAIR.lanes.ids))
-    stages = [s for s, is_open in zip(model.stage_states, knots.open_stages(vehicles), strict=True) if is_open]
+    shunned = knots.open_stages(vehicles, guesses=True)
+    stages = [s for s, is_open in zip(model.stage_states, shunned, strict=True) if is_open]
     assert any(lets_in_without_way_on(s, "a_b") for s in stages)
     assert not any(lets_in_without_way_on(s, "a_b") and lets_in_without_way_on(s, "b_a") for s in stages)
     vehicles[PAIR.lane_index["b_a_1"]] = 1.0
-    stages = [s for s, is_open in zip(model.stage_states, knots.open_stages(vehicles), strict=True) if is_open]
+    shunned = knots.open_stages(vehicles, guesses=True)
+    stages = [s for s, is_open in zip(model.stage_states, shunned, strict=True) if is_open]
     assert stages
     assert not any(lets_in_without_way_on(s, "a_b") for s in stages)
+
+
+def test_where_turns_are_known_a_full_lane_keeps_the_other_direction_out_and_one_vehicle_does_not():
+    model = join_models(PAIR, *MODELS)
+    knots = find_knots(PAIR, model, PAIR.signals[0].link_count, ROOM_KNOWN_VEH)
+    assert knots is not None
+    vehicles = np.zeros(len(PAIR.lanes.ids))
+    vehicles[PAIR.lane_index["b_a_1"]] = 1.0
+    assert knots.open_stages(vehicles, guesses=False).all()
+    vehicles[PAIR.lane_index["b_a_1"]] = 2.0
+    kept = knots.open_stages(vehicles, guesses=False)
+    stages = [s for s, is_open in zip(model.stage_states, kept, strict=True) if is_open]
+    assert stages
+    assert not any(lets_in_without_way_on(s, "a_b") for s in stages)
+    assert any(lets_in_without_way_on(s, "b_a") for s in stages)
 
 
 def test_a_driver_who_stands_between_them_keeps_the_other_direction_out_until_its_way_on_is_free():
@@ -166,12 +189,11 @@ def test_a_driver_who_stands_between_them_keeps_the_other_direction_out_until_it
         assert find_violations(proposal.plan, signal, record) == []
 
 
-def test_signals_with_room_for_two_between_them_tie_no_knot(monkeypatch):
-    monkeypatch.setattr(coupled_signals, "ROOM_VEH", 1.0)
-    assert find_knots(PAIR, join_models(PAIR, *MODELS), PAIR.signals[0].link_count) is None
+def test_signals_with_room_enough_between_them_tie_no_knot():
+    assert find_knots(PAIR, join_models(PAIR, *MODELS), PAIR.signals[0].link_count, 1.0) is None
 
 
 def test_signals_whose_ways_never_cross_tie_no_knot():
     model = join_models(PAIR, *MODELS)
     apart = replace(model, signal=replace(model.signal, foes=np.zeros_like(model.signal.foes)))
-    assert find_knots(PAIR, apart, PAIR.signals[0].link_count) is None
+    assert find_knots(PAIR, apart, PAIR.signals[0].link_count, ROOM_KNOWN_VEH) is None
