@@ -42,10 +42,8 @@ class EdgeSpeeds:
         edges = network.edges
         self._edge, self._count = network.lanes.edge, len(edges.ids)
         self._length_m, self._limit_mps = edges.length_m, np.maximum(edges.speed_limit_mps, 0.1)
-        self._listed_m, self._listed_s = (
-            np.zeros(self._count),
-            np.zeros(self._count),
-        )  # metres driven, vehicle-seconds
+        # metres driven and vehicle-seconds, of those listed and those seen
+        self._listed_m, self._listed_s = np.zeros(self._count), np.zeros(self._count)
         self._seen_m, self._seen_s = np.zeros(self._count), np.zeros(self._count)
 
     def fade(self, seconds: int) -> None:

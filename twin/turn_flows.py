@@ -43,9 +43,7 @@ class Told(NamedTuple):
     share_variance: Floats  # (M,)
     ends_frac: Floats  # (E,) share of the edge's vehicles that end their trip on it
     starts_vps: Floats  # (E,) trips that begin on it
-    turned_vps: (
-        Floats  # (M,) by turn, as a mirror drove lately; of movements between the same edges only the sum counts
-    )
+    turned_vps: Floats  # (M,) by turn, as a mirror drove lately; between the same two edges only the sum counts
     kept_vps: Floats  # (E,) by which vehicles on it have become more within the window
 
 
