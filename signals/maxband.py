@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 
-_OPTIMAL, _INFEASIBLE = 0, 2  # status of `milp`
+_OPTIMAL = 0  # status of `milp`
 
 
 class Window(NamedTuple):
@@ -71,10 +71,11 @@ def _solve(
     highest[0] = 0.0
     highest[place:width] = greens
     highest[width : width + 2] *= (bool(out), bool(back))
-    lowest[whole:], highest[whole:] = -np.inf, np.inf
+    lowest[whole:] = np.floor(-1.0 - travelled / cycle_s)  # as far as offset, place and start reach
+    highest[whole:] = np.ceil(2.0 - travelled / cycle_s)
     value = np.zeros(total)
     value[width], value[width + 1] = -1.0, -back_weight
-    for presolve in (True, False):  # HiGHS now and then fails to presolve what it solves otherwise
+    for presolve in (True, False):  # HiGHS now and then fails on, or calls infeasible, what it solves without presolve
         found = milp(
             value,
             integrality=np.concatenate([np.zeros(whole), np.ones(count)]),
@@ -82,7 +83,7 @@ def _solve(
             constraints=[LinearConstraint(equal, travelled, travelled), LinearConstraint(fits, -np.inf, greens)],
             options={"presolve": presolve},
         )
-        if found.status in (_OPTIMAL, _INFEASIBLE):
+        if found.status == _OPTIMAL:
             break
     if found.x is None:
         return None
