@@ -75,7 +75,8 @@ def _solve(
     highest[whole:] = np.ceil(2.0 - travelled / cycle_s)
     value = np.zeros(total)
     value[width], value[width + 1] = -1.0, -back_weight
-    for presolve in (True, False):  # HiGHS now and then fails on, or calls infeasible, what it solves without presolve
+    # HiGHS now and then fails to presolve, or calls infeasible, what it solves otherwise
+    for presolve in (True, False):
         found = milp(
             value,
             integrality=np.concatenate([np.zeros(whole), np.ones(count)]),
