@@ -341,10 +341,10 @@ class _Retiming:
                 fixed=self._fixed(),
                 told=lambda s: self._say("searching on the model", s),
             )
-            if turn == 0 or knot_cost != knot_costs[turn - 1]:
-                ranked, place = search.rank(starts), 0
+            place = knot_costs[:turn].count(knot_cost)  # among searches of its kind
+            if place == 0:
+                ranked = search.rank(starts)
             start = starts[ranked[min(place, len(ranked) - 1)][1]]
-            place += 1
             found.append(search)
             if not self._improve(search, start, begun_s + turn * span_s, span_s):
                 break

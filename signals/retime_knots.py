@@ -17,19 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from networks.graph import VEHICLE_SPACE_M, Bools, Ints, Network
-from signals.lamps import GREEN
 from signals.retime_plans import PlanMaker, StageTiming
+from signals.rules import encode
+from signals.safety_kernels import MAJOR, MINOR
 
 CLOSE_VEH = 3.0  # vehicles on a lane between two signals: with fewer the last of them may stand across the junction
 EMPTIES_S = 4  # in which a protected way on lets them go
 LONGEST_SPAN_S = 1800  # for which two cycles without a short common one are laid over each other
-CLOSED, YIELDING, PROTECTED = 0, 1, 2
 _KEPT = 20_000
 
-Lamps = NDArray[np.uint8]
-_CODE = np.zeros(128, np.uint8)
-_CODE[[ord(letter) for letter in GREEN]] = YIELDING
-_CODE[ord("G")] = PROTECTED
+Lamps = NDArray[np.uint8]  # codes of `rules.encode`
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +115,7 @@ class KnotGauge:
     def _lamps(self, signal: int, timing: StageTiming) -> Lamps:
         """(cycle, K) what the signal shows in each second of its cycle."""
         steps = self._maker.steps(signal, timing)
-        shown = np.array([_CODE[np.frombuffer(step.state.encode(), np.uint8)] for step in steps])
-        return np.repeat(shown, [round(step.duration_s) for step in steps], axis=0)
+        return np.repeat(encode([s.state for s in steps]), [round(s.duration_s) for s in steps], axis=0)
 
 
 def _exposed(near: Lamps, far: Lamps, ways: Sequence[WayIn]) -> tuple[Bools, Bools]:
@@ -128,8 +124,9 @@ def _exposed(near: Lamps, far: Lamps, ways: Sequence[WayIn]) -> tuple[Bools, Boo
     comes_so, stands = np.zeros(span, np.bool_), np.zeros(span, np.bool_)
     twice = np.arange(2 * span)  # what the cycle before has left
     for way in ways:
-        goes = far[:, way.onward].min(axis=1) >= (PROTECTED if way.protected else YIELDING)
-        comes = (near[:, way.into].max(axis=1) > CLOSED) & ~goes
+        onward = far[:, way.onward]
+        goes = ((onward == MAJOR) | ((onward == MINOR) & (not way.protected))).all(axis=1)
+        comes = np.isin(near[:, way.into], (MAJOR, MINOR)).any(axis=1) & ~goes
         emptied = np.all([np.roll(goes, later) for later in range(EMPTIES_S)], axis=0)
         came, left = (np.maximum.accumulate(np.where(np.tile(x, 2), twice, -1)) for x in (comes, emptied))
         comes_so |= comes

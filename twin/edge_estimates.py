@@ -109,7 +109,8 @@ class EdgeEstimates:
             FREE_FRAC * edges.speed_limit_mps[lanes.edge[self._detector_lane]], 1.0
         )
         self._came, self._came_s = np.zeros(len(lanes.ids)), -np.inf  # of each lane, mean of those listed there
-        self._movement_from, self._movement_to = network.movements.from_lane, network.movements.to_lane
+        self._movement_from = network.movements.from_lane
+        self._out_of, self._into = lanes.edge[self._movement_from], lanes.edge[network.movements.to_lane]
         self._usual = np.zeros(len(lanes.ids))  # vehicles off each lane by the prior
         if prior is not None:
             self._usual += np.bincount(self._movement_from, prior.movement_vehicles, len(lanes.ids))
@@ -246,8 +247,7 @@ class EdgeEstimates:
             profile, step = self._prior.profile, _step_of(self._prior.profile, now_s)
             usual = np.where(profile.valid[step], profile.speed_mps[step], np.nan)
         if mirror is not None:
-            older = 1.0 + max(now_s - float(mirror.now_s), 0.0) / WINDOW_S
-            told = np.nan_to_num(mirror.edge_speed_mps), np.nan_to_num(mirror.edge_samples), older
+            told = np.nan_to_num(mirror.edge_speed_mps), np.nan_to_num(mirror.edge_samples), _older(mirror, now_s)
         return self._speeds.answer(counted, told, usual)
 
     def _told_age(self, mirror: MirrorView | None, now_s: float) -> tuple[Floats, Bools]:
@@ -263,13 +263,11 @@ class EdgeEstimates:
 
     def _counted_before(self, lanes: Lanes) -> Floats:
         """(E,) share of what drives into the edge that has been counted one or few junctions before."""
-        into, out_of = self._edge[self._movement_to], self._edge[self._movement_from]
-        return self._counted_beyond(into, out_of, lanes.stop_live[self._movement_from])
+        return self._counted_beyond(self._into, self._out_of, lanes.stop_live[self._movement_from])
 
     def _counted_after(self, measured: Bools) -> Floats:
         """(E,) share of what leaves the edge that is counted one or few junctions later."""
-        into, out_of = self._edge[self._movement_to], self._edge[self._movement_from]
-        return self._counted_beyond(out_of, into, measured[into])
+        return self._counted_beyond(self._out_of, self._into, measured[self._into])
 
     def _counted_beyond(self, edge: Ints, beyond: Ints, counted: Bools) -> Floats:
         """Each movement (M,) ties an edge to one beyond it; its vehicles are counted there, or perhaps further on."""
@@ -325,7 +323,7 @@ class EdgeEstimates:
             if self._prior is not None or mirror is not None:
                 self._check_fit(told, flow, measured, now_s)
         fitted, spread = self._fit[0], self._fit[1] * self._flow_honesty.scale
-        into_measured = np.bincount(edge[self._movement_from], share * measured[edge[self._movement_to]], len(flow))
+        into_measured = np.bincount(self._out_of, share * measured[self._into], len(flow))
         known = fed | measured | own | (into_measured > 0.5)
         return np.where(measured, flow, fitted), np.where(measured, variance, spread), known
 
@@ -370,9 +368,8 @@ class EdgeEstimates:
             starts_vps = starts_vps * np.clip(busier, 0.5, 2.0)
             # a mirror that lets nobody through where the prior expects many has locked, or a road is closed
             at_most = np.fmax(value, guess) / np.maximum(value, LEAST_VPS)
-            older = 1.0 + max(now_s - float(mirror.now_s), 0.0) / WINDOW_S
             guess = np.where(use, value, guess)
-            frac = np.where(use, MIRROR_FRAC * older * at_most, frac)
+            frac = np.where(use, MIRROR_FRAC * _older(mirror, now_s) * at_most, frac)
         listed = ~np.isfinite(guess) & told
         guess, frac = np.where(listed, flow, guess), np.where(listed, LISTED_FRAC, frac)
         usual = float(np.median(flow[told])) if told.any() else 0.0
@@ -452,6 +449,11 @@ class EdgeEstimates:
                 )
             )
         return merged
+
+
+def _older(mirror: MirrorView, now_s: float) -> float:
+    """By what its age raises the errors of what a mirror tells."""
+    return 1.0 + max(now_s - float(mirror.now_s), 0.0) / WINDOW_S
 
 
 class Honesty:

@@ -11,13 +11,8 @@ from networks.graph import Bools, Floats, Ints, Network
 MEMORY_S = 150.0  # longer than a signal cycle, else the speed told hangs on when one asks
 FREE_FRAC, FREE_ERROR = 0.8, 1.0  # of the limit, where nothing at all is known
 DRIVERS_FRAC = 0.2  # of the limit: by how much the speeds of drivers of one edge differ, half of it free
-MIRROR_ERROR, PROFILE_ERROR, COUNTED_ERROR, UNCOUNTED_ERROR, SEEN_ERROR = (
-    0.1,
-    0.4,
-    0.06,
-    0.25,
-    0.07,
-)  # the same, of means
+MIRROR_ERROR, PROFILE_ERROR = 0.1, 0.4  # the same, of means
+COUNTED_ERROR, UNCOUNTED_ERROR, SEEN_ERROR = 0.06, 0.25, 0.07
 LEAST_SPREAD = 0.1  # of the largest: among drivers who all stand, or all drive freely
 ROUNDS = 3  # in which the mean and the errors that hang on it are found
 STRICT = 2.0  # weight of the whole network's disagreement in that of one edge, in sources
