@@ -7,12 +7,12 @@ python benchmarks/priority.py [--scenarios bologna,zone] [--seeds 1,2] [--span 9
     [--cities FOLDER]      the city folders of bologna and hamburg
 
 Full detection, one process a run. Every run has the same emergency vehicles added to the scenario's demand (crossing
-the network by its longest ways, `--emergencies` of them). "none": rolling-horizon control to which all are alike and
-nobody walks. "weights": by policy. "walkers": weights and walkers. "all": with pre-emption as well.
+the network by its longest ways, `--emergencies` of them). "none": rolling-horizon control to which all are alike.
+"weights": by policy. "walkers": and, where nobody walks, people expected at crossings. "all": with pre-emption too.
 
 Delays are time loss plus insertion delay over all scheduled vehicles of the kind, those that never got in included.
-Lateness is that of the stops' `until` times where the demand has them. Walker delay is what the lamps of the
-crossings mean for people who come at any moment.
+Lateness is that of the stops' `until` times where the demand has them. Walker delay is the time that those on foot
+lose; where nobody walks, what the lamps of the crossings mean for people who come at any moment.
 """
 
 from __future__ import annotations
@@ -42,8 +42,9 @@ from networks.route_book import RouteBook
 from scenarios.demand import read_schedule
 from scenarios.full_detection import FullDetection
 from scenarios.lamp_measures import walker_delay_s
-from scenarios.measures import read_tripinfo, summarise
+from scenarios.measures import mean_walk_loss_s, read_tripinfo, summarise
 from scenarios.simulation import RunSpec, Simulation
+from scenarios.waiting import Calls
 from signals.arbiter import decide
 from signals.controllers.approaches import build_stop_lines
 from signals.controllers.base import Controller
@@ -57,14 +58,17 @@ FIRST_S, HEADWAY_S = 90.0, 60.0  # departures of the emergency vehicles
 NO_PREEMPTION = {"ahead_s": 1e-9}
 
 
-def make_controller(network: Network, variant: str, policy_file: Path | None) -> Controller:
+def make_control(libsumo: Any, network: Network, variant: str, policy_file: Path | None) -> tuple[Controller, Calls]:
+    """The controller of a variant, and the calls that it hears."""
     if variant == "none":
-        return RollingHorizon(network)
+        calls = Calls(libsumo, network)
+        return RollingHorizon(network, walkers=calls), calls
     policy = read_policy(policy_file)
-    walkers = None if variant == "weights" else expect_walkers(policy, network)
+    expected = None if variant == "weights" else expect_walkers(policy, network)
+    calls = Calls(libsumo, network, weight=policy.weights.pedestrian, expected=expected)
     if variant != "all":
         policy = policy.model_copy(update={"emergency": policy.emergency.model_copy(update=NO_PREEMPTION)})
-    return Preemption(network, RollingHorizon(network, walkers=walkers), policy)
+    return Preemption(network, RollingHorizon(network, walkers=calls), policy), calls
 
 
 def write_emergencies(network: Network, scenario: Scenario, count: int, path: Path) -> None:
@@ -117,12 +121,12 @@ def run_one(scenario: Scenario, variant: str, seed: int, emergencies: int, polic
             tripinfo=trips,
             extra=("--ignore-route-errors", "true"),
         )
-        controller = make_controller(network, variant, policy)
         plans: dict[int, SignalPlan] = {}
         shown: list[list[str]] = [[] for _ in network.signals]
         refused, spent_s = 0, []
         with Simulation(spec) as simulation:
-            street = FullDetection(simulation.sumo, network, build_stop_lines(network))
+            controller, calls = make_control(simulation.sumo, network, variant, policy)
+            street = FullDetection(simulation.sumo, network, build_stop_lines(network), calls=calls)
             while simulation.now_s < scenario.end_s:
                 now_s = simulation.now_s
                 lamps = street.look(now_s)
@@ -140,6 +144,7 @@ def run_one(scenario: Scenario, variant: str, seed: int, emergencies: int, polic
                         states.append(record.state)
                 simulation.step()
         schedule = read_schedule(routes, scenario.additional)
+        walks_s = mean_walk_loss_s(trips)
         told = summarise(read_tripinfo(trips), schedule, begin_s=scenario.begin_s, end_s=scenario.end_s)
         travel_s = [
             float(e.get("duration", 0.0)) + float(e.get("departDelay", 0.0))
@@ -156,7 +161,7 @@ def run_one(scenario: Scenario, variant: str, seed: int, emergencies: int, polic
         "emergency_delay_s": told.class_delay_s.get("emergency"),
         "emergency_travel_s": float(np.mean(travel_s)) if travel_s else None,
         "others_delay_s": told.class_delay_s.get("car", others[0] if others else None),
-        "walker_delay_s": walker_delay_s(network.signals, shown),
+        "walker_delay_s": walker_delay_s(network.signals, shown) if walks_s is None else walks_s,
         "unfinished": told.running + told.never_inserted,
         "refused": refused,
         "ms_mean": 1e3 * float(np.mean(spent_s[5:])),

@@ -28,6 +28,8 @@ from networks.readers.sumo import read_sumo
 from scenarios.cities import find_city
 from scenarios.lamp_measures import red_spells, walker_delay_s
 
+WALKS = "walks.xml"
+ON_FOOT = 'withInternal="true" detectPersons="walk"'
 REFEREE = Path(__file__).resolve().parents[2] / "shared" / "bench" / "signals_bench.py"
 CITIES = REFEREE.parents[1] / "data" / "networks"
 PLUGIN = Path(__file__).resolve().with_name("referee_plugin.py")
@@ -69,7 +71,7 @@ def find_scenario(name: str, referee: Path, cities: Path) -> Scenario:
 
 
 def write_config(scenario: Scenario, folder: Path, lamps: Path | None) -> Path:
-    """A `.sumocfg` in the folder; with `lamps` SUMO writes every signal's state there each second."""
+    """A `.sumocfg` in the folder; with `lamps` SUMO writes each second's lamps there, and walks beside."""
     additional = list(scenario.additional)
     if lamps is not None:
         network = read_sumo(scenario.network)
@@ -78,7 +80,10 @@ def write_config(scenario: Scenario, folder: Path, lamps: Path | None) -> Path:
             for s in network.signals
         )
         additional.append(folder / "record.add.xml")
-        additional[-1].write_text(f"<additional>\n{events}</additional>\n", encoding="utf-8")
+        walks = (
+            f'<edgeData id="walks" file={quoteattr(str(lamps.with_name(WALKS)))} excludeEmpty="true" {ON_FOOT}/>\n'
+        )
+        additional[-1].write_text(f"<additional>\n{events}{walks}</additional>\n", encoding="utf-8")
     row = '<{} value="{}"/>'
     inputs = [
         row.format("net-file", scenario.network),
@@ -153,6 +158,9 @@ def run_one(job: Job, referee: Path, *, record: bool) -> dict[str, Any]:
         row: dict[str, Any] = json.loads(out.read_text()) | key
         if lamps is not None and lamps.exists():
             row |= judge_lamps(read_sumo(job.scenario.network), lamps)
+            walks_s = mean_walk_s(folder / WALKS)
+            if walks_s is not None:
+                row["walker_delay_s"] = walks_s
         return row
 
 
@@ -180,6 +188,15 @@ def judge_lamps(network: Network, lamps: Path) -> dict[str, float | None]:
             if green[:, link].any() and len(reds):
                 longest_s = max(longest_s, int(reds.max()))
     return {"walker_delay_s": walker_delay_s(network.signals, shown), "max_red_s": float(longest_s)}
+
+
+def mean_walk_s(walks: Path) -> float | None:
+    """Time that a walker loses, from SUMO's edge data on those on foot; None where nobody walks."""
+    lost_s, walkers = 0.0, 0
+    for edge in ET.parse(walks).getroot().iter("edge") if walks.exists() else ():
+        lost_s += float(edge.get("timeLoss", 0.0))
+        walkers += int(edge.get("departed", 0))
+    return lost_s / walkers if walkers else None
 
 
 def parse_seeds(text: str) -> list[int]:

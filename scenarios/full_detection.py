@@ -15,6 +15,7 @@ import numpy as np
 from networks.graph import Network
 from networks.state import Estimate, NetworkState, VehicleTable
 from scenarios.travellers import Travellers
+from scenarios.waiting import Calls
 from signals.arbiter import decide
 from signals.controllers.approaches import StopLineMap
 from signals.controllers.junction_choice import Tuning, driven_speed_mps, travel_time_s
@@ -38,13 +39,17 @@ class DetectedControl:
     def __init__(
         self, libsumo: Any, network: Network, tuning: Tuning | None = None, *, policy: Policy | None = None
     ) -> None:
-        """`policy` None: every vehicle counts alike and nobody walks. Raises InputError, see `expect_walkers`."""
+        """`policy` None: all count alike, who walks as well. Raises InputError, see `expect_walkers`."""
         self._network = network
-        walkers = None if policy is None else expect_walkers(policy, network)
-        self._horizon = RollingHorizon(network, tuning, walkers=walkers)
+        calls = (
+            Calls(libsumo, network)
+            if policy is None
+            else Calls(libsumo, network, weight=policy.weights.pedestrian, expected=expect_walkers(policy, network))
+        )
+        self._horizon = RollingHorizon(network, tuning, walkers=calls)
         self._priority = None if policy is None else Preemption(network, self._horizon, policy)
         driven = [bool(len(m.lanes) and m.signal.stages) for m in self._horizon.models]
-        self._street = FullDetection(libsumo, network, self._horizon.stop_lines, driven)
+        self._street = FullDetection(libsumo, network, self._horizon.stop_lines, driven, calls)
         self._plans: dict[int, SignalPlan] = {}
         self._refused = 0
 
@@ -77,9 +82,14 @@ class FullDetection:
     """Everything a detector in every lane and vehicle would tell, read from the running simulation."""
 
     def __init__(
-        self, libsumo: Any, network: Network, stop_lines: StopLineMap, driven: Sequence[bool] | None = None
+        self,
+        libsumo: Any,
+        network: Network,
+        stop_lines: StopLineMap,
+        driven: Sequence[bool] | None = None,
+        calls: Calls | None = None,
     ) -> None:
-        """`driven`: signals to take over; None: all."""
+        """`driven`: signals to take over; None: all. `calls`: told of who is in sight at every look; None: nobody."""
         self.ls, self.network, self.stop_lines = libsumo, network, stop_lines
         self._driven = [True] * len(network.signals) if driven is None else driven
         self.records: list[LampRecord | None] = [None] * len(network.signals)
@@ -92,8 +102,16 @@ class FullDetection:
         ]
         self._watched_lanes = [int(lane) for lane in np.unique(at_signals[at_signals >= 0])]
         self._travellers = Travellers(libsumo, network)
+        self._calls = calls
+        self._ahead: dict[str, Any] = {}  # signals ahead of each vehicle
 
     def look(self, now_s: float) -> list[LampRecord | None]:
+        """The lamps, and a look at the vehicles. A red that detectors vouch nobody waits at counts from now."""
+        vehicle = self.ls.vehicle
+        self._ahead = {name: vehicle.getNextTLS(name) for name in vehicle.getIDList()}
+        if self._calls is not None:
+            ids = self.network.signal_index
+            self._calls.look((ids[a[0][0]], a[0][1]) for a in self._ahead.values() if a and a[0][0] in ids)
         for index, signal in enumerate(self.network.signals):
             record = self.records[index]
             if not self._driven[index]:
@@ -103,7 +121,8 @@ class FullDetection:
                 self.ls.trafficlight.setRedYellowGreenState(signal.id, state)
                 self.records[index] = LampRecord.start(state, now_s)
             else:
-                self.records[index] = record.then(record.state, now_s)
+                record = record.then(record.state, now_s)
+                self.records[index] = record if self._calls is None else record.vouched(self._calls.unwanted(index))
         return self.records
 
     def show(self, index: int, state: str) -> None:
@@ -120,8 +139,7 @@ class FullDetection:
             self.stop_lines.link_offset,
         )
         columns: list[tuple[float, ...]] = []
-        for name in vehicle.getIDList():
-            ahead = vehicle.getNextTLS(name)
+        for name, ahead in self._ahead.items():
             if not ahead:
                 continue
             signal_id, link, distance, _ = ahead[0]
@@ -190,11 +208,10 @@ class FullDetection:
         """The same as a state: every vehicle on a lane, with its kind, destination and lateness."""
         vehicle, network = self.ls.vehicle, self.network
         columns: list[tuple[float, ...]] = []
-        for name in vehicle.getIDList():
-            lane = self._lane_index.get(vehicle.getLaneID(name), -1)
+        for name, ahead in self._ahead.items():
+            lane, movement = self._lane_index.get(vehicle.getLaneID(name), -1), -1
             if lane < 0 or vehicle.isStopped(name):
                 continue  # inside a junction, or at a bus stop
-            ahead, movement = vehicle.getNextTLS(name), -1
             if ahead and ahead[0][0] in network.signal_index:
                 movement = self._movement(name, lane, network.signal_index[ahead[0][0]], ahead[0][1])
             who = self._travellers.look(name, now_s)

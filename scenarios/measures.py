@@ -69,6 +69,16 @@ def read_tripinfo(path: Path) -> Iterator[Trip]:
             element.clear()
 
 
+def mean_walk_loss_s(path: Path) -> float | None:
+    """Mean time loss of the walks in a SUMO tripinfo file, those that go on included; None where nobody walks."""
+    losses_s = []
+    for _, element in ET.iterparse(path):
+        if element.tag == "personinfo":
+            losses_s += [max(0.0, float(walk.get("timeLoss", 0.0))) for walk in element.iter("walk")]
+            element.clear()
+    return _mean(losses_s) if losses_s else None
+
+
 def summarise(
     trips: Iterable[Trip],
     demand: Mapping[str, Scheduled],

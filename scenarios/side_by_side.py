@@ -25,7 +25,7 @@ from networks.readers.sumo import read_sumo
 from scenarios.demand import read_schedule
 from scenarios.full_detection import DetectedControl
 from scenarios.lamp_measures import walker_delay_s
-from scenarios.measures import Scheduled, TripSummary, read_tripinfo, summarise
+from scenarios.measures import Scheduled, TripSummary, mean_walk_loss_s, read_tripinfo, summarise
 from scenarios.rivals import check_actuated, write_actuated
 from scenarios.simulation import RunSpec, Simulation, guard, receive, start_child
 from signals.priority import Policy
@@ -117,7 +117,11 @@ class Job(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One run. `violations`: unsafe changes of lamps by rule, of two watches the one that saw more."""
+    """One run. `violations`: unsafe changes of lamps by rule, of two watches the one that saw more.
+
+    `walker_delay_s`: mean time loss of those who walk; where nobody does, of somebody who comes to a crossing at any
+    moment, None without crossings. `longest_red_s`: whether or not anybody waited.
+    """
 
     side: str
     seed: int
@@ -231,6 +235,7 @@ def measure_run(scene: Scene, job: Job, folder: Path, say: Callable[[float], Non
         if control is not None:
             report = control.report()
     told, stops_per_vehicle = _count(scene, trips)
+    walks_s = mean_walk_loss_s(trips)
     return Result(
         side=side.name,
         seed=job.seed,
@@ -241,7 +246,7 @@ def measure_run(scene: Scene, job: Job, folder: Path, say: Callable[[float], Non
         mean_delay_s=told.mean_delay_s,
         stops_per_vehicle=stops_per_vehicle,
         longest_red_s=watch.longest_red_s,
-        walker_delay_s=walker_delay_s(network.signals, watch.shown),
+        walker_delay_s=walker_delay_s(network.signals, watch.shown) if walks_s is None else walks_s,
         violations=watch.violations,
         examples=watch.examples,
         collisions=collisions,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from networks.graph import Floats
+from networks.graph import Bools, Floats
 
 GREEN = "Gg"
 YELLOW = "yY"
@@ -27,7 +27,8 @@ class LampRecord:
     """The lamps of one signal at `at_s`, with enough past to judge any next state.
 
     `since_s[k]`: when link k took its present colour class (green / yellow / red / arrow / off); G and g are one
-    class, and so are o and O. Since before the first sight: -inf, but a red counts from the first sight.
+    class, and so are o and O. Since before the first sight: -inf, but a red counts from the first sight, and not as
+    long as detectors vouch that nobody waits (`vouched`).
     `green_from_s[k]`, `green_until_s[k]`: begin and end of its latest green (`green_until_s` = inf while green);
     -inf where it has not been green yet. Traffic also runs while a lamp is off, so that moves `green_until_s` too.
     """
@@ -85,6 +86,14 @@ class LampRecord:
             if new in (_GREEN_CLASS, _OFF_CLASS):
                 end[k] = np.inf
         return LampRecord(at_s, state, since, begin, end)
+
+    def vouched(self, unwanted: Bools) -> LampRecord:
+        """The record where detectors vouch that nobody wants some links (K,) at `at_s`: their red counts from here.
+
+        As with a push button: a red is long for whoever waits at it. Nothing but the longest red hangs on it.
+        """
+        red = _classes(self.state) == _RED_CLASS
+        return replace(self, since_s=np.where(red & unwanted, self.at_s, self.since_s))
 
 
 def _classes(state: str) -> NDArray[np.uint8]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +63,7 @@ class Platoon(_Table):
 
 class Pedestrians(_Table):
     rate_per_s: float = Field(ge=0, le=10)
+    expected_factor: float = Field(ge=0, le=1)
     crossings: dict[str, float]
 
 
@@ -125,6 +126,13 @@ def weigh_vehicles(policy: Policy, table: VehicleTable) -> Floats:
     return weight
 
 
+class Pavement(Protocol):
+    """Whoever knows of people at crossings."""
+
+    def expect(self, signal: int, record: LampRecord, now_s: float) -> tuple[Floats, Floats]:
+        """Weighted people waiting at each link (K,) and weighted people a second who come to it (K,)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Walkers:
     """People expected at crossings, weighted: what arrived since the crossing turned red, at a known mean rate."""
@@ -133,7 +141,6 @@ class Walkers:
     weight: float
 
     def expect(self, signal: int, record: LampRecord, now_s: float) -> tuple[Floats, Floats]:
-        """Weighted people waiting at each link (K,) and weighted people a second who come to it (K,)."""
         rate = self.rate_per_s[signal] * self.weight
         closed = np.array([lamp not in GREEN + OFF for lamp in record.state[: len(rate)]])
         since_s = np.where(np.isfinite(record.green_until_s), record.green_until_s, record.since_s)
@@ -155,7 +162,7 @@ def expect_walkers(policy: Policy, network: Network) -> Walkers:
             links = [link for link in crossing.links if signal.pedestrian[link]]
             rate[links] = people_per_s / max(len(links), 1)
         rates.append(rate)
-    return Walkers(tuple(rates), policy.weights.pedestrian)
+    return Walkers(tuple(rates), policy.weights.pedestrian * policy.pedestrians.expected_factor)
 
 
 def _follows(table: VehicleTable, platoon: NDArray[np.int64]) -> Bools:

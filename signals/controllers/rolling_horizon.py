@@ -40,7 +40,7 @@ from signals.controllers.junction_choice import (
 from signals.controllers.unsure_turns import LEAST_OPEN_FRAC, with_twins
 from signals.lamps import GREEN, LampRecord
 from signals.plan import LampStep, Proposal, SignalPlan
-from signals.priority import Walkers
+from signals.priority import Pavement
 from signals.rules import rules_of
 from signals.transitions import is_stage, settle
 
@@ -118,7 +118,7 @@ class RollingHorizon:
         tuning: Tuning | None = None,
         *,
         shares: Floats | None = None,
-        walkers: Walkers | None = None,
+        walkers: Pavement | None = None,
         least_open_frac: float = LEAST_OPEN_FRAC,
         guesses: bool = False,
     ) -> None:

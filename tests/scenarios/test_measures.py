@@ -13,7 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from networks.city import CityFolder
-from scenarios.measures import ARRIVED, NEVER_INSERTED, RUNNING, Scheduled, Trip, read_tripinfo, summarise
+from scenarios.measures import (
+    ARRIVED,
+    NEVER_INSERTED,
+    RUNNING,
+    Scheduled,
+    Trip,
+    mean_walk_loss_s,
+    read_tripinfo,
+    summarise,
+)
 from scenarios.rivals import write_actuated
 
 TRIPINFO = """<tripinfos>
@@ -37,6 +46,15 @@ def test_delay_counts_arrived_driving_and_never_inserted(tmp_path: Path) -> None
     assert summary.mean_delay_s == pytest.approx((25.0 + 70.0 + 60.0) / 3)
     assert summary.mean_insertion_delay_s == pytest.approx((5.0 + 0.0 + 60.0) / 3)
     assert summary.class_delay_s == {"bus": 70.0, "car": pytest.approx(42.5)}
+
+
+def test_those_on_foot_count_with_every_walk(tmp_path: Path) -> None:
+    path = tmp_path / "trips.xml"
+    path.write_text(TRIPINFO)
+    assert mean_walk_loss_s(path) is None
+    walks = '<personinfo id="p"><walk timeLoss="12.5"/><ride/><walk timeLoss="0.5"/></personinfo>' * 2
+    path.write_text(TRIPINFO.replace("</tripinfos>", walks + "</tripinfos>"))
+    assert mean_walk_loss_s(path) == 6.5
 
 
 TRIPS = st.lists(

@@ -92,13 +92,13 @@ def test_a_run_that_dies_is_an_error_with_its_name(scene: Scene) -> None:
 def test_signals_without_stage_or_lane_keep_their_own_programme(tiny_network: Network) -> None:
     shown: dict[str, str] = {}
     lights = SimpleNamespace(setRedYellowGreenState=shown.__setitem__)
-    sumo = SimpleNamespace(trafficlight=lights, vehicle=None, lane=None)
+    nobody = SimpleNamespace(getIDList=tuple)
+    sumo = SimpleNamespace(trafficlight=lights, vehicle=nobody, person=nobody, lane=None)
     driven = [index != 2 for index in range(len(tiny_network.signals))]
     street = FullDetection(sumo, tiny_network, build_stop_lines(tiny_network), driven)
     assert [record is not None for record in street.look(0.0)] == driven
     assert tiny_network.signals[2].id not in shown
     bare = replace(tiny_network, signals=(replace(tiny_network.signals[0], stages=()), *tiny_network.signals[1:]))
-    sumo.vehicle = SimpleNamespace(getIDList=tuple)
     sumo.lane = SimpleNamespace(getLastStepVehicleNumber=lambda _: 0, getLastStepHaltingNumber=lambda _: 0)
     control = DetectedControl(sumo, bare)
     control(0.0)

@@ -179,8 +179,9 @@ def test_a_platoon_is_not_split_when_that_costs_little():
 def test_walkers_grow_with_the_red_and_get_their_green():
     network, (lamps, *_) = crossroads(), east_west_green(crossroads())
     signal = network.signals[0]
-    weights = POLICY.weights.model_copy(update={"pedestrian": 0.1})
-    policy = POLICY.model_copy(update={"weights": weights})
+    assert not expect_walkers(POLICY, network).expect(0, lamps, T0_S)[0].any(), "those not seen count for nothing"
+    expected = POLICY.pedestrians.model_copy(update={"expected_factor": 0.1})
+    policy = POLICY.model_copy(update={"pedestrians": expected})
     walkers = expect_walkers(policy, network)
     waiting, rate = walkers.expect(0, lamps, T0_S)
     closed = np.array([c == "r" for c in lamps.state])
@@ -188,8 +189,8 @@ def test_walkers_grow_with_the_red_and_get_their_green():
     assert (waiting[~closed] == 0.0).all()
     assert waiting[closed & signal.pedestrian].min() > 0.0
     later, _ = walkers.expect(0, lamps, T0_S + 30.0)
-    expected = 30.0 * policy.weights.pedestrian * policy.pedestrians.rate_per_s
-    assert (later - waiting)[closed & signal.pedestrian] == pytest.approx(expected)
+    grown = 30.0 * 0.1 * policy.weights.pedestrian * policy.pedestrians.rate_per_s
+    assert (later - waiting)[closed & signal.pedestrian] == pytest.approx(grown)
     shown = live(network, RollingHorizon(network, walkers=walkers), lambda *_: [], 60, lamps)
     crossing = int(np.flatnonzero(closed & signal.pedestrian)[0])
     assert first_green(shown, crossing) < 40

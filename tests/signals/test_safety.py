@@ -326,3 +326,30 @@ def test_the_monitor_sees_change_by_change_what_the_proof_sees_at_once(data):
     proven = {(v.rule, v.links) for v in find_violations(plan, signal, record)}
     if not {"more", "letters"} & {rule for rule, _ in proven}:
         assert seen <= proven
+
+
+def test_a_red_that_nobody_waits_at_counts_from_the_last_moment_at_which_that_was_known():
+    record = LampRecord.start("GgrG", START_S - 100.0)
+    plan = plan_of(("GgrG", 60))
+    assert rules_broken(plan, record.then("GgrG", START_S)) == {("max red", (2,))}
+    later = record.then("GgrG", START_S - 30.0).vouched(np.array([True, True, True, True]))
+    assert rules_broken(plan, later.then("GgrG", START_S)) == set()
+    assert rules_broken(plan_of(("GgrG", 100)), later.then("GgrG", START_S)) == {("max red", (2,))}
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_detectors_that_vouch_for_nobody_loosen_the_longest_red_and_nothing_else(data):
+    signal = data.draw(signals())
+    record, plan = data.draw(hostile_plans(signal))
+    record = replace(record, since_s=record.since_s - data.draw(st.integers(0, 250)))
+    unwanted = np.array(data.draw(st.lists(st.booleans(), min_size=signal.link_count, max_size=signal.link_count)))
+
+    def judged(lamps):
+        found = find_violations(plan, signal, lamps)
+        return [v for v in found if v.rule != "max red"], {v.links for v in found if v.rule == "max red"}
+
+    others, reds = judged(record)
+    vouched_others, vouched_reds = judged(record.vouched(unwanted))
+    assert vouched_others == others
+    assert vouched_reds <= reds

@@ -280,8 +280,9 @@ def _print(console: Console, request: Request, document: dict[str, Any]) -> None
         for example in row["examples"]:
             console.print(escape(f"{_NAMES[row['control']]}: {example}"), highlight=False)
     console.print(
-        "Delay: mean over all scheduled vehicles, those still driving or never inserted included. Walkers: what "
-        "somebody waits on average who comes to a crossing at any moment. Longest red and walkers in seconds.",
+        "Delay: mean over all scheduled vehicles, those still driving or never inserted included. Walkers: seconds "
+        "that those on foot lose; where nobody walks, what somebody waits who comes to a crossing at any moment. "
+        "Longest red in seconds, whether or not anybody waited.",
         highlight=False,
     )
     if document["missing_runs"]:

@@ -1,0 +1,63 @@
+"""Who waits for a green in a running simulation: the calls that detectors and push buttons would give."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from networks.graph import Bools, Floats, Network
+from signals.lamps import LampRecord
+from signals.priority import Walkers
+
+PATIENCE_S = 15.0  # of people at a kerb; beyond, more and more of them walk at red (HCM 6th ed., exhibit 19-8)
+IMPATIENCE_MAX = 20.0
+
+
+class Calls:
+    """What links are wanted, and how many people wait at each crossing.
+
+    A simulation without a single walker says nothing about walkers: until the first one is seen people are expected
+    at every crossing, as where nobody counts them.
+    """
+
+    def __init__(
+        self, libsumo: Any, network: Network, *, weight: float = 1.0, expected: Walkers | None = None
+    ) -> None:
+        """`weight`: of each person seen, in cars. `expected`: people at crossings until somebody is seen."""
+        self._person = libsumo.person
+        self._weight, self._expected = weight, expected
+        self._crossings = {
+            c.id: (index, list(c.links)) for index, signal in enumerate(network.signals) for c in signal.crossings
+        }
+        self._on_foot = [signal.pedestrian for signal in network.signals]
+        self._wanted: list[Bools] = [np.ones(signal.link_count, np.bool_) for signal in network.signals]
+        self._people: list[Floats] = [np.zeros(signal.link_count) for signal in network.signals]
+        self._anybody_walks = False
+
+    def look(self, coming: Iterable[tuple[int, int]]) -> None:
+        """Once a second. `coming`: signal and link of every vehicle in sight."""
+        walkers = self._person.getIDList()
+        self._anybody_walks = self._anybody_walks or bool(walkers)
+        for on_foot, wanted, people in zip(self._on_foot, self._wanted, self._people, strict=True):
+            wanted[:] = on_foot & (not self._anybody_walks)
+            people[:] = 0.0
+        for name in walkers:
+            signal, links = self._crossings.get(self._person.getNextEdge(name), (0, []))
+            self._wanted[signal][links] = True
+            impatience = 1.0 + (self._person.getWaitingTime(name) / PATIENCE_S) ** 2
+            self._people[signal][links] += min(impatience, IMPATIENCE_MAX) / max(len(links), 1)
+        for signal, link in coming:
+            self._wanted[signal][link] = True
+
+    def unwanted(self, signal: int) -> Bools:
+        """(K,) links that nobody waits at or comes to."""
+        return ~self._wanted[signal]
+
+    def expect(self, signal: int, record: LampRecord, now_s: float) -> tuple[Floats, Floats]:
+        """As `Walkers.expect`: those who wait, and nobody else until they come."""
+        if not self._anybody_walks and self._expected is not None:
+            return self._expected.expect(signal, record, now_s)
+        people = self._people[signal]
+        return self._weight * people, np.zeros(len(people))
