@@ -122,7 +122,9 @@ class FullDetection:
                 self.records[index] = LampRecord.start(state, now_s)
             else:
                 record = record.then(record.state, now_s)
-                self.records[index] = record if self._calls is None else record.vouched(self._calls.unwanted(index))
+                self.records[index] = (
+                    record if self._calls is None else record.vouched(self._calls.unwanted(index), now_s)
+                )
         return self.records
 
     def show(self, index: int, state: str) -> None:

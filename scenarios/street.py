@@ -34,6 +34,7 @@ from scenarios.street_sensors import Scan, Sensors, write_loops
 from scenarios.street_terms import Command, RainSpell, StreetOptions, StreetReport, rain_at
 from scenarios.street_truth import Watcher
 from scenarios.street_works import Works
+from scenarios.waiting import Calls
 from scenarios.weather import RainyDriving
 from signals.executor import Head
 from signals.fixed import fixed_plan
@@ -132,6 +133,7 @@ class Street:
             for i, s in enumerate(self._network.signals)
         ]
         self._shown = [""] * len(self._heads)
+        self._calls = Calls(sumo, self._network)
         self._lamps = LampWatch(self._network.signals)
         self._scan: Scan | None = None
         self._watcher.open_window(now_s)
@@ -225,6 +227,9 @@ class Street:
             self._snapshot(second)
 
     def _show_lamps(self, now_s: float) -> None:
+        self._calls.look(())
+        for i in self._sensors.units:  # a roadside unit is wired to its junction's controller
+            self._heads[i].vouch(self._calls.nobody_on_foot(i), now_s)
         for i, (signal, head) in enumerate(zip(self._network.signals, self._heads, strict=True)):
             state = head.step(now_s)
             if state != self._shown[i]:

@@ -97,12 +97,12 @@ class Sensors:
         self._stood: set[str] = set()
         self._always = set(np.flatnonzero(network.lanes.length_m < SHORT_LANE_M).tolist())
         self._busy_before = set(range(len(network.lanes.ids)))
-        self._units = instrumented_signals(network, options.coverage)
-        self._unit_xy = signal_positions(network)[list(self._units)].reshape(-1, 2)
+        self.units = instrumented_signals(network, options.coverage)
+        self._unit_xy = signal_positions(network)[list(self.units)].reshape(-1, 2)
         self.near_lanes = lanes_near(network, self._unit_xy, options.noise.roadside_range_m)
-        self._tracks: list[dict[str, int]] = [{} for _ in self._units]
+        self._tracks: list[dict[str, int]] = [{} for _ in self.units]
         self._next_track = 1 + first_counter
-        self._dark_until_s = np.full(len(self._units), -np.inf)
+        self._dark_until_s = np.full(len(self.units), -np.inf)
 
     def send(self, feed: str, source: str, at_s: float, latency_s: float, payload: str) -> None:
         """One message leaves a device."""
@@ -193,7 +193,7 @@ class Sensors:
     def _look_around(self, now_s: float, scan: Scan) -> None:
         noise, rng = self._options.noise, self._rng
         names, kinds, xy, speed, heading = self._with_walkers(scan)
-        falls = rng.random(len(self._units)) < noise.roadside_dropouts_per_h / 3600.0
+        falls = rng.random(len(self.units)) < noise.roadside_dropouts_per_h / 3600.0
         self._dark_until_s[falls] = now_s + rng.exponential(noise.roadside_dropout_s, int(falls.sum()))
         apart_m2 = ((xy[None, :, :] - self._unit_xy[:, None, :]) ** 2).sum(axis=2)
         unit_of, seen = np.nonzero(apart_m2 <= noise.roadside_range_m**2)
@@ -205,11 +205,11 @@ class Sensors:
         ).tolist()
         shown_heading = (heading[seen] + rng.normal(0.0, 0.03, len(seen))).tolist()
         swapped = (rng.random(len(seen)) < noise.roadside_swap_frac).tolist()
-        ghosts = rng.poisson(noise.roadside_false_per_s, len(self._units))
-        latency_s = self.latencies(noise.roadside_latency_s, len(self._units))
-        bounds = np.searchsorted(unit_of, np.arange(len(self._units) + 1)).tolist()
+        ghosts = rng.poisson(noise.roadside_false_per_s, len(self.units))
+        latency_s = self.latencies(noise.roadside_latency_s, len(self.units))
+        bounds = np.searchsorted(unit_of, np.arange(len(self.units) + 1)).tolist()
         who = seen.tolist()
-        for unit, signal in enumerate(self._units):
+        for unit, signal in enumerate(self.units):
             old, tracks, objects = self._tracks[unit], {}, []
             for row in range(bounds[unit], bounds[unit + 1]):
                 name = names[who[row]]

@@ -9,10 +9,7 @@ import numpy as np
 
 from networks.graph import Bools, Floats, Network
 from signals.lamps import LampRecord
-from signals.priority import Walkers
-
-PATIENCE_S = 15.0  # of people at a kerb; beyond, more and more of them walk at red (HCM 6th ed., exhibit 19-8)
-IMPATIENCE_MAX = 20.0
+from signals.priority import Walkers, impatience
 
 
 class Calls:
@@ -46,14 +43,18 @@ class Calls:
         for name in walkers:
             signal, links = self._crossings.get(self._person.getNextEdge(name), (0, []))
             self._wanted[signal][links] = True
-            impatience = 1.0 + (self._person.getWaitingTime(name) / PATIENCE_S) ** 2
-            self._people[signal][links] += min(impatience, IMPATIENCE_MAX) / max(len(links), 1)
+            stood_s = np.array(self._person.getWaitingTime(name))
+            self._people[signal][links] += impatience(stood_s) / max(len(links), 1)
         for signal, link in coming:
             self._wanted[signal][link] = True
 
     def unwanted(self, signal: int) -> Bools:
         """(K,) links that nobody waits at or comes to."""
         return ~self._wanted[signal]
+
+    def nobody_on_foot(self, signal: int) -> Bools:
+        """(K,) links of crossings that nobody waits at."""
+        return self._on_foot[signal] & ~self._wanted[signal]
 
     def expect(self, signal: int, record: LampRecord, now_s: float) -> tuple[Floats, Floats]:
         """As `Walkers.expect`: those who wait, and nobody else until they come."""

@@ -26,7 +26,7 @@ from typing import Literal
 
 import numpy as np
 
-from networks.graph import Signal
+from networks.graph import Bools, Signal
 from networks.messages import PlanOrder
 from signals import safety_kernels as kernels
 from signals.lamps import LampRecord
@@ -141,6 +141,12 @@ class Head:
         if now_s < self._wake_s:
             return self._record.state
         return self._wake(now_s)
+
+    def vouch(self, unwanted: Bools, now_s: float) -> None:
+        """Detectors of its own see nobody at some links (K,): the watch over long reds counts from now."""
+        if 0.0 <= now_s - self._clock_s <= LONGEST_TICK_S and len(unwanted) == len(self._record.state):
+            self._record = self._record.vouched(unwanted, now_s)
+            self._wake_s = -math.inf
 
     def fail(self, reason: str, *, at_once: bool = False) -> None:
         """Something is broken: from the next step on go to yellow flash, and stay there until `recover`.

@@ -87,13 +87,13 @@ class LampRecord:
                 end[k] = np.inf
         return LampRecord(at_s, state, since, begin, end)
 
-    def vouched(self, unwanted: Bools) -> LampRecord:
-        """The record where detectors vouch that nobody wants some links (K,) at `at_s`: their red counts from here.
+    def vouched(self, unwanted: Bools, at_s: float) -> LampRecord:
+        """The record where detectors vouch that nobody wants some links (K,) at `at_s`: their red counts from there.
 
         As with a push button: a red is long for whoever waits at it. Nothing but the longest red hangs on it.
         """
         red = _classes(self.state) == _RED_CLASS
-        return replace(self, since_s=np.where(red & unwanted, self.at_s, self.since_s))
+        return replace(self, since_s=np.where(red & unwanted, at_s, self.since_s))
 
 
 def _classes(state: str) -> NDArray[np.uint8]:

@@ -23,6 +23,8 @@ from signals.lamps import GREEN, OFF, LampRecord
 
 DEFAULT_POLICY = Path(__file__).with_name("policy.toml")
 BUS, EMERGENCY, TRAM = (VEHICLE_KINDS.index(kind) for kind in ("bus", "emergency", "tram"))
+PATIENCE_S = 15.0  # of people at a kerb; HCM 6th ed. calls them impatient from 30 s on, when they count five times
+IMPATIENCE_MAX = 20.0
 LEAST_WEIGHT = 1.0  # of a bus or tram: it is at least a vehicle
 
 
@@ -124,6 +126,11 @@ def weigh_vehicles(policy: Policy, table: VehicleTable) -> Floats:
     if table.platoon is not None:
         weight = np.where(_follows(table, table.platoon), policy.platoon.follower_factor * weight, weight)
     return weight
+
+
+def impatience(stood_s: Floats) -> Floats:
+    """Weight of people who have stood at a kerb for so long: they walk at red sooner than drivers drive."""
+    return np.minimum(1.0 + (stood_s / PATIENCE_S) ** 2, IMPATIENCE_MAX)
 
 
 class Pavement(Protocol):

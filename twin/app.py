@@ -30,6 +30,7 @@ from signals.fixed import fixed_plan
 from signals.guidance import RouteGuide
 from signals.priority import Policy, expect_walkers, read_policy
 from twin.ahead import Ahead
+from twin.crossing_sight import CrossingSight
 from twin.feed_declarations import Declaration, make_formats
 from twin.fusion import Fusion
 from twin.inbox import Inbox
@@ -105,6 +106,8 @@ def build_city(
     mirror = Mirror(folder, network, kept=store / "mirror" if store is not None else None) if mirrored else None
     if mirror is not None:
         mirror.start()
+    expected = expect_walkers(model.policy, network)
+    crossings = CrossingSight(network, model.instrumented, weight=model.policy.weights.pedestrian, expected=expected)
     return City(
         network=network,
         inbox=Inbox(
@@ -118,7 +121,8 @@ def build_city(
         history=HistoryBuffer(len(network.edges.ids)),
         forecaster=Forecaster(free_speed_mps(model), model.past, model.forecasters),
         ahead=Ahead(folder, network, model.prior) if foreseeing and folder.routes else None,
-        controllers=(_live_controller(model), MaxPressure(network)),
+        crossings=crossings,
+        controllers=(_live_controller(model, crossings), MaxPressure(network)),
         guide=RouteGuide(network) if guided else None,
         closures=Closures(network),
         lamps=LampTracker(network, fixed),
@@ -145,12 +149,10 @@ def _forecasters(past: Sequence[LiveCity], registry: Registry) -> tuple[LiveMode
     return tuple(models)
 
 
-def _live_controller(model: CityModel) -> Controller:
+def _live_controller(model: CityModel, crossings: CrossingSight) -> Controller:
     """Rolling horizon within priorities; where some approach has no loops, stepping back where sensors are thin."""
     network, policy = model.network, model.policy
-    horizon = RollingHorizon(
-        network, shares=model.prior.movement_share, walkers=expect_walkers(policy, network), guesses=True
-    )
+    horizon = RollingHorizon(network, shares=model.prior.movement_share, walkers=crossings, guesses=True)
     followed = model.folder.coverage.loops >= 1.0
     return Preemption(network, horizon if followed else Chain(network, horizon), policy)
 

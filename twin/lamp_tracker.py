@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from networks.batches import SignalStateBatch
-from networks.graph import Network
+from networks.graph import Bools, Network
 from signals.lamps import GREEN, LampRecord
 from signals.plan import ApprovedPlan, SignalPlan
 from signals.transitions import is_stage
@@ -58,6 +58,12 @@ class LampTracker:
             sent = self._sent[approved.plan.signal]
             sent.append(approved)
             del sent[:-KEPT_PLANS]
+
+    def note_unwanted(self, signal: int, unwanted: Bools, at_s: float) -> None:
+        """Detectors vouch that nobody wanted some links (K,) of a signal at `at_s`."""
+        record = self._records[signal]
+        if record is not None and len(record.state) == len(unwanted):
+            self._records[signal] = record.vouched(unwanted, at_s)
 
     def note_refused(self, signal: int, version: int) -> None:
         """Forget a plan that the street's controller refused."""

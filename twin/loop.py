@@ -28,6 +28,7 @@ from signals.guidance import RouteGuide, to_order
 from signals.lamps import LampRecord
 from signals.plan import Proposal
 from twin.ahead import Ahead
+from twin.crossing_sight import CrossingSight
 from twin.cycle_record import CycleRecord
 from twin.feeds.receipts import Receipt
 from twin.fusion import Fusion
@@ -79,6 +80,7 @@ class City:
     mirror: Mirror | None
     history: HistoryBuffer
     forecaster: Forecaster
+    crossings: CrossingSight
     controllers: Sequence[Controller]  # in order: the first that answers wins
     ahead: Ahead | None
     guide: RouteGuide | None
@@ -165,7 +167,7 @@ def run_cycle(city: City, now_s: float, notes: Sequence[str] = ()) -> CycleRepor
     steps = _Steps(city)
     batches = city.inbox.take(now_s)
     receipts = city.inbox.take_receipts(now_s)
-    _note_answers(city, batches, receipts)
+    _note_answers(city, batches, receipts, now_s)
     estimate = city.mirror.latest() if city.mirror is not None else None
     state = steps.run("fuse", lambda: city.fusion.update(batches, now_s, estimate), lambda: city.state)
     city.state = state
@@ -211,11 +213,14 @@ def run_cycle(city: City, now_s: float, notes: Sequence[str] = ()) -> CycleRepor
     return report
 
 
-def _note_answers(city: City, batches: Batches, receipts: Sequence[Receipt]) -> None:
+def _note_answers(city: City, batches: Batches, receipts: Sequence[Receipt], now_s: float) -> None:
     for receipt in receipts:
         if not receipt.accepted:
             city.lamps.note_refused(receipt.signal, receipt.plan_version)
     city.lamps.note_reports(batches.signals)
+    city.crossings.hear(batches.tracks, now_s)
+    for signal, unwanted in city.crossings.unwanted():
+        city.lamps.note_unwanted(signal, unwanted, now_s)
     city.closures.note(batches.notices)
     if city.ahead is not None:
         city.ahead.note(batches)

@@ -26,6 +26,7 @@ from scenarios.street_loops import PositionLoops
 from scenarios.street_sensors import Scan, Sensors
 from scenarios.street_terms import SensorNoise, StreetOptions
 from scenarios.street_truth import Watcher
+from scenarios.waiting import Calls
 from signals.arbiter import decide
 from signals.controllers.preemption import Preemption
 from signals.controllers.rolling_horizon import RollingHorizon
@@ -34,7 +35,8 @@ from signals.executor import Head
 from signals.fallback import LEAST_SEEN_FRAC, Chain, Level
 from signals.fixed import fixed_plan
 from signals.formats import to_order
-from signals.priority import Policy, expect_walkers
+from signals.priority import Policy, expect_walkers, read_policy
+from twin.crossing_sight import CrossingSight
 from twin.fusion import Fusion
 from twin.inbox import Inbox
 from twin.lamp_tracker import LampTracker
@@ -89,9 +91,13 @@ class SensedStreet:
         fixed = [fixed_plan(s, index=i, epoch_of_zero_s=MIDNIGHT_S) for i, s in enumerate(network.signals)]
         self.heads = [Head(s, f, now_s) for s, f in zip(network.signals, fixed, strict=True)]
         self._shown = [""] * len(self.heads)
+        self._calls = Calls(libsumo, network)
         self.scan: Scan | None = None
 
     def show_lamps(self, now_s: float) -> None:
+        self._calls.look(())
+        for i in self._sensors.units:
+            self.heads[i].vouch(self._calls.nobody_on_foot(i), now_s)
         for i, (signal, head) in enumerate(zip(self._network.signals, self.heads, strict=True)):
             state = head.step(now_s)
             if state != self._shown[i]:
@@ -127,7 +133,9 @@ class Twin:
         chain: Chain,
         policy: Policy | None,
         pseudonyms: Pseudonyms,
+        crossings: CrossingSight,
     ) -> None:
+        self._crossings = crossings
         self._network, self._chain = network, chain
         self._controller = chain if policy is None else Preemption(network, chain, policy)
         self.levels = dict.fromkeys(Level, 0)  # junction cycles
@@ -152,6 +160,9 @@ class Twin:
         began = time.perf_counter()
         batches = self.inbox.take(second_s + HEARD_AFTER_S)
         self.lamps.note_reports(batches.signals)
+        self._crossings.hear(batches.tracks, second_s)
+        for signal, unwanted in self._crossings.unwanted():
+            self.lamps.note_unwanted(signal, unwanted, second_s)
         fused = time.perf_counter()
         self.state = self.fusion.update(batches, second_s, None)
         valid_from_s = second_s + LEAD_S
@@ -230,12 +241,16 @@ def control_by_sensors(
     live control.
     """
     shares = prior.movement_share if prior else None
-    walkers = None if policy is None else expect_walkers(policy, network)
-    horizon = RollingHorizon(network, shares=shares, walkers=walkers, least_open_frac=least_open_frac, guesses=True)
+    known = read_policy() if policy is None else policy
+    weight, expected = known.weights.pedestrian, expect_walkers(known, network)
+    crossings = CrossingSight(
+        network, instrumented_signals(network, sight.coverage), weight=weight, expected=expected
+    )
+    horizon = RollingHorizon(network, shares=shares, walkers=crossings, least_open_frac=least_open_frac, guesses=True)
     chain = Chain(network, horizon, least_seen_frac=least_seen_frac)
     street = SensedStreet(libsumo, network, sight, MIDNIGHT_S + begin_s)
     pseudonyms = Pseudonyms(f"simulation {sight.seed}".encode())  # of nobody real: a run can be repeated exactly
-    twin = Twin(network, sight.coverage, prior, chain, policy, pseudonyms)
+    twin = Twin(network, sight.coverage, prior, chain, policy, pseudonyms, crossings)
     return SensedControl(street, twin, cycle_s=cycle_s, junctions=len(network.signals))
 
 

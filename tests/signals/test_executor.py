@@ -414,3 +414,22 @@ def test_plans_may_not_starve_a_link_for_ever():
     rules = rules_of(SIGNAL)
     assert watch.longest_red_s <= rules.max_red_s + rules.shortest_wait_s + 2 * FIXED.cycle_s
     assert not watch.counts
+
+
+def test_a_red_that_its_own_detectors_see_nobody_at_starves_nobody():
+    head = Head(SIGNAL, FIXED, T0)
+    nobody, rules = np.array([False, True, True]), rules_of(SIGNAL)
+    long_s = int(2 * (rules.max_red_s + rules.shortest_wait_s))
+
+    def stay(from_s, until_s, unwanted):
+        answers = set()
+        for second in range(from_s, until_s):
+            head.vouch(unwanted, T0 + second)
+            answers.add(head.receive(order(second, T0 + second, ("Grr", 40.0), length_s=12.0), T0 + second).reason)
+            head.step(T0 + second)
+        return answers
+
+    assert stay(1, long_s, nobody) == {""}
+    assert head.lamps == "Grr"
+    assert "max red" in stay(long_s, 2 * long_s, np.array([False, True, False])), "somebody waits at the third"
+    assert any(fall.reason == "max red" for fall in head.falls)

@@ -332,7 +332,7 @@ def test_a_red_that_nobody_waits_at_counts_from_the_last_moment_at_which_that_wa
     record = LampRecord.start("GgrG", START_S - 100.0)
     plan = plan_of(("GgrG", 60))
     assert rules_broken(plan, record.then("GgrG", START_S)) == {("max red", (2,))}
-    later = record.then("GgrG", START_S - 30.0).vouched(np.array([True, True, True, True]))
+    later = record.then("GgrG", START_S - 30.0).vouched(np.ones(4, bool), START_S - 30.0)
     assert rules_broken(plan, later.then("GgrG", START_S)) == set()
     assert rules_broken(plan_of(("GgrG", 100)), later.then("GgrG", START_S)) == {("max red", (2,))}
 
@@ -350,6 +350,6 @@ def test_detectors_that_vouch_for_nobody_loosen_the_longest_red_and_nothing_else
         return [v for v in found if v.rule != "max red"], {v.links for v in found if v.rule == "max red"}
 
     others, reds = judged(record)
-    vouched_others, vouched_reds = judged(record.vouched(unwanted))
+    vouched_others, vouched_reds = judged(record.vouched(unwanted, plan.valid_from_s))
     assert vouched_others == others
     assert vouched_reds <= reds

@@ -182,3 +182,14 @@ def test_tracker_and_controller_agree_whatever_orders_get_lost_or_refused(data):
         state = head.step(now_s)
         if data.draw(st.integers(0, 19), "report") > 0 and not silent_s <= second < silent_s + 15:
             kept.append((float(second), state, head.plan_version))
+
+
+def test_a_red_that_nobody_waited_at_counts_from_then_on(tracker):
+    tracker.note_unwanted(0, np.array([True, True]), T0_S)  # of a signal that nobody has heard of
+    tracker.note_reports(reports((0.0, "Gr", OWN)))
+    tracker.note_reports(reports((5.0, "Gr", OWN)))
+    tracker.note_unwanted(0, np.array([True, True]), T0_S + 5.0)
+    tracker.note_reports(reports((8.0, "Gr", OWN)))
+    (record,) = tracker.foresee(T0_S + 9.0)
+    assert record is not None
+    assert record.since_s.tolist() == [T0_S, T0_S + 5.0]
