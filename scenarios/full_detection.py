@@ -7,7 +7,8 @@ in the live loop, because priorities need to know who is who.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -104,14 +105,17 @@ class FullDetection:
         self._travellers = Travellers(libsumo, network)
         self._calls = calls
         self._ahead: dict[str, Any] = {}  # signals ahead of each vehicle
+        self._links_of_lane: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
+        for m in np.flatnonzero(movements.signal >= 0).tolist():
+            place = (int(movements.signal[m]), int(movements.link[m]))
+            self._links_of_lane[network.lanes.ids[movements.from_lane[m]]].append(place)
 
     def look(self, now_s: float) -> list[LampRecord | None]:
         """The lamps, and a look at the vehicles. A red that detectors vouch nobody waits at counts from now."""
         vehicle = self.ls.vehicle
         self._ahead = {name: vehicle.getNextTLS(name) for name in vehicle.getIDList()}
         if self._calls is not None:
-            ids = self.network.signal_index
-            self._calls.look((ids[a[0][0]], a[0][1]) for a in self._ahead.values() if a and a[0][0] in ids)
+            self._calls.look(self._wanted_links())
         for index, signal in enumerate(self.network.signals):
             record = self.records[index]
             if not self._driven[index]:
@@ -126,6 +130,17 @@ class FullDetection:
                     record if self._calls is None else record.vouched(self._calls.unwanted(index), now_s)
                 )
         return self.records
+
+    def _wanted_links(self) -> Iterator[tuple[int, int]]:
+        """Signal and link for every vehicle: where its way leads, and all that its lane leads to.
+
+        Whoever stands on the wrong lane waits at its lamp as well, and may be in the way of others until it opens.
+        """
+        ids = self.network.signal_index
+        for name, ahead in self._ahead.items():
+            if ahead and ahead[0][0] in ids:
+                yield ids[ahead[0][0]], ahead[0][1]
+                yield from self._links_of_lane.get(self.ls.vehicle.getLaneID(name), ())
 
     def show(self, index: int, state: str) -> None:
         record = self.records[index]
