@@ -35,6 +35,7 @@ SETTLE_SPAN_S = 400.0
 DRIVING_KINDS = (0, 1, 2, 5, 6)  # VEHICLE_KINDS that use motor lanes
 TENTATIVE = 4093
 UNIT_LIVE_S = 3.0
+SILENT_UNIT_S = 60.0  # nobody on the road, on foot or imagined for so long; what sees nobody sends no rows
 UNSURE_GREEN = 0.3  # of a green under which whoever stands first may have to give way, to walkers too, all the time
 SEEN_FRESH_S = 1.5  # a report so old still tells where a vehicle is
 LAMPS_LIVE_S = 5.0
@@ -83,7 +84,9 @@ class Fusion:
         self._up_rows = np.array([i for i, d in enumerate(detectors) if d.role == "upstream"], dtype=np.int32)
         self._second: int | None = None
         self._loops = LoopRecord(detectors, -math.inf)
-        self._health = LoopHealth(network, detectors, self._share_prior, _expected_vps(network, prior))
+        self._health = LoopHealth(
+            network, detectors, self._share_prior, _expected_vps(network, prior), _ends_frac(network, prior)
+        )
         self._shut_s = np.zeros(len(network.lanes.ids))  # for how long no link of the lane has been open
         self._edges = EdgeEstimates(network, detectors, prior, _ends_frac(network, prior))
         self._lamps: list[LampView | None] = [None] * len(network.signals)
@@ -241,6 +244,8 @@ class Fusion:
         return rows[~excluded[batch.detector[rows]]]
 
     def _track_rows(self, batch: TrackBatch, rows: Ints, now_s: float) -> None:
+        for number in np.intersect1d(batch.unit[rows], list(self._units)).tolist():
+            self._units[number].spoke_s = float(batch.measured_at_s[rows[batch.unit[rows] == number]].max())
         rows = rows[np.isin(batch.kind[rows], DRIVING_KINDS)]
         key = (batch.unit[rows].astype(np.int64) + 1 << 44) | (batch.object_id[rows] & ((1 << 44) - 1))
         believed = self._report_rows(True, key, batch, rows, np.full(len(rows), -1, np.int32), now_s)
@@ -505,7 +510,7 @@ class Fusion:
         return [
             f"roadside unit {self._network.signals[u].id}: silent"
             for u, unit in self._units.items()
-            if now_s - max(unit.heard_s, self._loops.start_s) > 30.0
+            if now_s - max(unit.spoke_s, self._loops.start_s) > SILENT_UNIT_S
         ]
 
 

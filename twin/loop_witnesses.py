@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from networks.batches import CountBatch
 from networks.city import Detector
 from networks.graph import Floats, Ints, Network
+from twin.odd_events import OddEvents
 
 KEPT_S = 12  # seconds of reports remembered
 JUDGED_AFTER_S = 4.0  # by then the reports of a passage have come
@@ -19,9 +20,9 @@ SLOWEST_MPS = 2.0  # who crawls is thought to pass several times
 SURE_LATERAL_M = 1.2  # from the lane's centre; beyond, it may have been the next lane
 APART_S = 1.5  # two vehicles do not pass one loop so close together: one vehicle reported twice
 BUSY_HALF_LIFE_S = 300.0
+MISSED, NOTICED = 0.05, 12.0  # of passages at an honest loop, to begin with
 MISSES, PASSAGES, FORGOTTEN = 8.0, 80.0, 0.999  # of all loops, to begin with; and what a passage leaves of them
-LEAST_MISSED, MOST_MISSED = 0.03, 0.5
-MOST_TOLD, LOWEST, HIGHEST = 2.3, -2.0, 12.0  # of one passage, and bounds of the sum
+SUSPECTED = 4.0  # log-likelihood ratio
 
 
 class LoopWitnesses:
@@ -47,8 +48,7 @@ class LoopWitnesses:
         self._due_loop, self._due_s = np.zeros(0, np.int32), np.zeros(0)
         self._passed_s = np.full(count, -np.inf)
         self._misses, self._passages = MISSES, PASSAGES
-        self.doubt = np.zeros(count)  # log-likelihood ratio of a lie against the truth, since it was last lowest
-        self.missed, self.seen = np.zeros(count, np.int32), np.zeros(count, np.int32)  # passages since then
+        self.passages = OddEvents(count, MISSED, NOTICED)
 
     def see(
         self,
@@ -125,21 +125,17 @@ class LoopWitnesses:
             slot = np.minimum(first + k, last) % KEPT_S
             noticed |= self._covered[loop, slot]
             heard &= self._heard[loop, slot]
-        missing = float(np.clip(self._misses / self._passages, LEAST_MISSED, MOST_MISSED))
-        for d, hit in zip(loop[heard].tolist(), noticed[heard].tolist(), strict=True):
-            chance = min(max(float(self._often[d]), 0.02), 0.98)
-            odds = chance / (1.0 - missing) if hit else (1.0 - chance) / missing
-            told = float(np.clip(np.log(odds), -MOST_TOLD, MOST_TOLD))
-            if self.doubt[d] <= 0.0:
-                self.missed[d] = self.seen[d] = 0
-            self.missed[d] += not hit
-            self.seen[d] += 1
-            if self.doubt[d] < 2.0 * MOST_TOLD:  # those that lie say nothing of how well vehicles are placed
-                self._misses, self._passages = (
-                    FORGOTTEN * self._misses + (not hit),
-                    FORGOTTEN * self._passages + 1.0,
-                )
-            self.doubt[d] = min(max(self.doubt[d] + told, LOWEST), HIGHEST)
+        loop, noticed = loop[heard], noticed[heard]
+        believed = self.passages.odds[loop] < SUSPECTED  # those that lie say nothing of how well vehicles are placed
+        for hit in noticed[believed].tolist():
+            self._misses = FORGOTTEN * self._misses + (not hit)
+            self._passages = FORGOTTEN * self._passages + 1.0
+        missing = self._misses / self._passages
+        while len(loop):
+            _, first_of = np.unique(loop, return_index=True)
+            d = loop[first_of]
+            self.passages.note(d, ~noticed[first_of], 1.0 - self._often[d], at_least_frac=missing)
+            loop, noticed = np.delete(loop, first_of), np.delete(noticed, first_of)
 
     def forget(self) -> None:
         """A pause: nobody was followed over it."""

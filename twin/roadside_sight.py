@@ -13,12 +13,12 @@ MAX_RANGE_M = 150.0
 
 
 class RoadsideSight:
-    """One unit: when it spoke last, and the range that the tracks it has shown prove."""
+    """One unit: when it last showed anything, when a vehicle known before, and the range that its tracks prove."""
 
     def __init__(self, network: Network, signal: int) -> None:
         centre = network.node_xy[list(network.signals[signal].nodes)].mean(axis=0)
         self._x, self._y = float(centre[0]), float(centre[1])
-        self.heard_s = -math.inf
+        self.spoke_s = self.heard_s = -math.inf
         self._range_m = self._drawn_m = 0.0
         self._points = [
             (lane, *_points_on(network, lane))
