@@ -141,7 +141,7 @@ class RollingHorizon:
 
         self._alone = [unit((i,), model) for i, model in enumerate(self.models)]
         pairs = find_pairs(network, self.models)
-        paired = {i for pair in pairs for i in pair}
+        paired = self.coupled = frozenset(i for pair in pairs for i in pair)  # signals planned as one with another
         self._units = [u for u in self._alone if u.signals[0] not in paired]
         for i, j in pairs:
             joint = join_models(network, self.models[i], self.models[j])
