@@ -8,12 +8,12 @@ in the live loop, because priorities need to know who is who.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from networks.graph import Network
+from networks.graph import Bools, Network
 from networks.state import Estimate, NetworkState, VehicleTable
 from scenarios.travellers import Travellers
 from scenarios.waiting import Calls
@@ -50,7 +50,7 @@ class DetectedControl:
         self._horizon = RollingHorizon(network, tuning, walkers=calls)
         self._priority = None if policy is None else Preemption(network, self._horizon, policy)
         driven = [bool(len(m.lanes) and m.signal.stages) for m in self._horizon.models]
-        self._street = FullDetection(libsumo, network, self._horizon.stop_lines, driven, calls)
+        self._street = FullDetection(libsumo, network, self._horizon.stop_lines, driven, calls, self._horizon.coupled)
         self._plans: dict[int, SignalPlan] = {}
         self._refused = 0
 
@@ -89,8 +89,13 @@ class FullDetection:
         stop_lines: StopLineMap,
         driven: Sequence[bool] | None = None,
         calls: Calls | None = None,
+        coupled: Collection[int] = (),
     ) -> None:
-        """`driven`: signals to take over; None: all. `calls`: told of who is in sight at every look; None: nobody."""
+        """`driven`: signals to take over; None: all. `calls`: told of who is in sight at every look; None: nobody.
+
+        `coupled`: signals that nobody vouches for but at crossings. Two signals a few metres apart can lock, and all
+        their links opened by the clock now and then make that rarer.
+        """
         self.ls, self.network, self.stop_lines = libsumo, network, stop_lines
         self._driven = [True] * len(network.signals) if driven is None else driven
         self.records: list[LampRecord | None] = [None] * len(network.signals)
@@ -103,7 +108,7 @@ class FullDetection:
         ]
         self._watched_lanes = [int(lane) for lane in np.unique(at_signals[at_signals >= 0])]
         self._travellers = Travellers(libsumo, network)
-        self._calls = calls
+        self._calls, self._coupled = calls, frozenset(coupled)
         self._ahead: dict[str, Any] = {}  # signals ahead of each vehicle
         self._links_of_lane: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
         for m in np.flatnonzero(movements.signal >= 0).tolist():
@@ -126,10 +131,12 @@ class FullDetection:
                 self.records[index] = LampRecord.start(state, now_s)
             else:
                 record = record.then(record.state, now_s)
-                self.records[index] = (
-                    record if self._calls is None else record.vouched(self._calls.unwanted(index), now_s)
-                )
+                self.records[index] = record if self._calls is None else record.vouched(self._unwanted(index), now_s)
         return self.records
+
+    def _unwanted(self, signal: int) -> Bools:
+        assert self._calls is not None
+        return self._calls.nobody_on_foot(signal) if signal in self._coupled else self._calls.unwanted(signal)
 
     def _wanted_links(self) -> Iterator[tuple[int, int]]:
         """Signal and link for every vehicle: where its way leads, and all that its lane leads to.
