@@ -8,7 +8,7 @@ in the live loop, because priorities need to know who is who.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -50,7 +50,9 @@ class DetectedControl:
         self._horizon = RollingHorizon(network, tuning, walkers=calls)
         self._priority = None if policy is None else Preemption(network, self._horizon, policy)
         driven = [bool(len(m.lanes) and m.signal.stages) for m in self._horizon.models]
-        self._street = FullDetection(libsumo, network, self._horizon.stop_lines, driven, calls, self._horizon.coupled)
+        self._street = FullDetection(
+            libsumo, network, self._horizon.stop_lines, driven, calls, vouch_for_lanes=not self._horizon.may_lock
+        )
         self._plans: dict[int, SignalPlan] = {}
         self._refused = 0
 
@@ -89,12 +91,13 @@ class FullDetection:
         stop_lines: StopLineMap,
         driven: Sequence[bool] | None = None,
         calls: Calls | None = None,
-        coupled: Collection[int] = (),
+        *,
+        vouch_for_lanes: bool = True,
     ) -> None:
         """`driven`: signals to take over; None: all. `calls`: told of who is in sight at every look; None: nobody.
 
-        `coupled`: signals that nobody vouches for but at crossings. Two signals a few metres apart can lock, and all
-        their links opened by the clock now and then make that rarer.
+        `vouch_for_lanes` False: detectors vouch for empty crossings alone. Where two signals a few metres apart can
+        lock, they locked more often when empty lanes no longer got their green by the clock.
         """
         self.ls, self.network, self.stop_lines = libsumo, network, stop_lines
         self._driven = [True] * len(network.signals) if driven is None else driven
@@ -108,7 +111,7 @@ class FullDetection:
         ]
         self._watched_lanes = [int(lane) for lane in np.unique(at_signals[at_signals >= 0])]
         self._travellers = Travellers(libsumo, network)
-        self._calls, self._coupled = calls, frozenset(coupled)
+        self._calls, self._vouch_for_lanes = calls, vouch_for_lanes
         self._ahead: dict[str, Any] = {}  # signals ahead of each vehicle
         self._links_of_lane: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
         for m in np.flatnonzero(movements.signal >= 0).tolist():
@@ -136,7 +139,7 @@ class FullDetection:
 
     def _unwanted(self, signal: int) -> Bools:
         assert self._calls is not None
-        return self._calls.nobody_on_foot(signal) if signal in self._coupled else self._calls.unwanted(signal)
+        return self._calls.unwanted(signal) if self._vouch_for_lanes else self._calls.nobody_on_foot(signal)
 
     def _wanted_links(self) -> Iterator[tuple[int, int]]:
         """Signal and link for every vehicle: where its way leads, and all that its lane leads to.

@@ -47,13 +47,13 @@ class Knots:
         """(S,) stages that tie no knot. `vehicles` (dense lanes): how many are on each lane now.
 
         Where turns are guessed nobody is let in against somebody; where they are known, and roll-outs follow vehicles
-        to their end, not against a lane that is full, and in neither direction while somebody is in both.
+        to their end, not against a lane that is full.
         """
         one, other = self.at_risk
         answer: Bools = ~(one & other) if guesses else np.ones(len(one), np.bool_)
-        most = [vehicles[lanes].max(initial=0.0) for lanes in self.lanes]
-        least = FULL_VEH if min(most) < TAKEN_VEH and not guesses else TAKEN_VEH
-        stricter = answer & ~((most[0] >= least) & other) & ~((most[1] >= least) & one)
+        least = TAKEN_VEH if guesses else FULL_VEH
+        taken = [bool((vehicles[lanes] >= least).any()) for lanes in self.lanes]
+        stricter = answer & ~(taken[0] & other) & ~(taken[1] & one)
         return stricter if stricter.any() else answer
 
 

@@ -141,13 +141,15 @@ class RollingHorizon:
 
         self._alone = [unit((i,), model) for i, model in enumerate(self.models)]
         pairs = find_pairs(network, self.models)
-        paired = self.coupled = frozenset(i for pair in pairs for i in pair)  # signals planned as one with another
+        paired = {i for pair in pairs for i in pair}
         self._units = [u for u in self._alone if u.signals[0] not in paired]
+        self.may_lock = False  # two close signals in each other's way
         for i, j in pairs:
             joint = join_models(network, self.models[i], self.models[j])
             room_veh = ROOM_GUESSED_VEH if guesses else ROOM_KNOWN_VEH
             knots = find_knots(network, joint, network.signals[i].link_count, room_veh)
             self._units.append(unit((i, j), joint, knots))
+            self.may_lock = self.may_lock or knots is not None
         self._relayed: _RelayedRows | None = None
         self._targets: dict[tuple[int, ...], str] = {}  # stage that the plan in force leads to
         self._chosen: dict[tuple[int, ...], tuple[Choice, float]] = {}  # and when

@@ -178,18 +178,6 @@ def test_where_turns_are_known_a_full_lane_keeps_the_other_direction_out_and_one
     assert any(lets_in_without_way_on(s, "b_a") for s in stages)
 
 
-def test_where_turns_are_known_nobody_is_let_in_without_a_way_on_while_somebody_is_in_both_directions():
-    model = join_models(PAIR, *MODELS)
-    knots = find_knots(PAIR, model, PAIR.signals[0].link_count, ROOM_KNOWN_VEH)
-    assert knots is not None
-    vehicles = np.zeros(len(PAIR.lanes.ids))
-    vehicles[[PAIR.lane_index["a_b_1"], PAIR.lane_index["b_a_1"]]] = 1.0
-    kept = knots.open_stages(vehicles, guesses=False)
-    stages = [s for s, is_open in zip(model.stage_states, kept, strict=True) if is_open]
-    assert stages
-    assert not any(lets_in_without_way_on(s, way) for s in stages for way in ("a_b", "b_a"))
-
-
 def test_a_driver_who_stands_between_them_keeps_the_other_direction_out_until_its_way_on_is_free():
     controller, rows, records = RollingHorizon(PAIR, guesses=True), eastward(6), standing_reds()
     room = empty_room()
