@@ -15,7 +15,7 @@ from networks.graph import Bools, Floats, Network
 from signals.lamps import LampRecord
 from signals.priority import Walkers, impatience
 
-KERB_M = 5.0  # of the end of a crossing: whoever is no further away may want to cross
+KERB_M = 10.0  # of the end of a crossing: whoever is no further away may want to cross
 QUIET_S = 5.0  # nobody seen for so long: nobody is there, although a unit misses people now and then
 FRESH_S = 3.0  # a unit heard no longer ago vouches for what it sees
 
