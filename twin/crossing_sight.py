@@ -39,11 +39,13 @@ class _Kerbs:
     def see(self, x_m: Floats, y_m: Floats, at_s: float) -> None:
         """Everybody on foot whom one object list shows."""
         apart = self.ends_xy[None] - np.stack([x_m, y_m], axis=1)[:, None, None]
-        near = (np.hypot(apart[..., 0], apart[..., 1]) <= KERB_M).any(axis=2)
+        apart_m = np.hypot(apart[..., 0], apart[..., 1]).min(axis=2, initial=np.inf)
+        near = apart_m <= KERB_M
+        nearest = near & (apart_m == apart_m.min(axis=1, keepdims=True, initial=np.inf))  # at a corner: one of two
         called = near.any(axis=0)
         self.since_s = np.where(called & (self.seen_s < at_s - QUIET_S), at_s, self.since_s)
         self.seen_s = np.where(called, at_s, self.seen_s)
-        self.people = np.where(called, near.sum(axis=0), self.people)
+        self.people = np.where(called, nearest.sum(axis=0), self.people)
 
     def waiting(self, now_s: float) -> Bools:
         """(C,) crossings at which somebody was seen lately."""
