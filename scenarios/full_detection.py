@@ -123,7 +123,7 @@ class FullDetection:
         vehicle = self.ls.vehicle
         self._ahead = {name: vehicle.getNextTLS(name) for name in vehicle.getIDList()}
         if self._calls is not None:
-            self._calls.look(self._wanted_links())
+            self._calls.look(self._wanted_links() if self._vouch_for_lanes else ())
         for index, signal in enumerate(self.network.signals):
             record = self.records[index]
             if not self._driven[index]:

@@ -227,9 +227,7 @@ class Street:
             self._snapshot(second)
 
     def _show_lamps(self, now_s: float) -> None:
-        self._calls.look(())
-        for i in self._sensors.units:  # a roadside unit is wired to its junction's controller
-            self._heads[i].vouch(self._calls.nobody_on_foot(i), now_s)
+        self._calls.tell(self._heads, self._sensors.units, now_s)
         for i, (signal, head) in enumerate(zip(self._network.signals, self._heads, strict=True)):
             state = head.step(now_s)
             if state != self._shown[i]:

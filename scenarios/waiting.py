@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from networks.graph import Bools, Floats, Network
+from signals.executor import Head
 from signals.lamps import LampRecord
 from signals.priority import Walkers, impatience
 
@@ -47,6 +48,12 @@ class Calls:
             self._people[signal][links] += impatience(stood_s) / max(len(links), 1)
         for signal, link in coming:
             self._wanted[signal][link] = True
+
+    def tell(self, heads: Sequence[Head], units: Iterable[int], now_s: float) -> None:
+        """Look at the walkers, and tell the controllers of signals with a roadside unit, which is wired to them."""
+        self.look(())
+        for signal in units:
+            heads[signal].vouch(self.nobody_on_foot(signal), now_s)
 
     def unwanted(self, signal: int) -> Bools:
         """(K,) links that nobody waits at or comes to."""

@@ -59,11 +59,12 @@ class LampTracker:
             sent.append(approved)
             del sent[:-KEPT_PLANS]
 
-    def note_unwanted(self, signal: int, unwanted: Bools, at_s: float) -> None:
-        """Detectors vouch that nobody wanted some links (K,) of a signal at `at_s`."""
-        record = self._records[signal]
-        if record is not None and len(record.state) == len(unwanted):
-            self._records[signal] = record.vouched(unwanted, at_s)
+    def note_unwanted(self, vouched: Iterable[tuple[int, Bools]], at_s: float) -> None:
+        """Detectors vouch that nobody wanted some links (K,) of some signals at `at_s`."""
+        for signal, unwanted in vouched:
+            record = self._records[signal]
+            if record is not None and len(record.state) == len(unwanted):
+                self._records[signal] = record.vouched(unwanted, at_s)
 
     def note_refused(self, signal: int, version: int) -> None:
         """Forget a plan that the street's controller refused."""

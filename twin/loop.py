@@ -219,8 +219,7 @@ def _note_answers(city: City, batches: Batches, receipts: Sequence[Receipt], now
             city.lamps.note_refused(receipt.signal, receipt.plan_version)
     city.lamps.note_reports(batches.signals)
     city.crossings.hear(batches.tracks, now_s)
-    for signal, unwanted in city.crossings.unwanted():
-        city.lamps.note_unwanted(signal, unwanted, now_s)
+    city.lamps.note_unwanted(city.crossings.unwanted(), now_s)
     city.closures.note(batches.notices)
     if city.ahead is not None:
         city.ahead.note(batches)

@@ -95,9 +95,7 @@ class SensedStreet:
         self.scan: Scan | None = None
 
     def show_lamps(self, now_s: float) -> None:
-        self._calls.look(())
-        for i in self._sensors.units:
-            self.heads[i].vouch(self._calls.nobody_on_foot(i), now_s)
+        self._calls.tell(self.heads, self._sensors.units, now_s)
         for i, (signal, head) in enumerate(zip(self._network.signals, self.heads, strict=True)):
             state = head.step(now_s)
             if state != self._shown[i]:
@@ -161,8 +159,7 @@ class Twin:
         batches = self.inbox.take(second_s + HEARD_AFTER_S)
         self.lamps.note_reports(batches.signals)
         self._crossings.hear(batches.tracks, second_s)
-        for signal, unwanted in self._crossings.unwanted():
-            self.lamps.note_unwanted(signal, unwanted, second_s)
+        self.lamps.note_unwanted(self._crossings.unwanted(), second_s)
         fused = time.perf_counter()
         self.state = self.fusion.update(batches, second_s, None)
         valid_from_s = second_s + LEAD_S
@@ -236,7 +233,7 @@ def control_by_sensors(
     """The live controller behind simulated sensors, for a simulation that stands at its second `begin_s`.
 
     Signals fall back to the active programmes of `network`. `prior` None: go without turning shares and mean flows
-    of the demand. `policy` None: every vehicle counts alike and nobody walks. `least_open_frac`: see
+    of the demand. `policy` None: every vehicle counts alike. `least_open_frac`: see
     `signals.controllers.unsure_turns`. `least_seen_frac`: share of a junction's flow that sensors must follow for
     live control.
     """

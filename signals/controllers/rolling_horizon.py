@@ -143,13 +143,11 @@ class RollingHorizon:
         pairs = find_pairs(network, self.models)
         paired = {i for pair in pairs for i in pair}
         self._units = [u for u in self._alone if u.signals[0] not in paired]
-        self.may_lock = False  # two close signals in each other's way
         for i, j in pairs:
             joint = join_models(network, self.models[i], self.models[j])
             room_veh = ROOM_GUESSED_VEH if guesses else ROOM_KNOWN_VEH
             knots = find_knots(network, joint, network.signals[i].link_count, room_veh)
             self._units.append(unit((i, j), joint, knots))
-            self.may_lock = self.may_lock or knots is not None
         self._relayed: _RelayedRows | None = None
         self._targets: dict[tuple[int, ...], str] = {}  # stage that the plan in force leads to
         self._chosen: dict[tuple[int, ...], tuple[Choice, float]] = {}  # and when
@@ -217,6 +215,11 @@ class RollingHorizon:
                 expected.append((span[over], crossing[over]))
         self._relay(rows, movement, expected, chained, valid_from_s)
         return proposals
+
+    @property
+    def may_lock(self) -> bool:
+        """Two close signals can get into each other's way."""
+        return any(unit.knots is not None for unit in self._units)
 
     def _planned(self, lamps: Sequence[LampRecord | None]) -> Iterator[tuple[_Unit, list[LampRecord]]]:
         """What is planned now, with its lamps: signals together as far as the lamps of all of them are known."""

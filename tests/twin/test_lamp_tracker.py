@@ -185,10 +185,10 @@ def test_tracker_and_controller_agree_whatever_orders_get_lost_or_refused(data):
 
 
 def test_a_red_that_nobody_waited_at_counts_from_then_on(tracker):
-    tracker.note_unwanted(0, np.array([True, True]), T0_S)  # of a signal that nobody has heard of
+    tracker.note_unwanted([(0, np.array([True, True]))], T0_S)  # of a signal that nobody has heard of
     tracker.note_reports(reports((0.0, "Gr", OWN)))
     tracker.note_reports(reports((5.0, "Gr", OWN)))
-    tracker.note_unwanted(0, np.array([True, True]), T0_S + 5.0)
+    tracker.note_unwanted([(0, np.array([True, True]))], T0_S + 5.0)
     tracker.note_reports(reports((8.0, "Gr", OWN)))
     (record,) = tracker.foresee(T0_S + 9.0)
     assert record is not None
