@@ -79,7 +79,8 @@ class JunctionModel:
     movement: Int64s  # (K,) dense movement of each stream, -1 for a crossing and for twins, see `unsure_turns`
     link_of: Int64s  # (K,) signal link of each stream: a link may show its lamp to several lanes
     stage_states: tuple[str, ...]
-    link_stages: NDArray[np.uint8]  # (S, signal links) CLOSED, PROTECTED or PERMISSIVE
+    opens: Bools  # (S, signal links) by each stage, protected or not
+    stay_s: Floats  # (S,) minimum green of the stage
     layout: kernels.Layout  # its links are the streams
     lane_length_m: Floats  # (L,)
     lane_open: Bools  # (S, L) some stream of the lane is open
@@ -151,11 +152,12 @@ def model_signal(network: Network, signal: Signal, stage_states: Sequence[str]) 
     lanes = sorted({lane for lane in stream_from if lane >= 0})
     outs = sorted({lane for lane in stream_to if lane >= 0})
     states = tuple(dict.fromkeys(stage_states))
-    link_stages = np.array([[_mode(c) for c in state[: signal.link_count]] for state in states], np.uint8)
+    link_stages = modes_of([state[: signal.link_count] for state in states])
     stages = np.ascontiguousarray(link_stages.reshape(len(states), signal.link_count)[:, link_of])
     rules = rules_of(signal)
+    opens = link_stages != kernels.CLOSED
     clear_s = np.ascontiguousarray(rules.clear_s[np.ix_(link_of, link_of)])
-    change_s, tail_s, early_s = _changes(stages, clear_s, rules.yellow_s)
+    change_s, tail_s, early_s = change_times(stages, clear_s, rules.yellow_s)
     gives_way = _gives_way(network, signal, link_of, movement)
     inner_m = np.where(movement >= 0, movements.inner_m[movement] if len(movements.inner_m) else 0.0, 0.0)
     layout = kernels.Layout(
@@ -183,7 +185,8 @@ def model_signal(network: Network, signal: Signal, stage_states: Sequence[str]) 
         movement=movement,
         link_of=link_of,
         stage_states=states,
-        link_stages=link_stages,
+        opens=opens,
+        stay_s=np.where(opens, rules.min_green_s, 0.0).max(axis=1, initial=0.0),
         layout=layout,
         lane_length_m=network.lanes.length_m[lanes],
         lane_open=_lane_open(stages, layout.link_lane, len(lanes)),
@@ -199,7 +202,7 @@ def _lane_open(stages: NDArray[np.uint8], link_lane: Int64s, lanes: int) -> Bool
     return answer
 
 
-def _changes(stages: NDArray[np.uint8], clear_s: Floats, yellow_s: float) -> tuple[Floats, Floats, Floats]:
+def change_times(stages: NDArray[np.uint8], clear_s: Floats, yellow_s: float) -> tuple[Floats, Floats, Floats]:
     """`Layout.change_s` (S, S), `tail_s` and `early_s` (S, S, K) of every change of stage."""
     count, links = stages.shape
     change_s, tail_s, early_s = (
@@ -219,6 +222,11 @@ def _changes(stages: NDArray[np.uint8], clear_s: Floats, yellow_s: float) -> tup
         tail_s[a, b] = np.where(closing, change_s[a, b] - close_s, 0.0)
         early_s[a, b] = change_s[a, b] - start_s
     return change_s, tail_s, early_s
+
+
+def modes_of(states: Sequence[str]) -> NDArray[np.uint8]:
+    """CLOSED, PROTECTED or PERMISSIVE: (S, K) of S states with K lamps."""
+    return np.array([[_mode(lamp) for lamp in state] for state in states], np.uint8)
 
 
 def _mode(lamp: str) -> int:

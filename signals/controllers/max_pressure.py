@@ -3,8 +3,8 @@
 P. Varaiya, "Max pressure control of a network of signalized intersections", Transportation Research C 36 (2013). The
 pressure of a movement is the vehicles that it could move less those already standing where it leads; a stage has the
 sum over its open movements. Two changes for real streets: on a lane shared by several movements only those vehicles
-count that stand before the first one whose movement stays closed; and a stream whose wait nears the maximum red is
-served first, since pressure alone may starve it.
+count that stand before the first one whose movement stays closed; and streams whose waits near the maximum red are
+served first (`longest_reds`), since pressure alone may starve them.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from networks.graph import Floats, Ints, Network, Signal
+from networks.graph import Bools, Floats, Ints, Network, Signal
 from networks.state import Forecast, NetworkState
+from signals.controllers.junction_choice import change_times
+from signals.controllers.longest_reds import next_stages
 from signals.lamps import GREEN, LampRecord
 from signals.plan import LampStep, Proposal, SignalPlan
 from signals.rules import encode, rules_of
@@ -27,6 +29,7 @@ HOLD_S = 15.0  # how long a plan stands after its interstage if nothing replaces
 SATURATION_VPS = 0.5  # 1800 veh/h and lane
 MINOR_WEIGHT = 0.5  # a permissive green moves about half of what a protected one does
 WALKER_VEH = 0.2  # a crossing presses a little: nobody counts who waits there
+SPARE_S = 2.0 * HOLD_S  # beside what one more change may take: with less, a link near its longest red comes next
 ADVANTAGE = 0.1  # share by which another stage must be better before the lamps change
 
 
@@ -40,6 +43,9 @@ class _Approach:
     to_lane: Ints  # (n,) dense lane index
     weight: Floats  # (S, n) of the movement in each stage: 1 protected, less permissive, 0 closed
     crossings: Floats  # (S,) pedestrian links open in each stage
+    opens: Bools  # (S, K) links green in each stage
+    change_s: Floats  # (S, S) from one stage to the next
+    stay_s: Floats  # (S,) minimum green of the stage
 
 
 class MaxPressure:
@@ -68,7 +74,7 @@ class MaxPressure:
             if record is None or len(signal.stages) < 2:
                 continue
             pressure, served = stage_pressures(self._approaches[index], vehicles, share)
-            proposals.append(_proposal(index, signal, record, pressure, served, valid_from_s))
+            proposals.append(_proposal(index, signal, self._approaches[index], record, pressure, served, valid_from_s))
         return proposals
 
 
@@ -97,11 +103,17 @@ def stage_pressures(approach: _Approach, vehicles: Floats, share: Floats) -> tup
 
 
 def _proposal(
-    index: int, signal: Signal, record: LampRecord, pressure: Floats, served: Floats, valid_from_s: float
+    index: int,
+    signal: Signal,
+    approach: _Approach,
+    record: LampRecord,
+    pressure: Floats,
+    served: Floats,
+    valid_from_s: float,
 ) -> Proposal:
     states = [stage.state for stage in signal.stages]
     current = states.index(record.state) if record.state in states else -1
-    best, why = _choose(signal, record, states, pressure, current, valid_from_s)
+    best, why = _choose(signal, approach, record, pressure, current, valid_from_s)
     steps = () if best == current else settle(signal, record, states[best], valid_from_s)
     lost_s = length_s(steps)
     plan = SignalPlan(
@@ -125,21 +137,21 @@ def _proposal(
 
 
 def _choose(
-    signal: Signal, record: LampRecord, states: list[str], pressure: Floats, current: int, at_s: float
+    signal: Signal, approach: _Approach, record: LampRecord, pressure: Floats, current: int, at_s: float
 ) -> tuple[int, str]:
     """The stage to show next and why."""
     rules = rules_of(signal)
-    codes = encode(states)
-    green = (codes == MINOR) | (codes == MAJOR)
     closed = ~np.array([c in GREEN for c in record.state])
     if current >= 0 and np.any(~closed & (at_s - record.green_from_s < rules.min_green_s)):
         return current, "minimum green"
     red_since_s = np.where(np.isfinite(record.since_s), record.since_s, record.at_s)
-    wait_s = np.where(closed & rules.served, at_s - red_since_s, 0.0)
-    wait_s = np.where(green.any(axis=0), wait_s, 0.0)
-    longest = int(np.argmax(wait_s))
-    if wait_s[longest] > rules.max_red_s - rules.shortest_wait_s - 2.0 * HOLD_S:
-        return int(np.argmax(np.where(green[:, longest], 1.0 + pressure, 0.0))), f"link {longest} waits"
+    left_s = np.where(closed & rules.served, rules.max_red_s - (at_s - red_since_s), np.inf)
+    due, serving = next_stages(
+        approach.opens, approach.change_s, approach.stay_s, max(current, 0), left_s, rules.shortest_wait_s + SPARE_S
+    )
+    if due:
+        longest = int(np.argmin(np.where(approach.opens.any(axis=0), left_s, np.inf)))
+        return int(np.argmax(np.where(serving, 1.0 + pressure, 0.0))), f"link {longest} waits"
     best = int(np.argmax(pressure))
     if current >= 0 and pressure[best] <= pressure[current] * (1.0 + ADVANTAGE):
         return current, f"pressure {pressure[current]:.1f} veh"
@@ -155,6 +167,12 @@ def _approach(network: Network, signal: Signal) -> _Approach:
     has_major = (codes == MAJOR).any(axis=0)
     minor = np.where(has_major, MINOR_WEIGHT, 1.0)  # never protected: g is all it ever gets
     weight = np.where(codes == MAJOR, 1.0, np.where(codes == MINOR, minor, 0.0))[:, links]
-    crossings = ((codes == MAJOR) | (codes == MINOR))[:, signal.pedestrian].sum(axis=1).astype(np.float64)
+    opens = (codes == MAJOR) | (codes == MINOR)
+    crossings = opens[:, signal.pedestrian].sum(axis=1).astype(np.float64)
+    rules = rules_of(signal)
+    change_s, _, _ = change_times(opens.astype(np.uint8), rules.clear_s, rules.yellow_s)
+    stay_s = np.where(opens, rules.min_green_s, 0.0).max(axis=1, initial=0.0)
     to_lane = network.movements.to_lane[movement]
-    return _Approach(movement, lane.astype(np.int32), lanes.astype(np.int32), to_lane, weight, crossings)
+    return _Approach(
+        movement, lane.astype(np.int32), lanes.astype(np.int32), to_lane, weight, crossings, opens, change_s, stay_s
+    )

@@ -37,6 +37,7 @@ from signals.controllers.junction_choice import (
     driven_speed_mps,
     travel_time_s,
 )
+from signals.controllers.longest_reds import next_stages
 from signals.controllers.unsure_turns import LEAST_OPEN_FRAC, with_twins
 from signals.lamps import GREEN, LampRecord
 from signals.plan import LampStep, Proposal, SignalPlan
@@ -52,7 +53,7 @@ PRESS_MAX = 20.0
 STALL_AFTER_S = 8.0  # first at the line at a protected green for so long: something beyond the line is in the way
 STALL_LASTS_S = 15  # as far as anybody can tell
 STALL_WITHIN_M = 8.0
-STARVING_S = 25.0  # before what a change may take, a link near its longest red is served next at any cost
+SPARE_S = 10.0  # beside what one more change may take: with less, a link near its longest red is served next
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,18 +332,17 @@ class RollingHorizon:
         )
 
     def _allowed(self, model: JunctionModel, record: LampRecord, sound: Bools | None, now_s: float) -> Bools | None:
-        """Sound stages; those that serve the link closest to its longest red, once that is close; None: any stage."""
+        """Sound stages; those that serve links near their longest red, as far as it matters by now; None: any stage."""
         rules = rules_of(model.signal)
         red = np.array([c == "r" for c in record.state]) & rules.served
-        if not red.any():
+        left_s = np.where(red, rules.max_red_s - (now_s - record.since_s), np.inf)
+        stage = model.stage_of[record.state]
+        margin_s = rules.shortest_wait_s + SPARE_S
+        due, serving = next_stages(model.opens, model.layout.change_s, model.stay_s, stage, left_s, margin_s)
+        if not due:
             return sound
-        age_s = np.where(red, now_s - record.since_s, -np.inf)
-        worst = int(np.argmax(age_s))
-        if age_s[worst] < rules.max_red_s - rules.shortest_wait_s - STARVING_S:
-            return sound
-        serving: Bools = model.link_stages[:, worst] != kernels.CLOSED
-        both = serving if sound is None else serving & sound
-        return both if both.any() else serving if serving.any() else sound
+        both: Bools = serving if sound is None else serving & sound
+        return both if both.any() else serving
 
     def _by_lane(self, rows: ApproachRows, movement: Ints) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Rows in order of signal, approach lane and distance; and where each signal begins in that order."""
