@@ -27,8 +27,8 @@ def next_stages(
     margin_s  with no more to spare than this it matters
 
     Links are opened in the order of their deadlines, each time by the stage that opens most of those left. Where that
-    leaves less than the margin anywhere, stages may come next that open the first link and with which all that is left
-    can still be in time; where none is, those with which least is late.
+    leaves less than the margin anywhere, stages may come next that open the first link and with which all that are
+    left can still be in time; where there are none, those with which the latest is least late.
     """
     stages, links = opens.shape
     left = np.empty(links, np.bool_)

@@ -73,8 +73,9 @@ class MaxPressure:
         for index, (signal, record) in enumerate(zip(self._network.signals, lamps, strict=True)):
             if record is None or len(signal.stages) < 2:
                 continue
-            pressure, served = stage_pressures(self._approaches[index], vehicles, share)
-            proposals.append(_proposal(index, signal, self._approaches[index], record, pressure, served, valid_from_s))
+            approach = self._approaches[index]
+            pressure, served = stage_pressures(approach, vehicles, share)
+            proposals.append(_proposal(index, signal, approach, record, pressure, served, valid_from_s))
         return proposals
 
 

@@ -332,7 +332,7 @@ class RollingHorizon:
         )
 
     def _allowed(self, model: JunctionModel, record: LampRecord, sound: Bools | None, now_s: float) -> Bools | None:
-        """Sound stages; those that serve links near their longest red, as far as it matters by now; None: any stage."""
+        """Sound stages; those that open links near their longest red, if it matters by now; None: any stage."""
         rules = rules_of(model.signal)
         red = np.array([c == "r" for c in record.state]) & rules.served
         left_s = np.where(red, rules.max_red_s - (now_s - record.since_s), np.inf)
