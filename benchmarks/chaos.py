@@ -32,7 +32,7 @@ from state import WARM_UP_S, Errors, Judge
 from networks.city import CityFolder, Coverage, Detector, load_network
 from networks.graph import Floats, Network
 from networks.messages import Frame
-from networks.sensors import default_detectors, instrumented_signals
+from networks.sensors import find_detectors, instrumented_signals
 from scenarios.cities import find_city
 from scenarios.prior import Prior, build_prior
 from scenarios.street_faults import FaultLine
@@ -278,7 +278,7 @@ def main() -> None:
     place = Place(
         city,
         network,
-        tuple(default_detectors(network, city.coverage)),
+        tuple(find_detectors(network, city.coverage)),
         instrumented_signals(network, city.coverage),
         build_prior(city, network, cache=None),
     )

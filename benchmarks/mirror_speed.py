@@ -31,7 +31,7 @@ import sumolib
 
 from networks.city import CityFolder, Coverage, load_network
 from networks.graph import Network
-from networks.sensors import approach_edges, default_detectors
+from networks.sensors import approach_edges, find_detectors
 from networks.state import Estimate, LampView, NetworkState, VehicleTable
 from scenarios.cities import find_city
 from scenarios.simulation import SNAPSHOT_OPTIONS, RunSpec, Simulation, run_in_process
@@ -128,7 +128,7 @@ def mirrored(
     city: CityFolder, network: Network, snapshot: Snapshot, seconds: float, folder: Path
 ) -> tuple[float, float, int, int]:
     """Body of a process: the same with everything that the mirror's own process does, snapshots too."""
-    watched = Watched.by(network, default_detectors(network, city.coverage))
+    watched = Watched.by(network, find_detectors(network, city.coverage))
     street, spent_wall_s, spent_cpu_s = Street(city, network, 7), 0.0, 0.0
     spec = MirrorSpec(city, network, snapshot.seed, folder, 99, True, snapshot)
     with Simulation(run_of(city, snapshot, folder)) as simulation:

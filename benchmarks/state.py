@@ -31,7 +31,7 @@ from networks.city import DEFAULT_EPOCH, CityFolder, Coverage, Detector, load_ne
 from networks.city_guess import holds_demand
 from networks.errors import ProcessError
 from networks.graph import Bools, Floats, Network
-from networks.sensors import default_detectors, instrumented_signals
+from networks.sensors import find_detectors, instrumented_signals
 from networks.state import Estimate, NetworkState
 from scenarios.cities import find_city
 from scenarios.measures import geh
@@ -142,7 +142,7 @@ def drive(
 
 def measure(city: CityFolder, seeds: list[int], seconds: float) -> dict[str, dict[str, float | None]]:
     network = load_network(city)
-    detectors = tuple(default_detectors(network, city.coverage))
+    detectors = tuple(find_detectors(network, city.coverage))
     instrumented = instrumented_signals(network, city.coverage)
     followed = np.zeros(len(network.lanes.ids), np.bool_)
     followed[network.movements.from_lane[np.isin(network.movements.signal, instrumented)]] = True

@@ -12,9 +12,10 @@
     end_s = 3600.0
     epoch = "2026-03-02T07:00:00+08:00"              # wall time of begin_s
 
-    [coverage]                                       # defaults of a virtual city's sensors
-    loops = 1.0                                      # share of signalised approaches with loops
-    roadside = 0.3                                   # share of signalised junctions with a roadside unit
+    [coverage]                                       # the city's sensors
+    loops = 1.0                                      # share of signalised approaches with loops, or their list:
+                                                     # "detectors.csv", see networks.sensors.list_detectors
+    roadside = 0.3                                   # share of signals with a roadside unit, or those: ["J17", "J20"]
     equipped = 0.2                                   # share of vehicles that speak V2X
 """
 
@@ -40,8 +41,10 @@ _COVERAGE = ("loops", "roadside", "equipped")
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    loops: float = 1.0
-    roadside: float = 0.3
+    """Where sensors are: shares from 0 to 1 that rules place (`networks.sensors`), or the city's own lists."""
+
+    loops: float | Path = 1.0
+    roadside: float | tuple[str, ...] = 0.3
     equipped: float = 0.2
 
 
@@ -96,6 +99,11 @@ def write_city(city: CityFolder, folder: Path) -> Path:
     def several(paths: tuple[Path, ...]) -> str:
         return json.dumps([shown(path) for path in paths], ensure_ascii=False)
 
+    def told(extent: float | Path | tuple[str, ...]) -> str:
+        if isinstance(extent, float | int):
+            return repr(float(extent))
+        return json.dumps(shown(extent) if isinstance(extent, Path) else list(extent), ensure_ascii=False)
+
     epoch = datetime.fromtimestamp(city.epoch_s, UTC).isoformat()
     lines = [f"# guessed: {finding}".replace("\n", " ") for finding in city.findings]
     lines += [
@@ -110,7 +118,7 @@ def write_city(city: CityFolder, folder: Path) -> Path:
         f'epoch = "{epoch}"',
         "",
         "[coverage]",
-        *(f"{name} = {float(getattr(city.coverage, name))!r}" for name in _COVERAGE),
+        *(f"{name} = {told(getattr(city.coverage, name))}" for name in _COVERAGE),
     ]
     target = folder / "city.toml"
     target.write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -194,10 +202,10 @@ def _files(path: Path, table: Mapping[str, Any], field: str) -> tuple[Path, ...]
     return tuple(_existing(path, field, name) for name in names)
 
 
-def _existing(path: Path, field: str, name: str) -> Path:
+def _existing(path: Path, field: str, name: str, table: str = "city") -> Path:
     target = (path.parent / name).resolve()
     if not target.is_file():
-        raise CityError(f"{path}: city.{field} names {name!r}, which does not exist")
+        raise CityError(f"{path}: {table}.{field} names {name!r}, which does not exist")
     return target
 
 
@@ -218,8 +226,17 @@ def _coverage(path: Path, table: object) -> Coverage:
     if unknown:
         raise CityError(f"{path}: unknown field coverage.{unknown[0]}")
     default = Coverage()
-    shares = {name: _number(path, table, name, getattr(default, name)) for name in _COVERAGE}
-    for name, share in shares.items():
-        if not 0.0 <= share <= 1.0:
-            raise CityError(f"{path}: coverage.{name} {share} is not a share between 0 and 1")
-    return Coverage(**shares)
+    given: dict[str, Any] = {}
+    for name in _COVERAGE:
+        extent = table.get(name, getattr(default, name))
+        if name == "loops" and isinstance(extent, str):
+            given[name] = _existing(path, "loops", extent, "coverage")
+        elif name == "roadside" and isinstance(extent, list):
+            if not all(isinstance(signal, str) for signal in extent):
+                raise CityError(f"{path}: coverage.roadside must list ids of signals, or be a share")
+            given[name] = tuple(extent)
+        else:
+            given[name] = _number(path, table, name, getattr(default, name))
+            if not 0.0 <= given[name] <= 1.0:
+                raise CityError(f"{path}: coverage.{name} {given[name]} is not a share between 0 and 1")
+    return Coverage(**given)

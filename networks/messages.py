@@ -7,6 +7,7 @@ adapters; the virtual city writes with the same models, so both ends agree by co
 
 from __future__ import annotations
 
+import hmac
 from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -183,6 +184,21 @@ class GuidanceOrder(Message):
     valid_until: Epoch
     routes: tuple[RouteAdvice, ...]
     speeds: tuple[SpeedAdvice, ...] = ()
+
+
+def sign_plan(order: PlanOrder, key: bytes) -> PlanOrder:
+    """The order with an HMAC-SHA256 (RFC 2104) of everything else in it as its signature."""
+    return order.model_copy(update={"signature": _code(order, key)})
+
+
+def is_signed(order: PlanOrder, key: bytes) -> bool:
+    """Whether somebody with the key signed exactly this order."""
+    return hmac.compare_digest(order.signature, _code(order, key))
+
+
+def _code(order: PlanOrder, key: bytes) -> str:
+    told = order.model_copy(update={"signature": ""}).model_dump_json().encode()
+    return hmac.new(key, told, "sha256").hexdigest()
 
 
 def pack_order(order: PlanOrder | GuidanceOrder) -> bytes:

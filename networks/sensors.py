@@ -1,4 +1,4 @@
-"""Where a city's sensors are: loops and roadside units placed by rule from the coverage.
+"""Where a city's sensors are: its own lists, or loops and roadside units placed by rule from a share.
 
 The rules are deterministic: what is covered follows from stable hashes of ids and from geometry, never from chance,
 so street, twin and a later run agree on it without exchanging a list.
@@ -6,17 +6,23 @@ so street, twin and a later run agree on it without exchanging a list.
 
 from __future__ import annotations
 
+import csv
 import hashlib
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
 from networks.city import Coverage, Detector
+from networks.errors import InputError
 from networks.graph import MOTOR, Floats, Network
 
 STOP_LOOP_M = 2.0  # before the stop line
 UPSTREAM_LOOP_M = 100.0  # before the stop line
 ENTRY_MARGIN_M = 5.0  # an upstream loop of a short lane lies this far into it
 SHORTEST_LANE_M = 25.0  # a shorter lane gets no upstream loop
+AT_STOP_LINE_M = 5.0
+ROLES = ("stop", "upstream", "count")
 
 
 def stable_share(text: str) -> float:
@@ -34,15 +40,76 @@ def approach_edges(network: Network) -> dict[int, int]:
     return dict(sorted(pairs.items()))
 
 
-def default_detectors(network: Network, coverage: Coverage) -> tuple[Detector, ...]:
-    """Stop-line and upstream loops on every motor lane of the covered signalised approaches, in order of the lanes.
+def find_detectors(network: Network, coverage: Coverage) -> tuple[Detector, ...]:
+    """The loops of a city, in order of the lanes: those that it lists, or those of a share of its approaches.
+
+    Raises InputError naming file, line and field of a list that cannot be used.
+    """
+    if isinstance(coverage.loops, Path):
+        return list_detectors(network, coverage.loops)
+    return place_detectors(network, coverage.loops)
+
+
+def list_detectors(network: Network, path: Path) -> tuple[Detector, ...]:
+    """Loops of a CSV with the columns id, lane (id in the network), position_m (from its begin) and perhaps role.
+
+    A role that is not told follows from the place: `stop` within 5 m of the stop line of a signal, `upstream`
+    elsewhere on the lanes before it, `count` on all others. Raises InputError naming file, line and field.
+    """
+    try:
+        rows = list(csv.reader(path.read_text(encoding="utf-8-sig").splitlines()))
+    except (OSError, UnicodeDecodeError) as defect:
+        raise InputError(f"{path}: not readable: {defect}") from None
+    head = [name.strip() for name in rows[0]] if rows else []
+    for name in ("id", "lane", "position_m"):
+        if name not in head:
+            raise InputError(f"{path} line 1: no column {name!r}")
+    approaches = approach_edges(network)
+    found: dict[str, Detector] = {}
+    for number, cells in enumerate(rows[1:], start=2):
+        where = f"{path} line {number}"
+        if len(cells) != len(head):
+            raise InputError(f"{where}: {len(cells)} fields, the header has {len(head)}")
+        row = dict(zip(head, map(str.strip, cells), strict=True))
+        if not row["id"] or row["id"] in found:
+            raise InputError(f"{where}: id: {row['id']!r} is empty or stands there twice")
+        lane = network.lane_index.get(row["lane"])
+        if lane is None:
+            raise InputError(f"{where}: lane: the network has no lane {row['lane']!r}")
+        length_m = float(network.lanes.length_m[lane])
+        try:
+            position_m = float(row["position_m"])
+        except ValueError:
+            position_m = np.nan
+        if not 0.0 <= position_m <= length_m:
+            raise InputError(f"{where}: position_m: {row['position_m']!r} is not on the lane, 0 to {length_m:.1f}")
+        role = row.get("role", "")
+        if not role:
+            at_line = "stop" if position_m >= length_m - AT_STOP_LINE_M else "upstream"
+            role = at_line if int(network.lanes.edge[lane]) in approaches else "count"
+        if role not in ROLES:
+            raise InputError(f"{where}: role: {role!r} is none of {', '.join(ROLES)}")
+        found[row["id"]] = Detector(row["id"], lane, position_m, role)
+    return tuple(sorted(found.values(), key=lambda d: (d.lane, d.role, d.position_m)))
+
+
+def covers_approaches(network: Network, detectors: Sequence[Detector]) -> bool:
+    """Whether every motor lane of every signalised approach has a loop."""
+    seen = {d.lane for d in detectors}
+    motor = (network.lanes.allowed & MOTOR) != 0
+    lanes = np.flatnonzero(np.isin(network.lanes.edge, list(approach_edges(network))) & motor)
+    return seen >= set(lanes.tolist())
+
+
+def place_detectors(network: Network, share: float) -> tuple[Detector, ...]:
+    """Stop-line and upstream loops on every motor lane of a share of signalised approaches, in order of the lanes.
 
     The stop loop lies 2 m before the stop line; the upstream loop 100 m before it, or 5 m into a shorter lane; lanes
-    under 25 m have none. `coverage.loops` is the share of approaches that have loops.
+    under 25 m have none.
     """
     approaches = list(approach_edges(network))
     ranked = sorted(approaches, key=lambda e: (stable_share(f"loops/{network.edges.ids[e]}"), e))
-    covered = sorted(ranked[: round(coverage.loops * len(ranked))])
+    covered = sorted(ranked[: round(share * len(ranked))])
     detectors = []
     for edge in covered:
         for lane in range(network.edges.first_lane[edge], network.edges.first_lane[edge + 1]):
@@ -62,10 +129,16 @@ def signal_positions(network: Network) -> Floats:
 
 
 def instrumented_signals(network: Network, coverage: Coverage) -> tuple[int, ...]:
-    """Signals with a roadside unit, ascending: the share `coverage.roadside`, spread evenly over the city.
+    """Signals with a roadside unit, ascending: those that the city lists, or a share, spread evenly over the city.
 
-    Farthest-point sampling (Gonzalez 1985), begun at the signal nearest to the middle of all.
+    Farthest-point sampling (Gonzalez 1985), begun at the signal nearest to the middle of all. Raises InputError for a
+    listed signal that the network lacks.
     """
+    if isinstance(coverage.roadside, tuple):
+        for name in coverage.roadside:
+            if name not in network.signal_index:
+                raise InputError(f"coverage.roadside: the network has no signal {name!r}")
+        return tuple(sorted({network.signal_index[name] for name in coverage.roadside}))
     eligible = [i for i, s in enumerate(network.signals) if any(s.link_movements)]
     wanted = round(coverage.roadside * len(eligible))
     if not wanted:

@@ -24,7 +24,7 @@ from networks.errors import MessageError
 from networks.graph import Network
 from networks.messages import Frame, GuidanceOrder, PlanReceipt, unpack_order
 from networks.readers.sumo import read_sumo
-from networks.sensors import default_detectors
+from networks.sensors import find_detectors
 from scenarios.demand import read_schedule
 from scenarios.measures import Trip, TripSummary, read_tripinfo, summarise
 from scenarios.simulation import SNAPSHOT_OPTIONS, RunSpec, Simulation, guard
@@ -106,7 +106,7 @@ class Street:
     def __enter__(self) -> Self:
         self._network: Network = read_sumo(self._city.network, self._city.programmes)
         loops = self._folder / "loops.add.xml"
-        write_loops(default_detectors(self._network, self._options.coverage), self._network, loops)
+        write_loops(find_detectors(self._network, self._options.coverage), self._network, loops)
         spec = run_spec(self._city, self._demand, self._options.seed, self._folder, self._life)
         self._spec = replace(
             spec, additional=(*spec.additional, loops), load_state=self._memory.state, extra=SNAPSHOT_OPTIONS

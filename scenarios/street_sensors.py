@@ -22,7 +22,7 @@ from networks.graph import Bools, Floats, Ints, Network
 from networks.messages import Frame
 from networks.sensors import (
     approach_edges,
-    default_detectors,
+    find_detectors,
     instrumented_signals,
     signal_positions,
     stable_share,
@@ -88,7 +88,7 @@ class Sensors:
         loops: Any = None,
     ) -> None:
         """`loops` answers in place of SUMO's own induction loops where the run has none."""
-        self.detectors = default_detectors(network, options.coverage)
+        self.detectors = find_detectors(network, options.coverage)
         self._sumo, self._network, self._options, self._deliver = sumo, network, options, deliver
         self._loops = sumo.inductionloop if loops is None else loops
         self._rng = np.random.default_rng([options.seed, 1, first_counter])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from forecasting.serve import QUANTITIES, Forecaster, LiveModel, admit
 from forecasting.windows import HistoryBuffer
 from networks.city import CityFolder, Detector, load_network
 from networks.graph import Network
-from networks.sensors import default_detectors, instrumented_signals
+from networks.sensors import covers_approaches, find_detectors, instrumented_signals
 from networks.state import History
 from scenarios.cities import cache_folder
 from scenarios.past_days import build_past
@@ -38,7 +39,7 @@ from twin.lamp_tracker import LampTracker
 from twin.loop import City, Pace
 from twin.mirror import Mirror
 from twin.privacy import Pseudonyms
-from twin.publisher import OrderPublisher
+from twin.publisher import OrderPublisher, Publisher
 from twin.store import Store
 
 
@@ -57,6 +58,8 @@ class CityModel:
 
 
 PAST_DAYS = 7
+DAY_S = 86_400.0
+VERSIONS_PER_S = 1000  # plans a second at most: who begins anew numbers them above all that it said before
 LEAST_PAST_DAYS = 2  # one day alone tells no usual day from an odd one
 
 
@@ -77,7 +80,7 @@ def build_model(
         prior=build_prior(folder, network, cache=cache),
         past=past,
         forecasters=_forecasters(past, registry or Registry(Path())) if past else (),
-        detectors=default_detectors(network, folder.coverage),
+        detectors=find_detectors(network, folder.coverage),
         instrumented=instrumented_signals(network, folder.coverage),
         policy=policy or read_policy(),
     )
@@ -93,19 +96,23 @@ def build_city(
     foreseeing: bool = True,
     pseudonyms: Pseudonyms | None = None,
     declared: Sequence[Declaration] = (),
+    from_s: float | None = None,
+    publisher: Publisher | None = None,
+    shadow: bool = False,
 ) -> City:
     """One live loop, its mirror started. The caller closes it. `pseudonyms` None: fresh random ones.
 
     `foreseeing` False: closures and rain that are announced do not change forecasts.
     `declared`: feeds in the formats of others that the inbox takes as well.
+    `from_s`: epoch second at which the loop begins, None: with the city's demand. `publisher` None: one whose orders
+    somebody takes. `shadow`: nothing is published.
     """
     names = pseudonyms or Pseudonyms()
     folder, network = model.folder, model.network
     zero_s = folder.epoch_s - folder.begin_s
+    begun_s = folder.epoch_s if from_s is None else from_s
     fixed = [fixed_plan(s, index=i, epoch_of_zero_s=zero_s) for i, s in enumerate(network.signals)]
-    mirror = Mirror(folder, network, kept=store / "mirror" if store is not None else None) if mirrored else None
-    if mirror is not None:
-        mirror.start()
+    mirror = start_mirror(folder, network, begun_s, store) if mirrored else None
     expected = expect_walkers(model.policy, network)
     crossings = CrossingSight(network, model.instrumented, weight=model.policy.weights.pedestrian, expected=expected)
     return City(
@@ -119,17 +126,38 @@ def build_city(
         fusion=Fusion(network, model.detectors, model.instrumented, model.prior),
         mirror=mirror,
         history=HistoryBuffer(len(network.edges.ids)),
-        forecaster=Forecaster(free_speed_mps(model), model.past, model.forecasters),
+        forecaster=make_forecaster(model),
         ahead=Ahead(folder, network, model.prior) if foreseeing and folder.routes else None,
         crossings=crossings,
         controllers=(_live_controller(model, crossings), MaxPressure(network)),
         guide=RouteGuide(network) if guided else None,
         closures=Closures(network),
         lamps=LampTracker(network, fixed),
-        publisher=OrderPublisher(),
+        publisher=OrderPublisher() if publisher is None else publisher,
         store=Store(store) if store is not None else None,
         pace=pace,
+        shadow=shadow,
+        next_version=0 if from_s is None else math.floor(VERSIONS_PER_S * from_s),
     )
+
+
+def make_forecaster(model: CityModel) -> Forecaster:
+    """What forecasts the day of the model."""
+    return Forecaster(free_speed_mps(model), model.past, model.forecasters)
+
+
+def on_day(folder: CityFolder, now_s: float) -> CityFolder:
+    """The city with its demand at the same time of day, on the last day on which it had begun by `now_s`."""
+    return replace(folder, epoch_s=folder.epoch_s + (now_s - folder.epoch_s) // DAY_S * DAY_S)
+
+
+def start_mirror(folder: CityFolder, network: Network, from_s: float, store: Path | None) -> Mirror:
+    """A mirror that begins, empty, at an epoch second of the city's demand or later. The caller closes it."""
+    later_s = from_s - folder.epoch_s
+    begun = replace(folder, begin_s=folder.begin_s + later_s, epoch_s=from_s)
+    mirror = Mirror(begun, network, kept=store / "mirror" if store is not None else None)
+    mirror.start()
+    return mirror
 
 
 def _fit_past(network: Network, days: Sequence[History], from_s: float) -> tuple[LiveCity, ...]:
@@ -153,7 +181,7 @@ def _live_controller(model: CityModel, crossings: CrossingSight) -> Controller:
     """Rolling horizon within priorities; where some approach has no loops, stepping back where sensors are thin."""
     network, policy = model.network, model.policy
     horizon = RollingHorizon(network, shares=model.prior.movement_share, walkers=crossings, guesses=True)
-    followed = model.folder.coverage.loops >= 1.0
+    followed = covers_approaches(network, model.detectors)
     return Preemption(network, horizon if followed else Chain(network, horizon), policy)
 
 

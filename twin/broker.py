@@ -2,9 +2,10 @@
 
     write_broker_files(folder, units=("unit0001", ...), passwords={...}, ...)  ->  mosquitto -c folder/mosquitto.conf
 
-Every roadside unit and the centre has a user of its own. A unit may publish what units say and hear only what is for
-it; the centre may do the reverse. The topics that units publish under are shared by all (`V2X.RSU.RSM.UP`), so the
-broker cannot keep one unit from signing with another's name: give units certificates where that matters.
+Every roadside unit, every other device and the centre has a user of its own. A unit may publish what units say and
+hear only what is for it; the centre may do the reverse. Devices publish under their own name alone; a gateway speaks
+for many devices and hears all orders. The topics that units publish under are shared by all (`V2X.RSU.RSM.UP`), so
+the broker cannot keep one unit from signing with another's name: give units certificates where that matters.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from networks import line
 from networks.day_one import DOWN_KINDS, UP_KINDS, down_topic, up_topic
 from networks.errors import InputError, ProcessError
 
@@ -45,7 +47,9 @@ def find_tool(name: str) -> Path | None:
 def write_broker_files(
     folder: Path,
     *,
-    units: Sequence[str],
+    units: Sequence[str] = (),
+    devices: Sequence[str] = (),
+    gateways: Sequence[str] = (),
     passwords: Mapping[str, str],
     port: int,
     address: str = "127.0.0.1",
@@ -54,18 +58,20 @@ def write_broker_files(
 ) -> Path:
     """Write mosquitto.conf, acl and users into a folder; the path of the first.
 
-    `passwords`: of every unit and of `CENTRE`. `certificates` None: no TLS, only for a broker on the same machine.
+    `devices`: loop cabinets, controllers (by the id of their signal) and the like; `gateways`: see above.
+    `passwords`: of all of these and of `CENTRE`. `certificates` None: no TLS, only for a broker on the same machine.
     Raises InputError for a name without a password or one that the files cannot hold, ProcessError when the password
     tool of Mosquitto is missing or fails.
     """
-    names = (CENTRE, *units)
+    names = (CENTRE, *units, *devices, *gateways)
     for name in names:
         if name not in passwords or not passwords[name]:
             raise InputError(f"passwords: none for {name!r}")
         if not name.isprintable() or any(c in name + passwords[name] for c in ":#+/\n\r\0") or " " in name:
             raise InputError(f"user {name!r}: name or password has a character that the broker's files cannot hold")
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "acl").write_text("\n\n".join([_centre_rules(units), *map(_unit_rules, units)]) + "\n")
+    others = (*map(_unit_rules, units), *map(_device_rules, devices), *map(_gateway_rules, gateways))
+    (folder / "acl").write_text("\n\n".join([_centre_rules(units), *others]) + "\n")
     _write_users(folder / "users", {name: passwords[name] for name in names})
     lines = [
         f"listener {port} {address}",
@@ -96,7 +102,18 @@ def write_broker_files(
 def _centre_rules(units: Sequence[str]) -> str:
     reads = [f"topic read {up_topic(kind)}" for kind in UP_KINDS]
     writes = [f"topic write {down_topic(kind, unit)}" for unit in units for kind in DOWN_KINDS]
+    reads += [f"topic read {line.ALL_UP}"]
+    writes += [f"topic write {line.ALL_DOWN}"]
     return "\n".join([f"user {CENTRE}", *reads, *writes])
+
+
+def _device_rules(device: str) -> str:
+    own = [f"topic write {line.own_topics(device)}", f"topic read {line.plan_topic(device)}"]
+    return "\n".join([f"user {device}", *own, f"topic read {line.GUIDANCE}"])
+
+
+def _gateway_rules(gateway: str) -> str:
+    return "\n".join([f"user {gateway}", f"topic write {line.ALL_UP}", f"topic read {line.ALL_DOWN}"])
 
 
 def _unit_rules(unit: str) -> str:

@@ -7,7 +7,7 @@ import traceback
 
 import typer
 
-from twin.commands import branch, forecast, network, signals
+from twin.commands import branch, forecast, network, serve, signals
 from twin.commands.answers import OUR_FAULT
 from twin.commands.doctor import doctor
 from twin.commands.replay import replay
@@ -20,6 +20,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.command(epilog="Example: citytwin run --city zone --seeds 2 --duration 1200")(run)
+app.command(epilog=serve.EPILOG)(serve.serve)
 app.command(epilog="Example: citytwin replay recordings/monday --city zone --verify")(replay)
 app.command(epilog=branch.EPILOG)(branch.branch)
 app.command(epilog="Example: citytwin doctor --json")(doctor)

@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from networks.errors import InputError
+from twin.loop import Pace
 
 
 class Settings(BaseSettings):
@@ -24,6 +25,17 @@ class Settings(BaseSettings):
     port: int = Field(default=8080, ge=0, le=65535, description="0 takes a free one")
     policy: Path | None = Field(default=None, description="file of priorities; see signals/policy.toml")
     runs: Path = Field(default=Path("runs"), description="folder that runs are stored in")
+
+
+def read_pace(settings: Settings, *, heard_after_s: float = 0.0) -> Pace:
+    """How often the loop does what. `heard_after_s`: see `Pace`."""
+    return Pace(
+        cycle_s=settings.cycle_s,
+        forecast_every_s=settings.forecast_every_s,
+        guide_every_s=settings.guide_every_s,
+        deadline_s=settings.deadline_s,
+        heard_after_s=heard_after_s,
+    )
 
 
 def read_settings() -> Settings:

@@ -20,6 +20,7 @@ HONESTY_EVERY_S, HONESTY_HALF_LIFE_S = 60.0, 900.0
 LEFT_OUT_OF = 6  # of so many measured edges one is found as if it had no loops
 OWN_EVIDENCE_S = 120.0  # older evidence of an edge's own does not count as coverage
 PRIOR_AGE_S = 3600.0
+DAY_S = 86_400.0
 FED_AGE_S = 10.0  # evidence of what left the edges before is so old when it arrives, about
 FED_SHARE = 0.7  # of an edge's inflows (each unobserved junction on the way counts FED_LOSS) must be counted
 FED_LOSS = 0.85
@@ -477,8 +478,9 @@ class Honesty:
 
 
 def _step_of(profile: History, now_s: float) -> int:
+    """The step of this time of day; after the last one the last one holds, until the first begins again."""
     grid = profile.grid
-    return int(np.clip((now_s - grid.start_s) // grid.step_s, 0, grid.count - 1))
+    return int(min((now_s - grid.start_s) % DAY_S // grid.step_s, grid.count - 1))
 
 
 def _latest(lane_s: Floats, edge: Ints, count: int) -> Floats:

@@ -14,6 +14,7 @@ from signals.plan import ApprovedPlan, SignalPlan
 from signals.transitions import is_stage
 
 LOST_AFTER_S = 10.0  # without a report for so long nothing is foreseen and no plan is made
+RED = "r"
 KEPT_PLANS = 8  # newest plans of a signal; older ones cannot be in force any more
 
 
@@ -44,7 +45,7 @@ class LampTracker:
             record = self._records[index]
             gap = at_s - self._reported_s[index] > LOST_AFTER_S
             if record is None or gap or len(record.state) != len(state):
-                self._records[index] = first_sight(state, at_s)
+                self._records[index] = first_sight(state, at_s, self._fixed[index])
             else:
                 self._records[index] = record.then(state, at_s)
             version, in_step = int(batch.plan_version[row]), state == self._fixed[index].state_at(math.floor(at_s))
@@ -101,11 +102,18 @@ class LampTracker:
         return self._fixed[index] if in_force < 0 and in_step else None
 
 
-def first_sight(state: str, at_s: float) -> LampRecord:
+def first_sight(state: str, at_s: float, fixed: SignalPlan) -> LampRecord:
     """The record of a signal of whose past nothing is known: everything it shows may have begun only now.
 
-    So minimum greens and clearances are waited for once more, and every red counts against its maximum from here.
+    So minimum greens and clearances are waited for once more. A red alone is taken to be as old as it is where the
+    signal is in step with its own programme, as a round of that where it is not: its controller knows, and counts.
     """
     green = np.array([c in GREEN for c in state], np.bool_)
-    now_s = np.full(len(state), at_s)
-    return LampRecord(at_s, state, now_s, np.where(green, at_s, -np.inf), np.where(green, np.inf, at_s))
+    since_s, begun_s = np.full(len(state), at_s), math.floor(at_s)
+    if fixed.repeats:
+        in_step = state == fixed.state_at(begun_s)
+        for link, lamp in enumerate(state):
+            if lamp == RED:
+                before = (s for s in range(math.ceil(fixed.cycle_s)) if fixed.state_at(begun_s - s)[link] != RED)
+                since_s[link] = begun_s - (next(before, fixed.cycle_s + 1) - 1 if in_step else fixed.cycle_s)
+    return LampRecord(at_s, state, since_s, np.where(green, at_s, -np.inf), np.where(green, np.inf, at_s))

@@ -115,11 +115,7 @@ class _Run:
                 self._log.write(frames)
             for frame in frames:
                 self._city.inbox.offer(frame, now_s)
-            if self._city.mirror is not None and not self._city.mirror.alive:
-                notes.append(f"mirror restarted: {self._city.mirror.failure or 'its process ended'}")
-                self._city.mirror.restart()
-            if self._city.mirror is not None and (complaint := self._city.mirror.take_complaint()):
-                notes.append(complaint)
+            notes += self._city.tend()
             cycle = run_cycle(self._city, now_s, notes)
             self._note(cycle, report)
             if self._watch is not None:

@@ -68,6 +68,7 @@ class Pace:
     outlook_lead_s: float = 60.0  # the same for what announced closures and rain will change
     guide_every_s: float = 15.0
     deadline_s: float = 4.0
+    heard_after_s: float = 0.0  # a cycle also takes what is received so long after its moment
 
 
 @dataclass
@@ -98,10 +99,21 @@ class City:
     outlook: Outlook | None = None
     outlook_ordered_s: float = float("-inf")
     guided_s: float = float("-inf")
+    shadow: bool = False  # plans and advice are worked out, shown and stored, and do not leave
     unstored: deque[CycleRecord] = field(default_factory=lambda: deque(maxlen=MAX_UNSTORED))
 
     def __post_init__(self) -> None:
         self.stages = {name: Stage(name, self.pace.deadline_s, text) for name, text in FALLBACKS.items()}
+
+    def tend(self) -> list[str]:
+        """Bring the mirror back if it died; what there is to say about it."""
+        notes = []
+        if self.mirror is not None and not self.mirror.alive:
+            notes.append(f"mirror restarted: {self.mirror.failure or 'its process ended'}")
+            self.mirror.restart()
+        if self.mirror is not None and (complaint := self.mirror.take_complaint()):
+            notes.append(complaint)
+        return notes
 
     def settle(self) -> None:
         """Wait for what is still being worked out beside the cycles, as long as its deadline allows."""
@@ -165,8 +177,9 @@ def run_cycle(city: City, now_s: float, notes: Sequence[str] = ()) -> CycleRepor
     """Run one control cycle on everything received by `now_s`. Never raises for a failing stage."""
     begun = time.perf_counter()
     steps = _Steps(city)
-    batches = city.inbox.take(now_s)
-    receipts = city.inbox.take_receipts(now_s)
+    heard_s = now_s + city.pace.heard_after_s
+    batches = city.inbox.take(heard_s)
+    receipts = city.inbox.take_receipts(heard_s)
     _note_answers(city, batches, receipts, now_s)
     estimate = city.mirror.latest() if city.mirror is not None else None
     state = steps.run("fuse", lambda: city.fusion.update(batches, now_s, estimate), lambda: city.state)
@@ -301,6 +314,8 @@ def _advise(city: City, state: NetworkState, forecast: Forecast | None, now_s: f
 
 
 def _publish(city: City, decision: Decision, advice: GuidanceOrder | None) -> None:
+    if city.shadow:
+        return
     city.publisher.publish(decision.approved, advice)
     city.lamps.note_sent(decision.approved)
 

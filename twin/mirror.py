@@ -19,7 +19,7 @@ from networks.batches import ControlNotice
 from networks.city import CityFolder, Detector
 from networks.errors import CityTwinError
 from networks.graph import Network
-from networks.sensors import default_detectors
+from networks.sensors import find_detectors
 from networks.state import NetworkState
 from scenarios.simulation import receive, start_child
 from twin.mirror_kept import keep
@@ -52,7 +52,7 @@ class Mirror:
         `kept`: a folder in which the newest snapshot is kept for `citytwin branch`.
         """
         if detectors is None:
-            detectors = default_detectors(network, city.coverage)
+            detectors = find_detectors(network, city.coverage)
         self._watched = Watched.by(network, detectors)
         self._city, self._network, self._seed, self._correct, self._kept = city, network, seed, correct, kept
         self._folder = tempfile.TemporaryDirectory(prefix="citytwin_mirror_")

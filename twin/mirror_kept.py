@@ -106,6 +106,14 @@ def _described(city: CityFolder) -> dict[str, Any]:
     return {name: shown(value) for name, value in asdict(city).items() if name != "findings"}
 
 
+def _coverage(loops: float | str, roadside: float | list[str], equipped: float) -> Coverage:
+    return Coverage(
+        Path(loops) if isinstance(loops, str) else loops,
+        tuple(roadside) if isinstance(roadside, list) else roadside,
+        equipped,
+    )
+
+
 def _city(fields: dict[str, Any]) -> CityFolder:
     city = CityFolder(
         name=fields["name"],
@@ -117,7 +125,7 @@ def _city(fields: dict[str, Any]) -> CityFolder:
         begin_s=float(fields["begin_s"]),
         end_s=float(fields["end_s"]),
         epoch_s=float(fields["epoch_s"]),
-        coverage=Coverage(**fields["coverage"]),
+        coverage=_coverage(**fields["coverage"]),
     )
     for path in (city.network, *city.routes, *city.additional, *city.programmes):
         if not path.is_file():

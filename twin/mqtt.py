@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
@@ -23,14 +23,13 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from networks import day_one
+from networks import day_one, line
 from networks.errors import InputError, MessageError
 from networks.messages import Frame
 from twin.broadcast import Sending
 from twin.inbox import Inbox
-from twin.recorder import Recorder
 
-UP_TOPICS = tuple(day_one.up_topic(kind) for kind in day_one.UP_KINDS)
+UP_TOPICS = (*(day_one.up_topic(kind) for kind in day_one.UP_KINDS), line.ALL_UP)
 AT_LEAST_ONCE = 1
 SESSION_S = 86_400
 """How long the broker keeps what comes in for us while we are away."""
@@ -199,17 +198,22 @@ class BrokerLink:
             return
 
 
-def carry(link: BrokerLink, inbox: Inbox, recorder: Recorder | None, now_s: float) -> int:
+class Log(Protocol):
+    """Whoever keeps frames, see `Recorder`."""
+
+    def write(self, frames: Sequence[Frame]) -> None: ...
+
+
+def carry(link: BrokerLink, inbox: Inbox, recorder: Log | None, now_s: float) -> int:
     """Bring what has come in to the recorder and the inbox, then acknowledge it; how many frames there were.
 
-    A delivery that is no frame of a unit goes to quarantine and is acknowledged too: it would be none the next time.
+    A delivery that is no frame goes to quarantine and is acknowledged too: it would be none the next time.
     """
     deliveries = link.take()
     frames: list[Frame] = []
     for delivery in deliveries:
         try:
-            kind = day_one.kind_of_topic(delivery.topic)
-            frames += day_one.frames_of(kind, delivery.payload, delivery.received_at_s)
+            frames += _frames_of(delivery)
         except MessageError as error:
             stray = Frame("mqtt", delivery.topic, 0, math.nan, delivery.received_at_s, delivery.payload)
             inbox.refuse(stray, error, now_s)
@@ -219,3 +223,11 @@ def carry(link: BrokerLink, inbox: Inbox, recorder: Recorder | None, now_s: floa
         inbox.offer(frame, now_s)
     link.acknowledge(deliveries)
     return len(frames)
+
+
+def _frames_of(delivery: Delivery) -> tuple[Frame, ...]:
+    """Raises MessageError."""
+    if delivery.topic.startswith(line.UP):
+        return (line.unpack_frame(delivery.topic, delivery.payload, delivery.received_at_s),)
+    kind = day_one.kind_of_topic(delivery.topic)
+    return day_one.frames_of(kind, delivery.payload, delivery.received_at_s)

@@ -17,7 +17,7 @@ from typing import Any
 from networks.city import DEFAULT_EPOCH, Coverage
 from networks.graph import Network
 from networks.messages import Frame, PlanOrder
-from networks.sensors import default_detectors, instrumented_signals
+from networks.sensors import find_detectors, instrumented_signals
 from networks.state import NetworkState
 from scenarios.cities import cache_folder
 from scenarios.prior import Prior, build_prior
@@ -83,7 +83,7 @@ class SensedStreet:
         self._frames: list[Frame] = []
         self._began_s = now_s
         options = sight.options()
-        self._loops = PositionLoops(libsumo, network, default_detectors(network, options.coverage))
+        self._loops = PositionLoops(libsumo, network, find_detectors(network, options.coverage))
         handle = SimpleNamespace(vehicle=libsumo.vehicle, person=libsumo.person, simulation=libsumo.simulation)
         self._sensors = Sensors(handle, network, options, self._frames.append, first_counter=0, loops=self._loops)
         self.watcher = Watcher(handle, network, self._sensors, [])
@@ -137,7 +137,7 @@ class Twin:
         self._network, self._chain = network, chain
         self._controller = chain if policy is None else Preemption(network, chain, policy)
         self.levels = dict.fromkeys(Level, 0)  # junction cycles
-        detectors = default_detectors(network, coverage)
+        detectors = find_detectors(network, coverage)
         self.inbox = Inbox(network, detectors, pseudonyms=pseudonyms)
         self.fusion = Fusion(network, detectors, instrumented_signals(network, coverage), prior)
         fixed = [fixed_plan(s, index=i, epoch_of_zero_s=MIDNIGHT_S) for i, s in enumerate(network.signals)]

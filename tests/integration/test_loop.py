@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from networks.city import Coverage
 from networks.messages import Frame
 from scenarios.virtual_city import StreetOptions, VirtualCity
 from signals.fixed import fixed_plan
 from twin import loop
-from twin.app import CityModel, build_city
+from twin.app import CityModel, build_city, build_model
 from twin.archive import open_store
 from twin.live import run_live
 from twin.loop import FALLBACKS, City, CycleReport, Pace, run_cycle
@@ -273,3 +274,22 @@ def test_another_day_is_another_day(model, patient, day):
         run_live(model, replace(day, seed=seed), patient, mirrored=False).summary.mean_delay_s for seed in (3, 4)
     )
     assert not np.isclose(first, second)
+
+
+def test_a_citys_own_list_of_sensors_is_what_street_and_twin_have(model: CityModel, tmp_path: Path) -> None:
+    """Loops at odd places under the city's own names, and a unit at one signal: all are heard, none is unknown."""
+    network, path = model.network, tmp_path / "detectors.csv"
+    lanes = [int(lane) for lane in np.unique(network.movements.from_lane[network.movements.signal >= 0])]
+    rows = [
+        f"K{n:03d},{network.lanes.ids[lane]},{0.6 * network.lanes.length_m[lane]:.2f}" for n, lane in enumerate(lanes)
+    ]
+    path.write_text("\n".join(["id,lane,position_m", *rows]))
+    own = Coverage(loops=path, roadside=(network.signals[2].id,), equipped=0.3)
+    listed = build_model(replace(model.folder, coverage=own), past_days=0)
+    assert {d.id for d in listed.detectors} == {f"K{n:03d}" for n in range(len(lanes))}
+    day = StreetOptions(seed=3, duration_s=60.0, coverage=own)
+    result = run_live(listed, day, Pace(cycle_s=5.0, deadline_s=60.0), mirrored=False)
+    assert result.quarantined == {}
+    assert result.frames["loops"] > 0
+    assert result.frames["roadside"] > 0
+    assert result.plans > 0

@@ -83,6 +83,15 @@ def test_defaults_of_a_short_description(tmp_path: Path) -> None:
     assert (city.routes, city.begin_s, city.end_s, city.coverage) == ((), 0.0, 3600.0, Coverage())
 
 
+def test_lists_of_a_citys_own_sensors_are_read_and_written(tmp_path: Path) -> None:
+    (tmp_path / "loops.csv").write_text("id,lane,position_m\n")
+    text = '[city]\nnetwork = "a.net.xml"\n[coverage]\nloops = "loops.csv"\nroadside = ["J1", "J2"]\n'
+    city = read_city(make_city(tmp_path, text))
+    assert city.coverage == Coverage(tmp_path / "loops.csv", ("J1", "J2"), 0.2)
+    write_city(city, tmp_path)
+    assert read_city(tmp_path).coverage == city.coverage
+
+
 @pytest.mark.parametrize(
     ("text", "named"),
     [
@@ -96,6 +105,8 @@ def test_defaults_of_a_short_description(tmp_path: Path) -> None:
         ('[city]\nnetwork = "a.net.xml"\nepoch = "2026-03-02T08:00:00"', "city.epoch"),
         ('[city]\nnetwork = "a.net.xml"\nspeed = 3', "city.speed"),
         ('[city]\nnetwork = "a.net.xml"\n[coverage]\nloops = 2', "coverage.loops"),
+        ('[city]\nnetwork = "a.net.xml"\n[coverage]\nloops = "gone.csv"', "coverage.loops"),
+        ('[city]\nnetwork = "a.net.xml"\n[coverage]\nroadside = [1]', "coverage.roadside"),
         ('[city]\nnetwork = "a.net.xml"\n[coverage]\ncameras = 1', "coverage.cameras"),
         ("[city", "not valid TOML"),
     ],

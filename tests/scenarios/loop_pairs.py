@@ -8,7 +8,7 @@ import numpy as np
 
 from networks.city import Coverage
 from networks.graph import Network
-from networks.sensors import default_detectors
+from networks.sensors import find_detectors
 from scenarios.simulation import RunSpec, Simulation
 from scenarios.street_loops import PositionLoops
 from scenarios.street_sensors import write_loops
@@ -16,7 +16,7 @@ from scenarios.street_sensors import write_loops
 
 def count_both(network: Network, routes: Path, additional: Path, folder: Path, seconds: int) -> np.ndarray:
     """(detectors, 4): vehicles counted by SUMO and by us, seconds with a vehicle on the loop by SUMO and by us."""
-    detectors = default_detectors(network, Coverage(loops=1.0))
+    detectors = find_detectors(network, Coverage(loops=1.0))
     loops = folder / "loops.add.xml"
     write_loops(detectors, network, loops)
     spec = RunSpec(folder / "net.net.xml", (routes,), (additional, loops), seed=3, scratch=folder)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from networks.city import Coverage
+from networks.errors import InputError
 from networks.graph import Network
 from networks.sensors import (
     approach_edges,
-    default_detectors,
+    covers_approaches,
+    find_detectors,
     instrumented_signals,
     signal_positions,
     stable_share,
@@ -19,7 +23,7 @@ from networks.sensors import (
 
 
 def test_loops_lie_before_the_stop_line_and_100_m_upstream(tiny_network: Network) -> None:
-    detectors = default_detectors(tiny_network, Coverage(loops=1.0))
+    detectors = find_detectors(tiny_network, Coverage(loops=1.0))
     lanes = tiny_network.lanes
     before_stop_m = {d.id: lanes.length_m[d.lane] - d.position_m for d in detectors}
     stop = [before_stop_m[d.id] for d in detectors if d.role == "stop"]
@@ -34,10 +38,54 @@ def test_loops_lie_before_the_stop_line_and_100_m_upstream(tiny_network: Network
 @given(st.floats(0, 1), st.floats(0, 1))
 def test_more_coverage_keeps_every_loop(tiny_network: Network, one: float, other: float) -> None:
     few, many = sorted((one, other))
-    small = default_detectors(tiny_network, Coverage(loops=few))
-    large = default_detectors(tiny_network, Coverage(loops=many))
+    small = find_detectors(tiny_network, Coverage(loops=few))
+    large = find_detectors(tiny_network, Coverage(loops=many))
     assert set(small) <= set(large)
     assert len(small) == 4 * round(few * len(approach_edges(tiny_network)))
+
+
+def test_a_list_of_a_rule_s_own_loops_gives_the_same_loops(tiny_network: Network, tmp_path: Path) -> None:
+    """Told with their roles, and without: then the roles follow from where they lie."""
+    placed = find_detectors(tiny_network, Coverage(loops=0.5))
+    lanes = tiny_network.lanes.ids
+    for roles in (True, False):
+        rows = [f"{d.id},{lanes[d.lane]},{d.position_m!r}" + (f",{d.role}" if roles else "") for d in placed]
+        path = tmp_path / "detectors.csv"
+        path.write_text("\n".join([f"id,lane,position_m{',role' if roles else ''}", *reversed(rows)]))
+        assert set(find_detectors(tiny_network, Coverage(loops=path))) == set(placed)
+    assert not covers_approaches(tiny_network, placed)
+    assert covers_approaches(tiny_network, find_detectors(tiny_network, Coverage(loops=1.0)))
+
+
+@pytest.mark.parametrize(
+    ("row", "named"),
+    [
+        ("a,nowhere_0,3.0", "lane: the network has no lane 'nowhere_0'"),
+        ("a,{lane},far", "position_m"),
+        ("a,{lane},1e6", "position_m"),
+        ("a,{lane}", "2 fields"),
+        (",{lane},3.0", "id"),
+        ("b,{lane},3.0", "id"),
+    ],
+)
+def test_a_list_that_cannot_be_used_is_refused_by_line_and_field(
+    tiny_network: Network, tmp_path: Path, row: str, named: str
+) -> None:
+    lane = tiny_network.lanes.ids[0]
+    path = tmp_path / "detectors.csv"
+    path.write_text(f"id,lane,position_m\nb,{lane},1.0\n{row.format(lane=lane)}\n")
+    with pytest.raises(InputError, match=r"detectors\.csv line 3") as refused:
+        find_detectors(tiny_network, Coverage(loops=path))
+    assert named in str(refused.value)
+
+
+def test_units_stand_where_the_city_says(tiny_network: Network) -> None:
+    names = tuple(s.id for s in tiny_network.signals[::-2])
+    assert instrumented_signals(tiny_network, Coverage(roadside=names)) == tuple(
+        sorted(tiny_network.signal_index[name] for name in names)
+    )
+    with pytest.raises(InputError, match="'J99'"):
+        instrumented_signals(tiny_network, Coverage(roadside=("J99",)))
 
 
 @given(st.floats(0, 1))

@@ -34,7 +34,7 @@ from networks.messages import (
     WeatherReport,
     pack_order,
 )
-from networks.sensors import default_detectors, instrumented_signals
+from networks.sensors import find_detectors, instrumented_signals
 from scenarios.demand import perturb_demand, read_schedule
 from scenarios.measures import TripSummary
 from scenarios.rivals import run_rival
@@ -155,7 +155,7 @@ def test_vehicles_are_conserved(plain: Run) -> None:
 
 
 def test_stop_loops_count_what_leaves_the_edge(exact: Run, tiny_network: Network) -> None:
-    lane_of = {d.id: d.lane for d in default_detectors(tiny_network, ALL) if d.role == "stop"}
+    lane_of = {d.id: d.lane for d in find_detectors(tiny_network, ALL) if d.role == "stop"}
     counted, left = np.zeros(len(tiny_network.edges.ids)), np.zeros(len(tiny_network.edges.ids))
     for _, report in exact.of("loops"):
         for reading in report["readings"]:
@@ -357,7 +357,7 @@ def test_speed_advice_slows_those_who_listen(exact: Run, tiny_city: CityFolder, 
     order = pack_order(GuidanceOrder(valid_until=tiny_city.epoch_s + 900, routes=(), speeds=(slow,)))
     wanted = options(tiny_city, noise=EXACT, coverage=ALL, compliance=1.0, duration_s=120.0)
     advised = run(tiny_city, wanted, {0: [order]})
-    name = {d.id: d for d in default_detectors(tiny_network, ALL)}
+    name = {d.id: d for d in find_detectors(tiny_network, ALL)}
 
     def fastest(result: Run, lane: str) -> float:
         return max(

@@ -128,13 +128,24 @@ def test_a_plan_sent_to_a_returning_controller_is_followed(tracker):
     assert foreseen(tracker, 13) == "yr"
 
 
+@pytest.mark.parametrize(
+    ("into_s", "state", "red_s"),
+    [(1.0, "Gr", 1.0), (40.5, "rG", 7.5), (40.0, "Gr", 66.0), (31.0, "rr", 66.0)],
+)
+def test_a_red_seen_first_is_as_old_as_the_own_programme_has_it(tracker, into_s, state, red_s):
+    """In step with it; or a whole round of it, where somebody else has been at work: the controller counts on."""
+    tracker.note_reports(reports((into_s, state, OWN)))
+    record = tracker._records[0]
+    assert T0_S + into_s - record.since_s[state.index("r")] == red_s
+
+
 def test_of_an_unknown_past_the_least_favourable_is_assumed(tracker):
-    """First seen or seen again after a long silence: a green may be young, a red may just have begun."""
+    """First seen or seen again after a long silence: a green may be young, traffic may just have got red."""
     for into_s, state in ((1.0, "Gr"), (40.0, "rG")):
         tracker.note_reports(reports((into_s, state, OWN)))
         (record,) = tracker.foresee(T0_S + into_s + 1)
         assert record is not None
-        assert (record.since_s == T0_S + into_s).all()
+        assert record.since_s[state.index("G")] == T0_S + into_s
         green = state.index("G")
         assert (record.green_from_s[green], record.green_until_s[1 - green]) == (T0_S + into_s, T0_S + into_s)
 

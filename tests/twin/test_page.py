@@ -171,12 +171,13 @@ def test_the_page_uses_only_words_that_exist_and_all_of_them() -> None:
     used |= set(re.findall(r'"((?:cycle|decisions|feeds|language|legend|map|notice|parts|tip)\.[a-z_]+)"', script))
     words = catalogue("en").keys()
     assert used <= words
-    built = {k for k in words if k.split(".")[0] in {"feed", "status", "producer", "stage", "fallback"}}
+    built = {k for k in words if k.split(".")[0] in {"feed", "status", "producer", "stage", "fallback", "serving"}}
     assert words - built == used
     assert {f"feed.{f}" for f in (*FEEDS, *FORMATS)} <= words
     assert {f"producer.{p}" for p in ("model", *SIMPLE, "none")} <= words
     assert {f"{group}.{stage}" for group in ("stage", "fallback") for stage in FALLBACKS} <= words
     assert {f"status.{s}" for s in ("alive", "down", "starting", "off")} <= words
+    assert {f"serving.{s}" for s in ("live", "shadow")} <= words
 
 
 def test_the_page_has_no_text_of_its_own() -> None:

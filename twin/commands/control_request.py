@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from networks.city import Coverage
 from networks.errors import InputError
@@ -109,7 +110,7 @@ def _seeds(text: str) -> tuple[int, ...]:
 
 
 def _coverage(text: str) -> Coverage:
-    shares = {"loops": Coverage().loops, "roadside": Coverage().roadside, "equipped": Coverage().equipped}
+    shares: dict[str, Any] = asdict(Coverage())
     for part in filter(None, (p.strip() for p in text.split(","))):
         name, _, value = part.partition("=")
         if name not in shares:

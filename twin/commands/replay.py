@@ -16,7 +16,7 @@ from rich.table import Table
 from networks.city import Detector, load_network
 from networks.errors import CityError
 from networks.graph import Network
-from networks.sensors import default_detectors
+from networks.sensors import find_detectors
 from scenarios.cities import find_city
 from twin.commands.answers import SAYS_NO, answering
 from twin.feed_declarations import read_declarations
@@ -50,7 +50,7 @@ def replay(
                 raise CityError("the log names none")
             found = find_city(spec)
             network = load_network(found)
-            detectors = default_detectors(network, found.coverage)
+            detectors = find_detectors(network, found.coverage)
         except CityError as error:
             if city:
                 raise

@@ -24,7 +24,7 @@ from twin.app import build_model
 from twin.board import Board
 from twin.commands.answers import SAYS_NO, answering
 from twin.comparison import Comparison, compare, to_document
-from twin.config import read_settings
+from twin.config import read_pace, read_settings
 from twin.loop import City, CycleReport, Pace
 from twin.page_view import PageView
 from twin.serve_page import PageServer
@@ -67,7 +67,7 @@ def run(
         history = store or settings.runs / f"{folder.name}-{datetime.now():%Y%m%d-%H%M%S}"
         board = Board(model.network, city=folder.name)
         server = PageServer(board, host=settings.host, port=settings.port if port is None else port)
-        pace = Pace(settings.cycle_s, settings.forecast_every_s, settings.guide_every_s, settings.deadline_s)
+        pace = read_pace(settings)
         try:
             if page:
                 console.print(f"Live page: {_serve(server, console)}")

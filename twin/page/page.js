@@ -235,6 +235,7 @@ function element(tag, text = "", className = "") {
   return node;
 }
 
+const SERVING = ["live", "shadow"]; // what a service says of itself in place of progress
 const clock = (seconds) => new Date(seconds * 1000).toLocaleTimeString(language === "zh" ? "zh-CN" : "en-GB");
 const number = (value) => (value === undefined ? "–" : value.toLocaleString(language === "zh" ? "zh-CN" : "en-GB"));
 
@@ -245,7 +246,7 @@ function showFigures() {
   byId("latency").textContent = state.cycle_ms === undefined ? "–" : `${number(Math.round(state.cycle_ms))} ms`;
   byId("vehicles").textContent = number(state.vehicles);
   byId("coverage").textContent = state.coverage === undefined ? "–" : `${Math.round(state.coverage * 100)} %`;
-  byId("progress").textContent = state.progress ?? "";
+  byId("progress").textContent = SERVING.includes(state.progress) ? t(`serving.${state.progress}`) : state.progress ?? "";
   byId("progress").hidden = !state.progress;
   byId("stages").replaceChildren(...(state.stages ?? []).map((stage) => {
     const name = t(`stage.${stage.name}`);
