@@ -46,28 +46,16 @@ from networks.errors import InputError, ProcessError
 from networks.graph import Floats, Ints, Network
 from scenarios.cities import find_city
 from scenarios.count_replay import HOUR_S, Replayed, replay
-from scenarios.counts import write_routes
-from scenarios.day_demand import (
-    FREE_TIMES,
-    Candidates,
-    as_route_flows,
-    day_flows,
-    find_candidates,
-    let_in,
-    measured_lags,
-    prior_flows,
-    repeat_demand,
-)
-from scenarios.fitted_greens import write_fitted_greens
+from scenarios.counted_day import CountedDay, Hours, Prior
+from scenarios.day_demand import Candidates, repeat_demand
 from scenarios.loop_days import LoopDays, day_type, read_loop_days
 from scenarios.measures import geh
 
-WARM_UP_S = 1800.0
 NEAR_GEH = 5.0
 OURS = "citytwin"
 RIVALS = ("historical median", "routeSampler", "as published")
 WANTED = {"fitted": 0.85, "held_out": 0.5, "total_error": 0.05, "pending_share": 0.02}
-FORMAT = 4  # of what is kept; counts up when a method changes
+FORMAT = 5  # of what is kept; counts up when a method changes
 
 
 @dataclass(frozen=True)
@@ -80,114 +68,53 @@ class Order:
     end_hour: int
     mesoscopic: bool
 
-    @property
-    def hours(self) -> tuple[int, ...]:
-        """Hours for which demand is made: the scored ones, and the one before them that warms up."""
-        return tuple(range(self.first_hour - 1, self.end_hour))
-
-    @property
-    def begin_s(self) -> float:
-        return self.first_hour * HOUR_S - WARM_UP_S
-
-    @property
-    def end_s(self) -> float:
-        return self.end_hour * HOUR_S
-
 
 class Maker:
-    """Writes the route files of a day, method by method. Knows the fitted loops only."""
+    """Writes the route files of a day, method by method, and drives them. Knows the fitted loops only."""
 
     def __init__(self, order: Order, network: Network, loops: LoopDays, folder: Path) -> None:
         self._order, self._network, self._loops, self._folder = order, network, loops, folder
-        self._candidates = find_candidates(order.city, network, loops.edge)
-        self._buses = folder / "timetabled.rou.xml"
-        self._priors: dict[date, tuple[Floats, Floats]] = {}
-        repeat_demand(order.city, self._buses, order.begin_s, order.end_s, timetabled_only=True)
+        hours = Hours(order.first_hour, order.end_hour)
+        self._day = CountedDay(order.city, network, loops, hours, folder, order.seed, order.mesoscopic)
+        self._priors: dict[date, Prior] = {}
 
     def drive(self, method: str, day: date) -> Replayed:
         """The day under the method's demand; what rests on our prior, in the microscopic model, under its greens."""
-        routes, mesoscopic = self._files(method, day), self._order.mesoscopic
-        fitted = method in (OURS, "historical median") and not mesoscopic
-        return self._replay(routes, mesoscopic=mesoscopic, plans=(self._greens(day),) if fitted else ())
+        path = self._folder / f"{day}-{method.replace(' ', '-')}.rou.xml"
+        if method == "as published":
+            return self._as_published(path)
+        if method == "routeSampler":
+            self._sample(day, path)
+            return self._day.drive((path,))
+        prior = self._prior(day)
+        self._day.write(self._day.live(day, prior) if method == OURS else prior.flows, path)
+        return self._day.drive((path,), plans=prior.plans)
 
-    def _replay(
-        self, routes: Sequence[Path], *, mesoscopic: bool, rides: Path | None = None, plans: Sequence[Path] = ()
-    ) -> Replayed:
-        order = self._order
+    def _as_published(self, path: Path) -> Replayed:
+        order, hours = self._order, self._day.hours
+        repeat_demand(order.city, path, hours.begin_s, hours.end_s, timetabled_only=False)
         return replay(
             order.city,
             self._network,
-            routes,
-            begin_s=order.begin_s,
-            end_s=order.end_s,
+            (path,),
+            begin_s=hours.begin_s,
+            end_s=hours.end_s,
             seed=order.seed,
-            mesoscopic=mesoscopic,
-            rides=rides,
-            plans=plans,
+            mesoscopic=order.mesoscopic,
         )
 
-    def _greens(self, day: date) -> Path:
-        """Programmes in place of the shipped ones, written with the prior of the day."""
-        return self._folder / f"{day}-greens.add.xml"
-
-    def _files(self, method: str, day: date) -> tuple[Path, ...]:
-        path = self._folder / f"{day}-{method.replace(' ', '-')}.rou.xml"
-        if method == "as published":
-            repeat_demand(self._order.city, path, self._order.begin_s, self._order.end_s, timetabled_only=False)
-            return (path,)
-        if method == "routeSampler":
-            self._sample(day, path)
-        else:
-            prior, lag_s = self._prior(day)
-            if method == OURS:
-                busier = [self._loops.busier(day, hour) for hour in self._order.hours]
-                self._write(path, day_flows(self._candidates, busier, prior, lag_s))
-            else:
-                self._write(path, prior)
-        return (self._buses, path)
-
-    def _prior(self, day: date) -> tuple[Floats, Floats]:
-        """Flows of the day type without this day, and lags measured with them."""
+    def _prior(self, day: date) -> Prior:
+        """Of the day type without this day."""
         if day not in self._priors:
-            self._priors[day] = self._make_prior(day)
+            self._priors[day] = self._day.prior(self._loops.usual(day), str(day))
         return self._priors[day]
-
-    def _make_prior(self, day: date) -> tuple[Floats, Floats]:
-        order, usual = self._order, self._loops.usual(day)
-        path, rides = self._folder / f"{day}-first.rou.xml", self._folder / f"{day}-rides.xml"
-        lag_s = FREE_TIMES * self._candidates.free_s
-        prior = prior_flows(self._candidates, usual, order.hours, lag_s)
-        plans = () if order.mesoscopic else (self._fit_greens(day, prior),)
-        self._write(path, prior)
-        self._replay((self._buses, path), mesoscopic=True, rides=rides, plans=plans)
-        lag_s = measured_lags(self._candidates, self._loops.edge, rides, self._network)
-        prior = prior_flows(self._candidates, usual, order.hours, lag_s)
-        return prior if order.mesoscopic else self._passable(day, path, prior), lag_s
-
-    def _passable(self, day: date, path: Path, prior: Floats) -> Floats:
-        """Of the prior what finds room to enter under greens for it."""
-        greens = self._fit_greens(day, prior)
-        self._write(path, prior)
-        ran = self._replay((self._buses, path), mesoscopic=False, plans=(greens,))
-        begun = np.full((len(prior), ran.begun.shape[1]), np.nan)
-        begun[-len(ran.begun) :] = ran.begun
-        return let_in(self._candidates, prior, begun)
-
-    def _fit_greens(self, day: date, prior: Floats) -> Path:
-        greens, busiest = self._greens(day), prior[int(prior.sum(axis=1).argmax())]
-        write_fitted_greens(self._network, self._candidates.routes, busiest, greens)
-        return greens
-
-    def _write(self, path: Path, flows: Floats) -> None:
-        given = as_route_flows(self._candidates, flows, self._order.hours)
-        write_routes(path, self._network, given, seed=self._order.seed, types=self._candidates.types)
 
     def _sample(self, day: date, path: Path) -> None:
         counted = self._folder / f"{day}-counted.xml"
-        row, ids = self._loops.row(day), self._network.edges.ids
+        row, ids, hours = self._loops.row(day), self._network.edges.ids, self._day.hours
         with counted.open("w", encoding="utf-8") as stream:
             stream.write("<data>")
-            for hour in self._order.hours:
+            for hour in hours.driven:
                 stream.write(f'<interval id="{hour}" begin="{hour * HOUR_S}" end="{(hour + 1) * HOUR_S}">')
                 for edge, count in zip(self._loops.edge.tolist(), self._loops.count[row, hour], strict=True):
                     if np.isfinite(count):
@@ -200,11 +127,11 @@ class Maker:
         words = [sys.executable, str(tool), "-r", str(ways), "--edgedata-files", str(counted), "-o", str(path)]
         words += ["--optimize", "full", "--minimize-vehicles", "0.1", "--seed", str(self._order.seed)]
         words += ["--attributes", 'departLane="best" departSpeed="max"']
-        words += ["-b", str(self._order.hours[0] * HOUR_S), "-e", str(self._order.end_s)]
+        words += ["-b", str(hours.driven[0] * HOUR_S), "-e", str(hours.end_s)]
         done = subprocess.run(words, capture_output=True, text=True)
         if done.returncode or not path.is_file():
             raise ProcessError(f"routeSampler: {done.stderr[-400:]}")
-        _set_types(path, self._candidates, self._network)
+        _set_types(path, self._day.candidates, self._network)
 
 
 def _set_types(path: Path, candidates: Candidates, network: Network) -> None:
@@ -276,7 +203,7 @@ def measure(
 ) -> tuple[dict[str, dict[str, list[Score]]], int]:
     network = load_network(order.city)
     loops = read_loop_days(order.city.folder, network)
-    hours = order.hours[1:]
+    hours = Hours(order.first_hour, order.end_hour).scored
     held = held_loops(loops, order.days, hours, order.hold, order.seed)
     fitted = loops.only(np.setdiff1d(np.arange(len(loops.edge)), held))
     found: dict[str, dict[str, list[Score]]] = {method: {} for method in methods}
@@ -302,7 +229,16 @@ def measure(
 
 
 def _key(order: Order) -> str:
-    facts = (FORMAT, order.city.folder, order.days, order.hold, order.seed, order.hours, order.mesoscopic)
+    facts = (
+        FORMAT,
+        order.city.folder,
+        order.days,
+        order.hold,
+        order.seed,
+        order.first_hour,
+        order.end_hour,
+        order.mesoscopic,
+    )
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:12]
 
 

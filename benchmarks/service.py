@@ -143,9 +143,9 @@ class LineStreet:
         self._street.close()
 
     def step(self) -> None:
-        """Live through one second, when it is due: orders in, messages out."""
-        self._now_s += STEP_S
+        """Live through the second that begins now: orders in, messages of its begin out."""
         time.sleep(max(0.0, self._now_s - time.time()))
+        self._now_s += STEP_S
         deliveries = self._link.take()
         orders = [delivery.payload for delivery in deliveries]
         self._link.acknowledge(deliveries)

@@ -138,7 +138,10 @@ def as_route_flows(candidates: Candidates, flows: Floats, hours: Sequence[int]) 
 
 
 def repeat_demand(city: CityFolder, path: Path, begin_s: float, end_s: float, *, timetabled_only: bool) -> int:
-    """Write the city's demand over and over, from clock second to clock second; returns how many vehicles."""
+    """Write the city's demand over and over, from clock second to clock second; returns how many vehicles.
+
+    Types of vehicles that stand in its route files come along; others are in its additional files.
+    """
     period_s = city.end_s - city.begin_s
     rows: list[tuple[float, str]] = []
     for vehicle, _ in _vehicles(city):
@@ -156,7 +159,8 @@ def repeat_demand(city: CityFolder, path: Path, begin_s: float, end_s: float, *,
                 vehicle.tail = "\n"
                 rows.append((moved_s, ET.tostring(vehicle, encoding="unicode")))
     rows.sort(key=lambda row: row[0])
-    path.write_text(f"<routes>\n{''.join(text for _, text in rows)}</routes>\n", encoding="utf-8")
+    parts = (*_types(city), *(text for _, text in rows))
+    path.write_text(f"<routes>\n{''.join(parts)}</routes>\n", encoding="utf-8")
     return len(rows)
 
 
@@ -175,6 +179,18 @@ def _vehicles(city: CityFolder) -> Iterator[tuple[ET.Element, list[str]]]:
                         own = copy.deepcopy(vehicle)
                         if named := _own_route(own, book):
                             yield own, named
+
+
+def _types(city: CityFolder) -> Iterator[str]:
+    for path in city.routes:
+        book = DemandBook()
+        with naming(path):
+            for _ in read_elements(path, book):
+                pass
+        for head in book.heads:
+            if head.tag in ("vType", "vTypeDistribution"):
+                head.tail = "\n"
+                yield ET.tostring(head, encoding="unicode")
 
 
 def _own_route(vehicle: ET.Element, book: DemandBook) -> list[str]:

@@ -19,6 +19,7 @@ from networks.graph import Floats, Ints, Network
 from networks.readers.formats import open_maybe_gzip
 
 HOURS = 24
+DAY_TYPES = ("weekday", "Saturday", "Sunday")
 # More than a lane can pass is a fault of the loop: base saturation flow of streets (HCM 2016, ch. 19), and base
 # capacity of motorways (ch. 12), told apart by the speed limit.
 STREET_VPH_PER_LANE, MOTORWAY_VPH_PER_LANE = 1900.0, 2400.0
@@ -47,11 +48,14 @@ class LoopDays:
 
     def usual(self, day: date) -> Floats:
         """(24, L) the median over the other days of the same type; NaN where there is none."""
-        others = self.count[self._like(day)]
-        usual: Floats = np.full(others.shape[1:], np.nan)
-        known = np.isfinite(others).any(axis=0)
-        usual[known] = np.nanmedian(others[:, known], axis=0)
-        return usual
+        return _median(self.count[self._like(day)])
+
+    def usual_of(self, kind: str) -> Floats:
+        """(24, L) the same over all days of a type. Raises InputError when there is none."""
+        rows = [n for n, day in enumerate(self.days) if day_type(day) == kind]
+        if not rows:
+            raise InputError(f"day type {kind!r}: no such day has counts; types are {', '.join(DAY_TYPES)}")
+        return _median(self.count[rows])
 
     def busier(self, day: date, hour: int) -> Floats:
         """(L,) factors by which an hour will differ from the usual, as known at its begin.
@@ -89,7 +93,15 @@ class LoopDays:
 
 def day_type(day: date) -> str:
     """Weekday, Saturday or Sunday."""
-    return {5: "Saturday", 6: "Sunday"}.get(day.weekday(), "weekday")
+    return DAY_TYPES[max(0, day.weekday() - 4)]
+
+
+def _median(count: Floats) -> Floats:
+    """(24, L) over days (D, 24, L); NaN where none reported."""
+    usual: Floats = np.full(count.shape[1:], np.nan)
+    known = np.isfinite(count).any(axis=0)
+    usual[known] = np.nanmedian(count[:, known], axis=0)
+    return usual
 
 
 def _slope(before: Floats, now: Floats) -> float:

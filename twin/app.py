@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -35,6 +35,7 @@ from twin.crossing_sight import CrossingSight
 from twin.feed_declarations import Declaration, make_formats
 from twin.fusion import Fusion
 from twin.inbox import Inbox
+from twin.lamp_memory import read_reds
 from twin.lamp_tracker import LampTracker
 from twin.loop import City, Pace
 from twin.mirror import Mirror
@@ -59,6 +60,7 @@ class CityModel:
 
 PAST_DAYS = 7
 DAY_S = 86_400.0
+LAMP_MEMORY = "lamps.json"  # in the store
 VERSIONS_PER_S = 1000  # plans a second at most: who begins anew numbers them above all that it said before
 LEAST_PAST_DAYS = 2  # one day alone tells no usual day from an odd one
 
@@ -132,13 +134,18 @@ def build_city(
         controllers=(_live_controller(model, crossings), MaxPressure(network)),
         guide=RouteGuide(network) if guided else None,
         closures=Closures(network),
-        lamps=LampTracker(network, fixed),
+        lamps=LampTracker(network, fixed, _remembered(network, store, begun_s)),
         publisher=OrderPublisher() if publisher is None else publisher,
         store=Store(store) if store is not None else None,
         pace=pace,
         shadow=shadow,
         next_version=0 if from_s is None else math.floor(VERSIONS_PER_S * from_s),
     )
+
+
+def _remembered(network: Network, store: Path | None, now_s: float) -> Mapping[int, list[float]]:
+    """Reds that an earlier life in the same store left."""
+    return read_reds(store / LAMP_MEMORY, network, now_s) if store is not None else {}
 
 
 def make_forecaster(model: CityModel) -> Forecaster:

@@ -7,7 +7,7 @@ import traceback
 
 import typer
 
-from twin.commands import branch, forecast, network, serve, signals
+from twin.commands import branch, calibrate, forecast, network, serve, signals
 from twin.commands.answers import OUR_FAULT
 from twin.commands.doctor import doctor
 from twin.commands.replay import replay
@@ -23,6 +23,7 @@ app.command(epilog="Example: citytwin run --city zone --seeds 2 --duration 1200"
 app.command(epilog=serve.EPILOG)(serve.serve)
 app.command(epilog="Example: citytwin replay recordings/monday --city zone --verify")(replay)
 app.command(epilog=branch.EPILOG)(branch.branch)
+app.command(epilog=calibrate.EPILOG)(calibrate.calibrate)
 app.command(epilog="Example: citytwin doctor --json")(doctor)
 app.add_typer(network.app, name="network")
 app.add_typer(signals.app, name="signals")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -12,9 +12,9 @@ from networks.graph import Bools, Network
 from signals.lamps import GREEN, LampRecord
 from signals.plan import ApprovedPlan, SignalPlan
 from signals.transitions import is_stage
+from twin.lamp_memory import RED
 
 LOST_AFTER_S = 10.0  # without a report for so long nothing is foreseen and no plan is made
-RED = "r"
 KEPT_PLANS = 8  # newest plans of a signal; older ones cannot be in force any more
 
 
@@ -27,7 +27,11 @@ class LampTracker:
     to stay as reported, and inside an intergreen nothing is foreseen.
     """
 
-    def __init__(self, network: Network, fixed: Sequence[SignalPlan]) -> None:
+    def __init__(
+        self, network: Network, fixed: Sequence[SignalPlan], red_since_s: Mapping[int, Sequence[float]] | None = None
+    ) -> None:
+        """`red_since_s`: what is remembered of an earlier life, see `lamp_memory`; None: nothing."""
+        self._remembered = dict(red_since_s or {})
         count = len(network.signals)
         self._fixed = tuple(fixed)
         self._records: list[LampRecord | None] = [None] * count
@@ -45,7 +49,7 @@ class LampTracker:
             record = self._records[index]
             gap = at_s - self._reported_s[index] > LOST_AFTER_S
             if record is None or gap or len(record.state) != len(state):
-                self._records[index] = first_sight(state, at_s, self._fixed[index])
+                self._records[index] = first_sight(state, at_s, self._fixed[index], self._remembered.pop(index, ()))
             else:
                 self._records[index] = record.then(state, at_s)
             version, in_step = int(batch.plan_version[row]), state == self._fixed[index].state_at(math.floor(at_s))
@@ -70,6 +74,11 @@ class LampTracker:
     def note_refused(self, signal: int, version: int) -> None:
         """Forget a plan that the street's controller refused."""
         self._sent[signal] = [p for p in self._sent[signal] if p.version != version]
+
+    @property
+    def records(self) -> tuple[LampRecord | None, ...]:
+        """Per signal its lamps as last reported; None: never heard."""
+        return tuple(self._records)
 
     def foresee(self, valid_from_s: float) -> list[LampRecord | None]:
         """Per signal the lamps just before `valid_from_s`; None where nobody knows."""
@@ -102,11 +111,12 @@ class LampTracker:
         return self._fixed[index] if in_force < 0 and in_step else None
 
 
-def first_sight(state: str, at_s: float, fixed: SignalPlan) -> LampRecord:
+def first_sight(state: str, at_s: float, fixed: SignalPlan, red_since_s: Sequence[float] = ()) -> LampRecord:
     """The record of a signal of whose past nothing is known: everything it shows may have begun only now.
 
     So minimum greens and clearances are waited for once more. A red alone is taken to be as old as it is where the
     signal is in step with its own programme, as a round of that where it is not: its controller knows, and counts.
+    One that is remembered (`red_since_s`, per link, NaN: was not red) may never have ended since.
     """
     green = np.array([c in GREEN for c in state], np.bool_)
     since_s, begun_s = np.full(len(state), at_s), math.floor(at_s)
@@ -116,4 +126,7 @@ def first_sight(state: str, at_s: float, fixed: SignalPlan) -> LampRecord:
             if lamp == RED:
                 before = (s for s in range(math.ceil(fixed.cycle_s)) if fixed.state_at(begun_s - s)[link] != RED)
                 since_s[link] = begun_s - (next(before, fixed.cycle_s + 1) - 1 if in_step else fixed.cycle_s)
+    if len(red_since_s) == len(state):
+        red = np.array([c == RED for c in state], np.bool_)
+        since_s = np.where(red, np.fmin(since_s, red_since_s), since_s)
     return LampRecord(at_s, state, since_s, np.where(green, at_s, -np.inf), np.where(green, np.inf, at_s))

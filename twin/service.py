@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,8 +24,9 @@ from networks.graph import Network
 from networks.messages import Frame
 from signals.plan import ApprovedPlan
 from twin.ahead import Ahead
-from twin.app import DAY_S, CityModel, make_forecaster, on_day, start_mirror
+from twin.app import DAY_S, LAMP_MEMORY, CityModel, make_forecaster, on_day, start_mirror
 from twin.broadcast import Broadcast, Sending
+from twin.lamp_memory import keep_reds
 from twin.loop import LEAD_S, City, CycleReport, run_cycle
 from twin.mqtt import BrokerLink, carry
 from twin.numbering import own_numbering
@@ -33,6 +35,7 @@ from twin.service_config import Telling
 
 HEARD_AFTER_S = 0.4  # reports of a moment are waited for so long; what is planned takes over LEAD_S after the moment
 BACKLOG_S, BACKLOG = 1.0, 500  # so many messages a look, so long apart: the broker still brings what it has kept
+LAMPS_KEPT_EVERY_S = 10.0
 MAP_EVERY_S, EVENTS_EVERY_S = 60.0, 10.0
 
 
@@ -125,6 +128,7 @@ class Service:
         self._beside = ThreadPoolExecutor(1, thread_name_prefix="new day")
         self._coming: Future[CityModel] | None = None
         self._complaint = ""  # of what was told to roadside units
+        self._kept_s = -math.inf
         self.tally = Tally()
 
     def run(self, stop: threading.Event, *, until_s: float = math.inf) -> Tally:
@@ -172,6 +176,7 @@ class Service:
                 self._complaint = ""
             except CityTwinError as defect:
                 self._complaint = f"roadside units not told: {defect}"
+        self._keep_lamps(now_s)
         if self._watch is not None:
             self._watch(city, report)
 
@@ -179,6 +184,14 @@ class Service:
         count = carry(self._link, self._city.inbox, self._log, now_s)
         self.tally.frames += count
         return count
+
+    def _keep_lamps(self, now_s: float) -> None:
+        """For the next life. A disk that is full is told of by the store, which writes every cycle."""
+        if self._store is None or now_s - self._kept_s < LAMPS_KEPT_EVERY_S:
+            return
+        self._kept_s = now_s
+        with suppress(OSError):
+            keep_reds(self._store / LAMP_MEMORY, self._model.network, self._city.lamps.records, now_s)
 
     def _begin_day(self, now_s: float) -> str:
         """The demand begins anew, and with it mirror and outlook; forecasters follow when they are fit."""

@@ -16,6 +16,7 @@ from signals.plan import LampStep, SignalPlan
 from signals.safety import approve
 from signals.transitions import settle
 from tests.twin import small_city
+from twin.lamp_memory import keep_reds, read_reds
 from twin.lamp_tracker import LOST_AFTER_S, LampTracker
 
 NETWORK, T0_S = small_city.small_network(), small_city.T0_S
@@ -135,8 +136,22 @@ def test_a_plan_sent_to_a_returning_controller_is_followed(tracker):
 def test_a_red_seen_first_is_as_old_as_the_own_programme_has_it(tracker, into_s, state, red_s):
     """In step with it; or a whole round of it, where somebody else has been at work: the controller counts on."""
     tracker.note_reports(reports((into_s, state, OWN)))
-    record = tracker._records[0]
+    record = tracker.records[0]
     assert T0_S + into_s - record.since_s[state.index("r")] == red_s
+
+
+def test_reds_outlive_the_process(tmp_path):
+    """Kept in one life, read in the next: a red that may never have ended counts from then, a green ended it."""
+    path, tracker = tmp_path / "lamps.json", LampTracker(NETWORK, [FIXED])
+    tracker.note_reports(reports((0.0, "Gr", OWN), (5.0, "yr", OWN), (8.0, "rr", OWN), (9.0, "rG", OWN)))
+    keep_reds(path, NETWORK, tracker.records, T0_S + 50.0)
+    after = LampTracker(NETWORK, [FIXED], read_reds(path, NETWORK, T0_S + 100.0))
+    after.note_reports(reports((100.0, "rG", OWN)))
+    assert after.records[0].since_s.tolist() == [T0_S + 8.0, T0_S + 100.0]
+    assert read_reds(path, NETWORK, T0_S + 2000.0) == {}
+    path.write_text(path.read_text()[:-20])
+    assert read_reds(path, NETWORK, T0_S + 100.0) == {}
+    assert read_reds(tmp_path / "none", NETWORK, T0_S) == {}
 
 
 def test_of_an_unknown_past_the_least_favourable_is_assumed(tracker):
