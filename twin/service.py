@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from networks.city import CityFolder
-from networks.errors import CityTwinError, InputError
+from networks.errors import CityTwinError, InputError, ProcessError
 from networks.graph import Network
 from networks.messages import Frame
 from signals.plan import ApprovedPlan
@@ -28,13 +28,15 @@ from twin.app import DAY_S, LAMP_MEMORY, CityModel, make_forecaster, on_day, sta
 from twin.broadcast import Broadcast, Sending
 from twin.lamp_memory import keep_reds
 from twin.loop import LEAD_S, City, CycleReport, run_cycle
-from twin.mqtt import BrokerLink, carry
+from twin.mqtt import WINDOW, BrokerLink, carry
 from twin.numbering import own_numbering
 from twin.recorder import Recorder
 from twin.service_config import Telling
 
 HEARD_AFTER_S = 0.4  # reports of a moment are waited for so long; what is planned takes over LEAD_S after the moment
-BACKLOG_S, BACKLOG = 1.0, 500  # so many messages a look, so long apart: the broker still brings what it has kept
+LOOK_S = 0.1  # between two looks at the line: it holds only so much, and stops the broker then
+FIRST_LOOK_S = 1.0  # until what the broker has kept begins to come
+SET_BACK_S = 5.0  # a clock that goes back further makes all ages wrong
 LAMPS_KEPT_EVERY_S = 10.0
 MAP_EVERY_S, EVENTS_EVERY_S = 60.0, 10.0
 
@@ -132,14 +134,18 @@ class Service:
         self.tally = Tally()
 
     def run(self, stop: threading.Event, *, until_s: float = math.inf) -> Tally:
-        """Cycle after cycle until `stop` is set or the clock shows `until_s`."""
+        """Cycle after cycle until `stop` is set or the clock shows `until_s`.
+
+        Raises ProcessError when the clock is set back: whoever supervises the service has to begin it anew.
+        """
         cycle_s, heard_s = self._city.pace.cycle_s, self._city.pace.heard_after_s
-        while not stop.wait(BACKLOG_S) and self._hear(self._clock()) > BACKLOG:
-            pass  # nothing is planned on half of what is known
+        stop.wait(FIRST_LOOK_S)
+        while self._hear() >= WINDOW // 2 and not stop.wait(LOOK_S):
+            pass  # nothing is planned on half of what the broker has kept
         now_s = math.floor(self._clock() / cycle_s) * cycle_s
         while now_s + cycle_s <= until_s:
             due_s = now_s + cycle_s
-            if stop.wait(max(0.0, due_s + heard_s - self._clock())):
+            if not self._wait(stop, now_s, due_s + heard_s):
                 break
             notes: list[str] = []
             latest_s = math.floor((self._clock() - heard_s) / cycle_s) * cycle_s
@@ -157,7 +163,7 @@ class Service:
         if now_s >= self._day_ends_s:
             notes.append(self._begin_day(now_s))
         notes += self._take_day()
-        self._hear(now_s + city.pace.heard_after_s)
+        self._hear()
         if self._log is not None and self._log.complaint:
             notes.append(self._log.complaint)
         if not self._link.connected:
@@ -180,8 +186,18 @@ class Service:
         if self._watch is not None:
             self._watch(city, report)
 
-    def _hear(self, now_s: float) -> int:
-        count = carry(self._link, self._city.inbox, self._log, now_s)
+    def _wait(self, stop: threading.Event, last_s: float, until_s: float) -> bool:
+        """Take what comes in until a time; False: told to stop."""
+        while (left_s := until_s - self._clock()) > 0.0:
+            if stop.wait(min(LOOK_S, left_s)):
+                return False
+            if self._clock() < last_s - SET_BACK_S:
+                raise ProcessError(f"the clock was set back by {last_s - self._clock():.0f} s")
+            self._hear()
+        return True
+
+    def _hear(self) -> int:
+        count = carry(self._link, self._city.inbox, self._log, self._clock())
         self.tally.frames += count
         return count
 

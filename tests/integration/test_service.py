@@ -13,6 +13,7 @@ import pytest
 from benchmarks.service import Heard, LineStreet, broker, compare, soon, start_service, write_config
 from networks import day_one, line
 from networks.city import CityFolder
+from networks.errors import ProcessError
 from networks.messages import PlanOrder, SignalReport, is_signed, unpack_order
 from scenarios.street_terms import StreetOptions
 from twin.app import CityModel, build_city, on_day
@@ -137,6 +138,14 @@ def test_cycles_follow_the_clock_and_those_that_are_missed_are_said(live, model:
     assert times == sorted(set(times))
     assert done.tally.skipped + done.tally.cycles == round(times[-1] / 5.0)
     assert any("left out" in note for report in service.reports for note in report.notes)
+
+
+def test_a_clock_that_is_set_back_ends_the_service_by_name(live) -> None:
+    service = live()
+    service.run(20.0)
+    service.clock.cycle_takes_s = -600.0
+    with pytest.raises(ProcessError, match="set back by 600 s"):
+        service.run(60.0)
 
 
 def test_plans_that_leave_are_proven_signed_and_addressed(live, model: CityModel) -> None:

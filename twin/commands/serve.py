@@ -33,7 +33,7 @@ from twin.privacy import Pseudonyms
 from twin.publisher import LinePublisher
 from twin.recorder import Recorder
 from twin.serve_page import PageServer
-from twin.service import HEARD_AFTER_S, Log, Service, Tally, Teller
+from twin.service import HEARD_AFTER_S, Log, Service, Teller
 from twin.service_config import ServiceConfig, read_key, read_service
 
 EPILOG = "Example: citytwin serve --config yizhuang.toml"
@@ -61,13 +61,18 @@ def serve(
             signal.signal(number, lambda _number, _frame: stop.set())
         torch.set_num_threads(1)  # the forecast is made beside the cycles; the other cores are theirs
         with ExitStack() as stack:
-            service, city = _build(order, settings, console, stack, check)
             if check:
-                tally = Tally()
-            else:
-                until_s = math.inf if duration is None else time.time() + duration
-                tally = service.run(stop, until_s=until_s)
-                city.settle()
+                order = order.model_copy(update={"store": None, "record": None, "page": False})
+            service, city, link = _build(order, settings, console, stack, mirrored=not check)
+            if check:
+                console.print(f"{config}: everything in it can be used")
+                return
+            stack.enter_context(link)
+            if not link.wait_connected(FIRST_LINE_S):
+                console.print(f"[yellow]no line to the broker yet {link.refusal}[/yellow]", highlight=False)
+            until_s = math.inf if duration is None else time.time() + duration
+            tally = service.run(stop, until_s=until_s)
+            city.settle()
         if as_json:
             typer.echo(json.dumps(asdict(tally)))
         else:
@@ -79,8 +84,8 @@ def serve(
 
 
 def _build(
-    order: ServiceConfig, settings: Settings, console: Console, stack: ExitStack, check: bool
-) -> tuple[Service, City]:
+    order: ServiceConfig, settings: Settings, console: Console, stack: ExitStack, *, mirrored: bool
+) -> tuple[Service, City, BrokerLink]:
     """Raises InputError for whatever in the file cannot be used, before anything is sent."""
     policy = read_policy(order.policy or settings.policy)
     declared = read_declarations(order.feeds) if order.feeds is not None else ()
@@ -108,7 +113,7 @@ def _build(
         model,
         pace=read_pace(settings, heard_after_s=HEARD_AFTER_S),
         store=order.store,
-        mirrored=not check,
+        mirrored=mirrored,
         pseudonyms=names,
         declared=declared,
         from_s=time.time(),
@@ -117,18 +122,14 @@ def _build(
     )
     stack.callback(city.close)
     watch = _Watch(console)
-    if not check:
-        if order.page is not False:
-            board = Board(model.network, city=folder.name)
-            server = PageServer(board, host=order.page.host, port=order.page.port)
-            console.print(f"Live page: {server.start()}", highlight=False)
-            stack.callback(server.stop)
-            watch.page = PageView(board, progress="live" if order.control == "live" else "shadow")
-        stack.enter_context(link)
-        if not link.wait_connected(FIRST_LINE_S):
-            console.print(f"[yellow]no line to the broker yet {link.refusal}[/yellow]", highlight=False)
+    if order.page is not False:
+        board = Board(model.network, city=folder.name)
+        server = PageServer(board, host=order.page.host, port=order.page.port)
+        console.print(f"Live page: {server.start()}", highlight=False)
+        stack.callback(server.stop)
+        watch.page = PageView(board, progress=order.control)
     service = Service(model, city, link, rebuild=rebuild, log=log, teller=teller, store=order.store, watch=watch)
-    return service, city
+    return service, city, link
 
 
 def _say_hours(folder: CityFolder, now_s: float, console: Console) -> None:
