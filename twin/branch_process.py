@@ -20,6 +20,7 @@ import numpy as np
 from networks.city import CityFolder
 from networks.graph import Floats, Network
 from networks.messages import NoticeReport
+from scenarios.edge_run import MESOSCOPIC_OPTIONS
 from scenarios.simulation import RunSpec, Simulation, guard
 from scenarios.street_works import Works
 from signals.fixed import fixed_plan
@@ -47,6 +48,7 @@ class BranchSpec:
     plans: tuple[SignalPlan, ...]  # cyclic, second 0 is the simulation's
     closures: tuple[NoticeReport, ...]
     folder: Path  # for temporary files; whoever starts the process removes it
+    roster: Path | None = None  # the snapshot's vehicles as demand, see `branch_roster`: the branch is mesoscopic
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,24 +85,45 @@ def serve(connection: Connection, spec: BranchSpec) -> None:
 
 def run_branch(spec: BranchSpec, tell: Callable[[float], None]) -> Measures:
     """Run one branch in this process. `tell` hears every minute how many seconds are done."""
-    city, begin_s = spec.city, spec.snapshot.at_s
+    begin_s = spec.snapshot.at_s
     with tempfile.TemporaryDirectory(prefix="branch_", dir=spec.folder) as name:
         scratch = Path(name)
         losses, words = scratch / "losses.xml", scratch / "words.add.xml"
         write_loss_words(words, losses, begin_s, spec.seconds)
-        run = RunSpec(
-            network=city.network,
-            routes=city.routes,
-            additional=(*city.additional, *city.programmes, words),
-            seed=spec.seed,
-            load_state=Path(spec.snapshot.file),
-            extra=DEPARTURE_OPTIONS if spec.snapshot.memory else (),  # its parent's: they decide whose dice fall when
-            scratch=scratch,
-        )
+        run = _mesoscopic(spec, words, scratch) if spec.roster is not None else _microscopic(spec, words, scratch)
         with Simulation(run) as simulation:
             window = Window(simulation.sumo)
             _drive(spec, simulation, window, tell)
         return window.measures(spec.network, losses, spec.seconds)
+
+
+def _microscopic(spec: BranchSpec, words: Path, scratch: Path) -> RunSpec:
+    city = spec.city
+    return RunSpec(
+        network=city.network,
+        routes=city.routes,
+        additional=(*city.additional, *city.programmes, words),
+        seed=spec.seed,
+        load_state=Path(spec.snapshot.file),
+        extra=DEPARTURE_OPTIONS if spec.snapshot.memory else (),  # its parent's: they decide whose dice fall when
+        scratch=scratch,
+    )
+
+
+def _mesoscopic(spec: BranchSpec, words: Path, scratch: Path) -> RunSpec:
+    """The snapshot's vehicles, and the demand of later as the city's files have it."""
+    city = spec.city
+    assert spec.roster is not None
+    return RunSpec(
+        network=city.network,
+        routes=(spec.roster, *city.routes),
+        additional=(*city.additional, *city.programmes, words),
+        begin_s=spec.snapshot.at_s,
+        seed=spec.seed,
+        mesoscopic=True,
+        extra=MESOSCOPIC_OPTIONS,
+        scratch=scratch,
+    )
 
 
 def write_loss_words(words: Path, losses: Path, begin_s: float, seconds: float) -> None:
@@ -117,7 +140,7 @@ def _drive(spec: BranchSpec, simulation: Simulation, window: Window, tell: Calla
     lamps = Lamps(sumo, spec.network, spec.snapshot, spec.plans)
     works = Works(sumo, spec.network, spec.closures)
     step = simulation.step
-    if spec.snapshot.memory:
+    if spec.snapshot.memory and spec.roster is None:
         mirror = MirrorSpec(
             spec.city, spec.network, spec.seed, spec.folder, _LIFE, correct=True, snapshot=spec.snapshot
         )

@@ -121,6 +121,29 @@ def test_a_closed_street_costs_delay_and_only_where_it_is_closed(
     assert network.edges.ids[int(np.argmax(after - before))] in ("A1B1", "B1C1")
 
 
+def test_a_mesoscopic_branch_begins_with_the_same_vehicles_and_obeys(
+    city: CityFolder, network: Network, start: Snapshot
+) -> None:
+    """Everybody is there once and gets on about as in the microscopic model; plans and closures hold."""
+    signal = network.signals[network.signal_index["B1"]]
+    longest = max(signal.programmes[0].phases, key=lambda phase: phase.duration_s)
+    stuck = replace(
+        fixed_plan(signal, index=network.signal_index["B1"], epoch_of_zero_s=0.0),
+        steps=(LampStep(longest.state, 600.0),),
+    )
+    asked = [Branch("as it is"), Branch("closed", (), (closure("B1C1", network=network),)), Branch("stuck", (stuck,))]
+    as_is, closed, held = (
+        r.measures for r in run_branches(city, network, start, asked, seconds=SPAN_S, mesoscopic=True)
+    )
+    (micro,) = (r.measures for r in run_branches(city, network, start, [Branch("micro")], seconds=SPAN_S))
+    assert None not in (as_is, closed, held, micro)
+    assert as_is.vehicles == micro.vehicles  # type: ignore[union-attr]
+    assert as_is.vehicles == as_is.arrived + as_is.driving + as_is.waiting  # type: ignore[union-attr]
+    assert as_is.arrived == pytest.approx(micro.arrived, rel=0.25)  # type: ignore[union-attr]
+    assert closed.delay_s > as_is.delay_s + 5.0  # type: ignore[union-attr]
+    assert held.delay_s > as_is.delay_s + 2.0  # type: ignore[union-attr]
+
+
 def test_what_is_late_is_called_late_and_not_awaited(city: CityFolder, network: Network, start: Snapshot) -> None:
     two = [Branch("a"), Branch("b")]
     runs = run_branches(city, network, start, two, seconds=SPAN_S, deadline_s=0.2, workers=1)

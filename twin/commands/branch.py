@@ -77,6 +77,9 @@ def branch(
         float, typer.Option(help="Wall seconds in which results are wanted; what is late is called so.", min=1)
     ] = 120.0,
     workers: Annotated[int, typer.Option(help="Branches at a time; 0: one a core.", min=0)] = 0,
+    mesoscopic: Annotated[
+        bool, typer.Option(help="In SUMO's mesoscopic model: many times faster, for ensembles of many seeds.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
     """Look some minutes ahead from where the twin is now: unchanged, and under other signal plans or closures.
@@ -104,6 +107,7 @@ def branch(
                 seeds=seeds_of(snapshot, seeds),
                 deadline_s=deadline,
                 workers=workers,
+                mesoscopic=mesoscopic,
                 told=show.told,
             )
         summaries = compare_branches(runs)
@@ -113,6 +117,7 @@ def branch(
             "at_s": snapshot.at_s,
             "clock": _clock(city, snapshot.at_s),
             "seconds": minutes * 60.0,
+            "model": "mesoscopic" if mesoscopic else "microscopic",
             "demand_ends_s": city.end_s,
             "unsafe": unsafe,
             "branches": [_branch_document(summary, runs, network) for summary in summaries],
