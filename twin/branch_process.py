@@ -116,7 +116,7 @@ def _mesoscopic(spec: BranchSpec, words: Path, scratch: Path) -> RunSpec:
     assert spec.roster is not None
     return RunSpec(
         network=city.network,
-        routes=(spec.roster, *city.routes),
+        routes=(*city.routes, spec.roster),  # last: its vehicles are of types that the others define
         additional=(*city.additional, *city.programmes, words),
         begin_s=spec.snapshot.at_s,
         seed=spec.seed,

@@ -50,7 +50,8 @@ def _rows(sumo: Any, at_s: float) -> Iterator[str]:
 
 
 def _row(name: str, kind: str, at_s: float, position_m: float, route: tuple[str, ...]) -> str:
+    shared, _, _ = kind.partition("@")  # SUMO's name for a type that one vehicle has for itself
     return (
-        f'<vehicle id={quoteattr(PREFIX + name)} type={quoteattr(kind)} depart="{at_s:.2f}" '
+        f'<vehicle id={quoteattr(PREFIX + name)} type={quoteattr(shared)} depart="{at_s:.2f}" '
         f'departPos="{position_m:.2f}"><route edges={quoteattr(" ".join(route))}/></vehicle>\n'
     )

@@ -147,8 +147,8 @@ def run_branches(
 ) -> list[BranchRun]:
     """Every branch under every seed; results in that order, within `deadline_s` of wall time.
 
-    mesoscopic: many times faster, for ensembles; vehicles begin where they are and go on as points of traffic. Who
-    stands and who moves means less there: hold stops and queues against those of other mesoscopic branches alone.
+    mesoscopic: about four times faster, for ensembles; hold these branches against each other alone, for delay, stops
+    and queues are those of another model, and cyclists on ways that it lacks are left out.
 
     seeds: none for the snapshot's own. All branches run their first seed before any its second. workers 0: as many
     as there are cores. The snapshot's file has to stay until this returns.

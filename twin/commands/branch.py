@@ -78,7 +78,7 @@ def branch(
     ] = 120.0,
     workers: Annotated[int, typer.Option(help="Branches at a time; 0: one a core.", min=0)] = 0,
     mesoscopic: Annotated[
-        bool, typer.Option(help="In SUMO's mesoscopic model: many times faster, for ensembles of many seeds.")
+        bool, typer.Option(help="In SUMO's mesoscopic model: faster, for comparisons of many; see docs.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
