@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from networks.graph import RIGHT, Floats, Network
@@ -17,6 +17,13 @@ from tests.signals.meso_streets import SPEED_MPS, Edge, Turn, build_street, cros
 
 
 @settings(max_examples=25)
+@example(
+    gaps_s=[0.0] * 6 + [19.0] + [0.0] * 3,
+    green_s=5,
+    cut_s=34,
+    seed=3,
+    ways=[(0, 1, 2)] * 9 + [(1, 2)] + [(0, 1, 2)] * 50,
+)
 @given(
     gaps_s=st.lists(st.floats(0.0, 20.0), min_size=1, max_size=60),
     green_s=st.integers(5, 60),
@@ -38,9 +45,10 @@ def test_a_run_cut_in_two_loses_nobody_and_no_delay(
     due = int((depart_s < 700.0).sum())
     assert before.arrived + after.arrived + after.running + after.never_inserted == due
     assert after.vehicles == due - before.arrived
-    assert before.vehicle_s + after.vehicle_s == pytest.approx(whole.vehicle_s, rel=0.01, abs=2.0)
+    swapped_s = network.signals[0].programmes[0].cycle_s + 2.0  # who is last in a green, of two in the same second
+    assert before.vehicle_s + after.vehicle_s == pytest.approx(whole.vehicle_s, rel=0.01, abs=swapped_s)
     total_s = (before.mean_delay_s + after.mean_delay_s) * len(model.demand)
-    assert total_s == pytest.approx(whole.mean_delay_s * len(model.demand), rel=0.01, abs=2.0)
+    assert total_s == pytest.approx(whole.mean_delay_s * len(model.demand), rel=0.01, abs=swapped_s)
 
 
 def test_without_ties_a_cut_changes_nothing_at_all() -> None:
