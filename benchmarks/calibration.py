@@ -46,12 +46,11 @@ from networks.errors import InputError, ProcessError
 from networks.graph import Floats, Ints, Network
 from scenarios.cities import find_city
 from scenarios.count_replay import HOUR_S, Replayed, replay
-from scenarios.counted_day import CountedDay, Hours, Prior
+from scenarios.counted_day import CountedDay, Hours, Prior, draw_held, near_share
 from scenarios.day_demand import Candidates, repeat_demand
 from scenarios.loop_days import LoopDays, day_type, read_loop_days
 from scenarios.measures import geh
 
-NEAR_GEH = 5.0
 OURS = "citytwin"
 RIVALS = ("historical median", "routeSampler", "as published")
 WANTED = {"fitted": 0.85, "held_out": 0.5, "total_error": 0.05, "pending_share": 0.02}
@@ -175,13 +174,9 @@ def score(
 def table(scores: Sequence[Score]) -> dict[str, object]:
     simulated, counted = sum(s.simulated for s in scores), sum(s.counted for s in scores)
 
-    def share(values: list[float]) -> dict[str, float | int | None]:
-        near = float(np.mean(np.array(values) < NEAR_GEH)) if values else None
-        return {"geh_lt5_share": near, "mean_geh": float(np.mean(values)) if values else None, "n": len(values)}
-
     return {
-        "fitted": share([g for s in scores for g in s.fitted]),
-        "held_out": share([g for s in scores for g in s.held_out]),
+        "fitted": near_share(np.array([g for s in scores for g in s.fitted])),
+        "held_out": near_share(np.array([g for s in scores for g in s.held_out])),
         "total_error": abs(simulated - counted) / counted,
         "simulated_over_counted": simulated / counted,
         "pending_share": sum(s.pending for s in scores) / max(1, sum(s.due for s in scores)),
@@ -194,8 +189,7 @@ def held_loops(loops: LoopDays, days: Sequence[date], hours: Sequence[int], hold
     """The loops of the score alone: drawn among those that reported on any of the days, the same for all of them."""
     rows = [loops.row(day) for day in days]
     reported = np.flatnonzero(np.isfinite(loops.count[rows][:, list(hours)]).any(axis=(0, 1)))
-    drawn = np.random.default_rng(seed).permutation(reported)[: round(hold * len(reported))]
-    return np.sort(drawn)
+    return draw_held(reported, hold, seed)
 
 
 def measure(

@@ -6,7 +6,6 @@ so street, twin and a later run agree on it without exchanging a list.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 from networks.city import Coverage, Detector
 from networks.errors import InputError
 from networks.graph import MOTOR, Floats, Network
+from networks.readers.table import read_rows
 
 STOP_LOOP_M = 2.0  # before the stop line
 UPSTREAM_LOOP_M = 100.0  # before the stop line
@@ -56,21 +56,10 @@ def list_detectors(network: Network, path: Path) -> tuple[Detector, ...]:
     A role that is not told follows from the place: `stop` within 5 m of the stop line of a signal, `upstream`
     elsewhere on the lanes before it, `count` on all others. Raises InputError naming file, line and field.
     """
-    try:
-        rows = list(csv.reader(path.read_text(encoding="utf-8-sig").splitlines()))
-    except (OSError, UnicodeDecodeError) as defect:
-        raise InputError(f"{path}: not readable: {defect}") from None
-    head = [name.strip() for name in rows[0]] if rows else []
-    for name in ("id", "lane", "position_m"):
-        if name not in head:
-            raise InputError(f"{path} line 1: no column {name!r}")
     approaches = approach_edges(network)
     found: dict[str, Detector] = {}
-    for number, cells in enumerate(rows[1:], start=2):
-        where = f"{path} line {number}"
-        if len(cells) != len(head):
-            raise InputError(f"{where}: {len(cells)} fields, the header has {len(head)}")
-        row = dict(zip(head, map(str.strip, cells), strict=True))
+    for where, cells in read_rows(path, ("id", "lane", "position_m")):
+        row = {name: cell.strip() for name, cell in cells.items()}
         if not row["id"] or row["id"] in found:
             raise InputError(f"{where}: id: {row['id']!r} is empty or stands there twice")
         lane = network.lane_index.get(row["lane"])

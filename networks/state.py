@@ -97,6 +97,9 @@ class NetworkState:
     unhealthy: tuple[str, ...]  # feeds and sensors not trusted now, with the reason
 
 
+DAY_S = 86_400.0
+
+
 @dataclass(frozen=True, slots=True)
 class TimeGrid:
     """Equal steps: step k covers [start_s + k * step_s, start_s + (k + 1) * step_s)."""

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from networks.city import CityFolder
-from networks.graph import Floats, Network
+from networks.graph import Floats, Ints, Network
 from scenarios.count_replay import HOUR_S, Replayed, replay
 from scenarios.counts import write_routes
 from scenarios.day_demand import (
@@ -32,6 +32,7 @@ from scenarios.fitted_greens import write_fitted_greens
 from scenarios.loop_days import LoopDays
 
 WARM_UP_S = 1800.0
+NEAR_GEH = 5.0
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,21 @@ class Hours:
     @property
     def end_s(self) -> float:
         return self.end * HOUR_S
+
+
+def draw_held(reported: Ints, hold: float, seed: int) -> Ints:
+    """A share of loops that is kept out of the demand, for the score alone, ascending."""
+    return np.sort(np.random.default_rng(seed).permutation(reported)[: round(hold * len(reported))])
+
+
+def near_share(apart: Floats) -> dict[str, float | int | None]:
+    """Of GEH distances: the share below 5, the mean (None of none), and how many."""
+    some = len(apart) > 0
+    return {
+        "geh_lt5_share": float(np.mean(apart < NEAR_GEH)) if some else None,
+        "mean_geh": float(np.mean(apart)) if some else None,
+        "n": len(apart),
+    }
 
 
 @dataclass(frozen=True)

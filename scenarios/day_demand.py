@@ -144,7 +144,8 @@ def repeat_demand(city: CityFolder, path: Path, begin_s: float, end_s: float, *,
     """
     period_s = city.end_s - city.begin_s
     rows: list[tuple[float, str]] = []
-    for vehicle, _ in _vehicles(city):
+    types: list[ET.Element] = []
+    for vehicle, _ in _vehicles(city, types):
         depart_s = read_seconds(vehicle.get("depart", "0"))
         if depart_s is None or not city.begin_s <= depart_s < city.end_s:
             continue
@@ -159,7 +160,9 @@ def repeat_demand(city: CityFolder, path: Path, begin_s: float, end_s: float, *,
                 vehicle.tail = "\n"
                 rows.append((moved_s, ET.tostring(vehicle, encoding="unicode")))
     rows.sort(key=lambda row: row[0])
-    parts = (*_types(city), *(text for _, text in rows))
+    for kind in types:
+        kind.tail = "\n"
+    parts = (*(ET.tostring(kind, encoding="unicode") for kind in types), *(text for _, text in rows))
     path.write_text(f"<routes>\n{''.join(parts)}</routes>\n", encoding="utf-8")
     return len(rows)
 
@@ -168,10 +171,14 @@ def is_timetabled(vehicle: ET.Element) -> bool:
     return "line" in vehicle.attrib or vehicle.find("stop") is not None
 
 
-def _vehicles(city: CityFolder) -> Iterator[tuple[ET.Element, list[str]]]:
-    """Vehicles of the demand and the edges they name; named routes are put into the vehicle."""
+def _vehicles(city: CityFolder, types: list[ET.Element] | None = None) -> Iterator[tuple[ET.Element, list[str]]]:
+    """Vehicles of the demand and the edges they name; named routes are put into the vehicle.
+
+    `types`: those that stand in the city's route files are added to it.
+    """
     book = DemandBook()
     for path in (*city.additional, *city.routes):
+        known = len(book.heads)
         with naming(path):
             for element in read_elements(path, book):
                 for vehicle in expand_flow(element, 0):
@@ -179,18 +186,8 @@ def _vehicles(city: CityFolder) -> Iterator[tuple[ET.Element, list[str]]]:
                         own = copy.deepcopy(vehicle)
                         if named := _own_route(own, book):
                             yield own, named
-
-
-def _types(city: CityFolder) -> Iterator[str]:
-    for path in city.routes:
-        book = DemandBook()
-        with naming(path):
-            for _ in read_elements(path, book):
-                pass
-        for head in book.heads:
-            if head.tag in ("vType", "vTypeDistribution"):
-                head.tail = "\n"
-                yield ET.tostring(head, encoding="unicode")
+        if types is not None and path in city.routes:
+            types += [head for head in book.heads[known:] if head.tag in ("vType", "vTypeDistribution")]
 
 
 def _own_route(vehicle: ET.Element, book: DemandBook) -> list[str]:

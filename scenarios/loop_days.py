@@ -6,8 +6,6 @@ and `loop_counts*.csv` or `.csv.gz` (date, hour, loop_id, count): vehicles of th
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -16,7 +14,7 @@ import numpy as np
 
 from networks.errors import InputError
 from networks.graph import Floats, Ints, Network
-from networks.readers.formats import open_maybe_gzip
+from networks.readers.table import read_rows
 
 HOURS = 24
 DAY_TYPES = ("weekday", "Saturday", "Sunday")
@@ -118,7 +116,7 @@ def read_loop_days(folder: Path, network: Network) -> LoopDays:
     """
     places: dict[str, int] = {}
     taken: set[int] = set()
-    for where, cells in _rows(folder / "loops.csv", ("loop_id", "edge")):
+    for where, cells in read_rows(folder / "loops.csv", ("loop_id", "edge")):
         if cells["edge"] not in network.edge_index:
             raise InputError(f"{where}: edge: the network has no edge {cells['edge']!r}")
         edge = network.edge_index[cells["edge"]]
@@ -134,7 +132,7 @@ def read_loop_days(folder: Path, network: Network) -> LoopDays:
     most, refused = per_lane * network.edges.lane_count[on], 0
     found: dict[date, Floats] = {}
     for path in files:
-        for where, cells in _rows(path, ("date", "hour", "loop_id", "count")):
+        for where, cells in read_rows(path, ("date", "hour", "loop_id", "count")):
             day, hour, count = (
                 _day(cells["date"], where),
                 _number(cells, "hour", where),
@@ -154,25 +152,6 @@ def read_loop_days(folder: Path, network: Network) -> LoopDays:
     return LoopDays(
         days, np.array(list(places.values()), np.int32), np.array([found[day] for day in days]), int(refused)
     )
-
-
-def _rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
-    if not path.is_file():
-        raise InputError(f"{path}: there is no such file")
-    try:
-        with open_maybe_gzip(path) as stream:
-            text = stream.read().decode("utf-8-sig")
-    except (OSError, EOFError, UnicodeDecodeError) as defect:
-        raise InputError(f"{path}: not readable: {defect}") from defect
-    rows = csv.reader(text.splitlines())
-    head = next(rows, [])
-    missing = [name for name in needed if name not in head]
-    if missing:
-        raise InputError(f"{path} line 1: no column {missing[0]!r}")
-    for number, cells in enumerate(rows, start=2):
-        if len(cells) != len(head):
-            raise InputError(f"{path} line {number}: {len(cells)} fields, the header has {len(head)}")
-        yield f"{path} line {number}", dict(zip(head, cells, strict=True))
 
 
 def _day(text: str, where: str) -> date:

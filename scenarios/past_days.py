@@ -14,7 +14,7 @@ import numpy as np
 
 from networks.city import CityFolder
 from networks.graph import Floats, Network
-from networks.state import History, TimeGrid
+from networks.state import DAY_S, History, TimeGrid
 from scenarios.announced import Announced
 from scenarios.demand import perturb_demand
 from scenarios.edge_run import MESOSCOPIC_OPTIONS, EdgeRun, simulate_edges
@@ -25,7 +25,6 @@ DEMAND_SPREAD = 0.15  # log-spread of the origins' volumes from day to day
 FORMAT = 1
 _FIRST_SEED = 1_000_001
 _NAMES = ("flow_vps", "speed_mps", "edge_vehicles")
-_DAY_S = 86400.0
 
 
 def build_past(
@@ -84,5 +83,5 @@ def _working_days_before(epoch_s: float, days: int) -> list[float]:
         back += 1
         moment = datetime.fromtimestamp(epoch_s, UTC) - timedelta(days=back)
         if moment.weekday() < 5:
-            found.insert(0, epoch_s - back * _DAY_S)
+            found.insert(0, epoch_s - back * DAY_S)
     return found

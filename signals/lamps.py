@@ -11,6 +11,7 @@ from networks.graph import Bools, Floats
 
 GREEN = "Gg"
 YELLOW = "yY"
+RED = "r"
 ARROW = "s"  # stop, then go if free: the right-turn arrow beside a red
 OFF = "oO"  # flashing yellow, dark: everybody may go and gives way
 

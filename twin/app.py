@@ -17,7 +17,7 @@ from forecasting.windows import HistoryBuffer
 from networks.city import CityFolder, Detector, load_network
 from networks.graph import Network
 from networks.sensors import covers_approaches, find_detectors, instrumented_signals
-from networks.state import History
+from networks.state import DAY_S, History
 from scenarios.cities import cache_folder
 from scenarios.past_days import build_past
 from scenarios.prior import Prior, build_prior
@@ -59,7 +59,6 @@ class CityModel:
 
 
 PAST_DAYS = 7
-DAY_S = 86_400.0
 LAMP_MEMORY = "lamps.json"  # in the store
 VERSIONS_PER_S = 1000  # plans a second at most: who begins anew numbers them above all that it said before
 LEAST_PAST_DAYS = 2  # one day alone tells no usual day from an odd one

@@ -10,7 +10,7 @@ import numpy as np
 
 from networks.city import Detector
 from networks.graph import VEHICLE_SPACE_M, Bools, Floats, Ints, Network
-from networks.state import Estimate, History
+from networks.state import DAY_S, Estimate, History
 from twin.edge_speeds import FREE_FRAC, EdgeSpeeds
 from twin.fusion_kernels import Lanes
 from twin.loop_record import WINDOW_S, LoopRecord
@@ -20,7 +20,6 @@ HONESTY_EVERY_S, HONESTY_HALF_LIFE_S = 60.0, 900.0
 LEFT_OUT_OF = 6  # of so many measured edges one is found as if it had no loops
 OWN_EVIDENCE_S = 120.0  # older evidence of an edge's own does not count as coverage
 PRIOR_AGE_S = 3600.0
-DAY_S = 86_400.0
 FED_AGE_S = 10.0  # evidence of what left the edges before is so old when it arrives, about
 FED_SHARE = 0.7  # of an edge's inflows (each unobserved junction on the way counts FED_LOSS) must be counted
 FED_LOSS = 0.85

@@ -33,18 +33,17 @@ A format stands there at most once. `wzdx` takes a datum, `gat1049` `crosses` an
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from networks.city import Detector
 from networks.errors import InputError, MessageError, NetworkError
 from networks.graph import Network
 from networks.messages import FORMATS
-from twin.feeds.base import AnyAdapter, name_fields
+from twin.feeds.base import AnyAdapter
 from twin.feeds.bsm import BsmAdapter
 from twin.feeds.cap import CapAdapter
 from twin.feeds.cma import CmaAdapter
@@ -62,6 +61,7 @@ from twin.feeds.wzdx import WzdxAdapter
 from twin.map_reading import numbering_of_maps
 from twin.numbering import Numbering, own_numbering
 from twin.privacy import Pseudonyms
+from twin.toml_file import read_as
 
 Datum = Literal["wgs84", "cgcs2000", "gcj02", "bd09"]
 
@@ -101,15 +101,7 @@ class _Declarations(BaseModel):
 
 def read_declarations(path: Path) -> tuple[Declaration, ...]:
     """The feeds that a file declares. Raises InputError naming file and field."""
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-        declared = _Declarations.model_validate(document).feed
-    except (OSError, UnicodeDecodeError) as defect:
-        raise InputError(f"{path}: cannot be read: {defect}") from None
-    except tomllib.TOMLDecodeError as defect:
-        raise InputError(f"{path}: not TOML: {defect}") from None
-    except ValidationError as defect:
-        raise InputError(f"{path}: {name_fields(defect)}") from None
+    declared = read_as(_Declarations, path).feed
     seen: set[str] = set()
     for number, one in enumerate(declared):
         if one.format not in FORMATS:

@@ -8,9 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from networks.graph import Network
-from signals.lamps import LampRecord
+from signals.lamps import RED, LampRecord
 
-RED = "r"
 OLD_S = 600.0  # a memory older than this says nothing about reds
 
 

@@ -9,10 +9,9 @@ import numpy as np
 
 from networks.batches import SignalStateBatch
 from networks.graph import Bools, Network
-from signals.lamps import GREEN, LampRecord
+from signals.lamps import GREEN, RED, LampRecord
 from signals.plan import ApprovedPlan, SignalPlan
 from signals.transitions import is_stage
-from twin.lamp_memory import RED
 
 LOST_AFTER_S = 10.0  # without a report for so long nothing is foreseen and no plan is made
 KEPT_PLANS = 8  # newest plans of a signal; older ones cannot be in force any more
@@ -118,15 +117,13 @@ def first_sight(state: str, at_s: float, fixed: SignalPlan, red_since_s: Sequenc
     signal is in step with its own programme, as a round of that where it is not: its controller knows, and counts.
     One that is remembered (`red_since_s`, per link, NaN: was not red) may never have ended since.
     """
-    green = np.array([c in GREEN for c in state], np.bool_)
+    green, red = (np.array([c in lamps for c in state], np.bool_) for lamps in (GREEN, RED))
     since_s, begun_s = np.full(len(state), at_s), math.floor(at_s)
     if fixed.repeats:
         in_step = state == fixed.state_at(begun_s)
-        for link, lamp in enumerate(state):
-            if lamp == RED:
-                before = (s for s in range(math.ceil(fixed.cycle_s)) if fixed.state_at(begun_s - s)[link] != RED)
-                since_s[link] = begun_s - (next(before, fixed.cycle_s + 1) - 1 if in_step else fixed.cycle_s)
+        for link in np.flatnonzero(red).tolist():
+            before = (s for s in range(math.ceil(fixed.cycle_s)) if fixed.state_at(begun_s - s)[link] != RED)
+            since_s[link] = begun_s - (next(before, fixed.cycle_s + 1) - 1 if in_step else fixed.cycle_s)
     if len(red_since_s) == len(state):
-        red = np.array([c == RED for c in state], np.bool_)
         since_s = np.where(red, np.fmin(since_s, red_since_s), since_s)
     return LampRecord(at_s, state, since_s, np.where(green, at_s, -np.inf), np.where(green, np.inf, at_s))

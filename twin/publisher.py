@@ -50,7 +50,6 @@ class LinePublisher:
     def __init__(self, send: Callable[[Sequence[Sending]], int], key: bytes | None) -> None:
         """`key`: plans are signed with it; None: they carry the fingerprint of their proof."""
         self._send, self._key = send, key
-        self.sent = self.dropped = 0
 
     def publish(self, plans: Sequence[ApprovedPlan], guidance: GuidanceOrder | None) -> None:
         orders = [to_order(plan, signature=plan.proof) for plan in plans]
@@ -59,9 +58,7 @@ class LinePublisher:
         sendings = [Sending(line.plan_topic(order.junction), pack_order(order)) for order in orders]
         if guidance is not None and (guidance.routes or guidance.speeds):
             sendings.append(Sending(line.GUIDANCE, pack_order(guidance)))
-        taken = self._send(sendings)
-        self.sent += taken
-        self.dropped += len(sendings) - taken
+        self._send(sendings)
 
     def take(self) -> list[bytes]:
         """Nothing waits for anybody to fetch it."""

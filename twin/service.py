@@ -22,9 +22,10 @@ from networks.city import CityFolder
 from networks.errors import CityTwinError, InputError, ProcessError
 from networks.graph import Network
 from networks.messages import Frame
+from networks.state import DAY_S
 from signals.plan import ApprovedPlan
 from twin.ahead import Ahead
-from twin.app import DAY_S, LAMP_MEMORY, CityModel, make_forecaster, on_day, start_mirror
+from twin.app import LAMP_MEMORY, CityModel, make_forecaster, on_day, start_mirror
 from twin.broadcast import Broadcast, Sending
 from twin.lamp_memory import keep_reds
 from twin.loop import LEAD_S, City, CycleReport, run_cycle
@@ -140,8 +141,9 @@ class Service:
         """
         cycle_s, heard_s = self._city.pace.cycle_s, self._city.pace.heard_after_s
         stop.wait(FIRST_LOOK_S)
-        while self._hear() >= WINDOW // 2 and not stop.wait(LOOK_S):
-            pass  # nothing is planned on half of what the broker has kept
+        while self._hear() >= WINDOW // 2:  # nothing is planned on half of what the broker has kept
+            if stop.wait(LOOK_S):
+                break
         now_s = math.floor(self._clock() / cycle_s) * cycle_s
         while now_s + cycle_s <= until_s:
             due_s = now_s + cycle_s

@@ -30,15 +30,14 @@ closing_event = 501                 # GB/T 29100 code under which closures are t
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from networks.errors import InputError
-from twin.feeds.base import name_fields
 from twin.mqtt import BrokerAddress
+from twin.toml_file import read_as
 
 P = TypeVar("P", bound=BaseModel)
 
@@ -100,15 +99,7 @@ class ServiceConfig(_Part):
 
 def read_service(path: Path) -> ServiceConfig:
     """Raises InputError naming file and field."""
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-        config = ServiceConfig.model_validate(document)
-    except (OSError, UnicodeDecodeError) as defect:
-        raise InputError(f"{path}: cannot be read: {defect}") from None
-    except tomllib.TOMLDecodeError as defect:
-        raise InputError(f"{path}: not TOML: {defect}") from None
-    except ValidationError as defect:
-        raise InputError(f"{path}: {name_fields(defect)}") from None
+    config = read_as(ServiceConfig, path)
     base = path.resolve().parent
     folder = base / config.city
     city = str(folder) if folder.is_dir() else config.city

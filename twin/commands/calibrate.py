@@ -20,14 +20,14 @@ from networks.errors import InputError
 from networks.graph import Floats, Ints, Network
 from scenarios.cities import find_city
 from scenarios.count_replay import HOUR_S, Replayed
-from scenarios.counted_day import CountedDay, Hours
+from scenarios.counted_day import CountedDay, Hours, draw_held, near_share
 from scenarios.loop_days import LoopDays, day_type, read_loop_days
 from scenarios.measures import geh
 from twin.commands.answers import SAYS_NO, answering
 from twin.feeds.gat1049 import CHINA_H
 
 EPILOG = "Example: citytwin calibrate cities/bologna --day-type weekday --from 6 --to 10 --out cities/bologna-weekday"
-NEAR_GEH, WANTED_FRAC = 5.0, 0.85  # of flows within GEH 5: TAG unit M3.1 (UK Department for Transport), table 2
+WANTED_FRAC = 0.85  # of flows within GEH 5: TAG unit M3.1 (UK Department for Transport), table 2
 SHOWN = 8  # loops that are furthest off
 
 
@@ -100,10 +100,10 @@ def calibrate(
 
 def _held(usual: Floats, hours: Hours, hold: float, seed: int) -> Ints:
     """Loops drawn among those with counts in these hours."""
-    counted = np.flatnonzero(np.isfinite(usual[list(hours.scored)]).any(axis=0))
+    counted = np.flatnonzero(np.isfinite(usual[list(hours.scored)]).any(axis=0)).astype(np.int32)
     if not len(counted):
         raise InputError(f"no loop has counts from {hours.first} to {hours.end}")
-    return np.sort(np.random.default_rng(seed).permutation(counted)[: round(hold * len(counted))]).astype(np.int32)
+    return draw_held(counted, hold, seed)
 
 
 def _write_city(folder: CityFolder, last: date, zone_h: float, day: CountedDay, files: _Files) -> None:
@@ -146,23 +146,14 @@ def _document(
     total = float(simulated[known].sum() / max(counted[known].sum(), 1.0))
     return {
         "hours": [hours.first, hours.end],
-        "fitted": _share(apart[known & ~out]),
-        "held_out": _share(apart[known & out]),
+        "fitted": near_share(apart[known & ~out]),
+        "held_out": near_share(apart[known & out]),
         "simulated_over_counted": total,
         "pending_share": ran.pending / max(ran.due, 1),
         "due": ran.due,
         "teleports": ran.teleports,
         "counts_refused": loops.refused,
         "loops": rows,
-    }
-
-
-def _share(apart: Floats) -> dict[str, float | int | None]:
-    some = len(apart) > 0
-    return {
-        "geh_lt5_share": float(np.mean(apart < NEAR_GEH)) if some else None,
-        "mean_geh": float(apart.mean()) if some else None,
-        "n": len(apart),
     }
 
 
