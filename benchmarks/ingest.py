@@ -19,12 +19,9 @@ where several units share a signal when it has fewer signals than units.
 from __future__ import annotations
 
 import argparse
-import getpass
 import json
 import math
-import os
-import socket
-import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -33,6 +30,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.own_broker import OwnBroker
 from networks import day_one
 from networks.city import load_network
 from networks.coordinates import to_wgs84
@@ -42,7 +42,7 @@ from networks.messages import Frame
 from scenarios.cities import find_city
 from signals.fixed import fixed_plan
 from twin.broadcast import Sending
-from twin.broker import CENTRE, find_tool, write_broker_files
+from twin.broker import CENTRE, find_tool
 from twin.feeds.bsm import BsmAdapter
 from twin.feeds.rsm import RsmAdapter
 from twin.feeds.spat import SpatAdapter
@@ -347,24 +347,20 @@ def _paced(messages: list[Message], shift_s: float) -> Iterator[Message | None]:
 def measure_line(network: Network, messages: list[Message], count: int) -> dict[str, Any]:
     """One unit says `count` frames over a broker at QoS 1; the broker is stopped and started when half are there."""
     frames = [Sending(day_one.up_topic("RSM"), m.payload) for m in messages if m.kind == "RSM"][:count]
-    with tempfile.TemporaryDirectory() as name, socket.socket() as probe:
-        folder = Path(name)
-        folder.chmod(0o755)
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-        probe.close()
-        passwords = {CENTRE: "centre", "unit": "unit"}
-        owner = "root" if os.geteuid() == 0 else getpass.getuser()
-        config = write_broker_files(folder / "b", units=["unit"], passwords=passwords, port=port, run_as=owner)
-        broker = _start_broker(config, port)
+    passwords = {CENTRE: "centre", "unit": "unit"}
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        OwnBroker(Path(folder) / "b", passwords=passwords, units=["unit"]) as broker,
+    ):
+        for_centre, for_unit = (BrokerAddress("127.0.0.1", broker.port, n, n, word) for n, word in passwords.items())
         inbox = Inbox(network, (), formats=(RsmAdapter(network),))
         arrives_s = messages[-1].arrives_s
         said = 0
         restarted_s = math.nan
         begin_s = time.perf_counter()
         with (
-            BrokerLink(BrokerAddress("127.0.0.1", port, CENTRE, CENTRE, "centre"), clock=lambda: arrives_s) as centre,
-            BrokerLink(BrokerAddress("127.0.0.1", port, "unit", "unit", "unit"), ()) as unit,
+            BrokerLink(for_centre, clock=lambda: arrives_s) as centre,
+            BrokerLink(for_unit, ()) as unit,
         ):
             if not (centre.wait_connected(30) and unit.wait_connected(30)):
                 raise SystemExit(f"no line to the broker: {centre.refusal} {unit.refusal}")
@@ -374,13 +370,10 @@ def measure_line(network: Network, messages: list[Message], count: int) -> dict[
                     time.sleep(0.005)
                 if math.isnan(restarted_s) and inbox.tallies["rsm"].frames_accepted >= len(frames) // 2:
                     mark_s = time.perf_counter()
-                    broker.terminate()
-                    broker.wait()
-                    broker = _start_broker(config, port)
+                    broker.stop()
+                    broker.start()
                     restarted_s = time.perf_counter() - mark_s
         spent_s = time.perf_counter() - begin_s
-        broker.terminate()
-        broker.wait()
     tally = inbox.tallies["rsm"]
     return {
         "said": len(frames),
@@ -391,17 +384,6 @@ def measure_line(network: Network, messages: list[Message], count: int) -> dict[
         "wall_s": spent_s,
         "messages_per_s": tally.frames_accepted / spent_s,
     }
-
-
-def _start_broker(config: Path, port: int) -> subprocess.Popen[bytes]:
-    broker = subprocess.Popen([str(find_tool("mosquitto")), "-c", str(config)], stderr=subprocess.DEVNULL)
-    deadline_s = time.monotonic() + 30.0
-    while time.monotonic() < deadline_s:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return broker
-        time.sleep(0.02)
-    raise SystemExit("Mosquitto does not start")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:

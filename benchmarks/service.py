@@ -14,21 +14,20 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.own_broker import OwnBroker
 from networks import line
 from networks.city import CityFolder, write_city
 from networks.messages import Frame, PlanReceipt
@@ -36,7 +35,7 @@ from scenarios.cities import find_city
 from scenarios.street_terms import StreetOptions
 from scenarios.virtual_city import VirtualCity
 from twin.broadcast import Sending
-from twin.broker import CENTRE, find_tool, write_broker_files
+from twin.broker import CENTRE
 from twin.mqtt import BrokerAddress, BrokerLink
 from twin.recorder import Recording
 
@@ -52,31 +51,9 @@ STARTS_S = 8.0  # until a street is there, or somewhat longer: then it catches u
 TAKEN_S = 5.0  # until the last messages have been taken
 
 
-@contextmanager
-def broker(folder: Path) -> Iterator[int]:
-    """A Mosquitto for the centre and one gateway of all devices, on a free port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    owner = "root" if os.geteuid() == 0 else os.environ.get("USER", "mosquitto")
-    config = write_broker_files(folder, gateways=[GATEWAY], passwords=PASSWORDS, port=port, run_as=owner)
-    tool = find_tool("mosquitto")
-    if tool is None:
-        raise SystemExit("needs Mosquitto (Debian: mosquitto)")
-    process = subprocess.Popen([str(tool), "-c", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline_s = time.monotonic() + LISTENS_S
-    try:
-        while True:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            if time.monotonic() > deadline_s:
-                raise SystemExit("the broker does not listen")
-            time.sleep(0.02)
-        yield port
-    finally:
-        process.terminate()
-        process.wait()
+def broker(folder: Path) -> OwnBroker:
+    """A Mosquitto for the centre and one gateway of all devices."""
+    return OwnBroker(folder, passwords=PASSWORDS, gateways=[GATEWAY])
 
 
 def write_config(folder: Path, city: str, port: int, **changed: str) -> Path:
@@ -191,12 +168,12 @@ def main() -> int:
     parser.add_argument("--json", action="store_true")
     order = parser.parse_args()
     city = find_city(order.city)
-    with tempfile.TemporaryDirectory(prefix="citytwin_service_") as folder, broker(Path(folder) / "broker") as port:
+    with tempfile.TemporaryDirectory(prefix="citytwin_service_") as folder, broker(Path(folder) / "broker") as own:
         begun = soon(city, Path(folder) / "city")
-        config = write_config(Path(folder) / "service", str(Path(folder) / "city"), port)
+        config = write_config(Path(folder) / "service", str(Path(folder) / "city"), own.port)
         options = StreetOptions(seed=order.seed, duration_s=city.end_s - city.begin_s, coverage=city.coverage)
         back_s = None
-        with LineStreet(begun, options, port) as street:
+        with LineStreet(begun, options, own.port) as street:
             service = start_service(config)
             try:
                 while not street.heard.accepted:

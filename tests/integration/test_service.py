@@ -236,9 +236,9 @@ def test_a_street_on_the_line_is_controlled_again_after_a_kill(square: CityFolde
     """In real time: plans are accepted, the service dies, comes back, and nothing said meanwhile is lost."""
     city = soon(square, tmp_path / "city")
     options = StreetOptions(seed=3, duration_s=square.end_s, coverage=square.coverage)
-    with broker(tmp_path / "broker") as port:
-        config = write_config(tmp_path / "service", str(tmp_path / "city"), port)
-        with LineStreet(city, options, port) as street:
+    with broker(tmp_path / "broker") as own:
+        config = write_config(tmp_path / "service", str(tmp_path / "city"), own.port)
+        with LineStreet(city, options, own.port) as street:
             service = start_service(config, "--duration", "600")
             try:
                 until_accepted(street, 1)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.own_broker import OwnBroker
 from networks import day_one
 from networks.errors import InputError
 from tests.twin import placed_town as town
@@ -40,33 +39,12 @@ def wait_for(true: Callable[[], bool], what: str) -> None:
         time.sleep(0.01)
 
 
-class Broker:
-    """A Mosquitto of our own."""
+class Broker(OwnBroker):
+    """A Mosquitto of our own for two units and the centre, and links to it."""
 
     def __init__(self, folder: Path, certificates: Certificates | None = None) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        super().__init__(folder, passwords=PASSWORDS, units=UNITS, certificates=certificates)
         self.certificates = certificates
-        owner = "root" if os.geteuid() == 0 else os.environ.get("USER", "mosquitto")
-        self._config = write_broker_files(
-            folder, units=UNITS, passwords=PASSWORDS, port=self.port, certificates=certificates, run_as=owner
-        )
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        self._process = subprocess.Popen(
-            [str(find_tool("mosquitto")), "-c", str(self._config)],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        wait_for(self._listens, "the broker listens")
-
-    def stop(self) -> None:
-        if self._process is not None:
-            self._process.terminate()
-            self._process.wait(PATIENCE_S)
-            self._process = None
 
     def link(self, user: str, topics: tuple[str, ...] | None = None, password: str | None = None) -> BrokerLink:
         ca_file = self.certificates.ca_file if self.certificates else None
@@ -75,17 +53,11 @@ class Broker:
             return BrokerLink(address, topics, clock=lambda: T0_S + 0.1)
         return BrokerLink(address, clock=lambda: T0_S + 0.1)
 
-    def _listens(self) -> bool:
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
-
 
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[Broker]:
-    made = Broker(tmp_path / "broker")
-    made.start()
-    yield made
-    made.stop()
+    with Broker(tmp_path / "broker") as made:
+        yield made
 
 
 @contextmanager
@@ -199,9 +171,7 @@ def test_the_line_can_be_encrypted_and_checks_whom_it_talks_to(tmp_path: Path) -
     if openssl is None:
         pytest.skip("needs openssl to make a certificate")
     own, strange = (_make_certificate(openssl, tmp_path / name) for name in ("own", "strange"))
-    secure = Broker(tmp_path / "broker", own)
-    secure.start()
-    try:
+    with Broker(tmp_path / "broker", own) as secure:
         inbox = fresh()
         with connected(secure.link(CENTRE)) as centre, connected(secure.link(UNITS[0], ())) as unit:
             unit.send(envelopes(1))
@@ -209,8 +179,6 @@ def test_the_line_can_be_encrypted_and_checks_whom_it_talks_to(tmp_path: Path) -
         secure.certificates = strange
         with secure.link(CENTRE) as deceived:
             assert not deceived.wait_connected(1.0)
-    finally:
-        secure.stop()
 
 
 def test_missing_certificates_are_named(tmp_path: Path) -> None:
