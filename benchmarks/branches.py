@@ -30,10 +30,11 @@ from scipy.stats import t as student
 from networks.city import CityFolder, load_network
 from networks.graph import Network
 from scenarios.cities import find_city
-from scenarios.simulation import SNAPSHOT_OPTIONS, RunSpec, Simulation, run_in_process
+from scenarios.simulation import Simulation, run_in_process
 from signals.fixed import fixed_plan
 from twin.branch_process import Measures, Window, write_loss_words
 from twin.branches import SEED_STEP, SHOWN, Branch, run_branches
+from twin.mirror_process import begun_run
 from twin.mirror_words import Snapshot
 
 LEVEL, LEAST_INSIDE = 0.95, 0.9
@@ -46,16 +47,7 @@ def parent(
     """Body of a process: run to `at_s`, save, go on, and measure what a branch would measure."""
     state, losses, words = (folder / f"{name}_{seed}.xml" for name in ("state", "losses", "words"))
     write_loss_words(words, losses, at_s, seconds)
-    run = RunSpec(
-        network=city.network,
-        routes=city.routes,
-        additional=(*city.additional, *city.programmes, words),
-        begin_s=city.begin_s,
-        seed=seed,
-        extra=SNAPSHOT_OPTIONS,
-        scratch=folder,
-    )
-    with Simulation(run) as simulation:
+    with Simulation(begun_run(city, seed, folder, words=(words,))) as simulation:
         simulation.run_until(at_s)
         simulation.save(state)
         window = Window(simulation.sumo)

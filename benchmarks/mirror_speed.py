@@ -34,10 +34,10 @@ from networks.graph import Network
 from networks.sensors import approach_edges, find_detectors
 from networks.state import Estimate, LampView, NetworkState, VehicleTable
 from scenarios.cities import find_city
-from scenarios.simulation import SNAPSHOT_OPTIONS, RunSpec, Simulation, run_in_process
+from scenarios.simulation import Simulation, run_in_process
 from signals.fixed import fixed_plan
 from twin.mirror import Mirror
-from twin.mirror_process import DEPARTURE_OPTIONS, Follower, MirrorSpec
+from twin.mirror_process import Follower, MirrorSpec, restored_run
 from twin.mirror_words import MirrorEstimate, Snapshot, Watched, observe
 
 CYCLE_S = 2.0
@@ -115,7 +115,7 @@ class Street:
 
 def bare(city: CityFolder, snapshot: Snapshot, seconds: float, folder: Path) -> tuple[float, float, int]:
     """Body of a process: wall and CPU seconds of stepping alone, and vehicles on the road."""
-    with Simulation(run_of(city, snapshot, folder)) as simulation:
+    with Simulation(restored_run(city, snapshot, snapshot.seed, folder)) as simulation:
         simulation.step()
         wall_s, cpu_s = time.perf_counter(), time.process_time()
         for _ in range(round(seconds)):
@@ -131,7 +131,7 @@ def mirrored(
     watched = Watched.by(network, find_detectors(network, city.coverage))
     street, spent_wall_s, spent_cpu_s = Street(city, network, 7), 0.0, 0.0
     spec = MirrorSpec(city, network, snapshot.seed, folder, 99, True, snapshot)
-    with Simulation(run_of(city, snapshot, folder)) as simulation:
+    with Simulation(restored_run(city, snapshot, snapshot.seed, folder)) as simulation:
         follower = Follower(spec, simulation)
         estimate: MirrorEstimate | None = None
         changes, now_s = 0, snapshot.at_s + 1.0
@@ -145,18 +145,6 @@ def mirrored(
                 changes += len(estimate.changes)
             now_s += CYCLE_S
         return spent_wall_s, spent_cpu_s, estimate.running if estimate is not None else 0, changes
-
-
-def run_of(city: CityFolder, snapshot: Snapshot, folder: Path) -> RunSpec:
-    return RunSpec(
-        network=city.network,
-        routes=city.routes,
-        additional=(*city.additional, *city.programmes),
-        seed=snapshot.seed,
-        load_state=Path(snapshot.file),
-        extra=(*SNAPSHOT_OPTIONS, *DEPARTURE_OPTIONS),
-        scratch=folder,
-    )
 
 
 def main() -> None:

@@ -27,7 +27,7 @@ from signals.fixed import fixed_plan
 from signals.lamps import LampRecord
 from signals.plan import SignalPlan
 from signals.way_home import plan_return
-from twin.mirror_process import DEPARTURE_OPTIONS, Follower, MirrorSpec
+from twin.mirror_process import Follower, MirrorSpec, restored_run
 from twin.mirror_words import Snapshot
 
 STANDING_MPS = 0.1  # as SUMO's own waiting time
@@ -90,24 +90,14 @@ def run_branch(spec: BranchSpec, tell: Callable[[float], None]) -> Measures:
         scratch = Path(name)
         losses, words = scratch / "losses.xml", scratch / "words.add.xml"
         write_loss_words(words, losses, begin_s, spec.seconds)
-        run = _mesoscopic(spec, words, scratch) if spec.roster is not None else _microscopic(spec, words, scratch)
+        if spec.roster is not None:
+            run = _mesoscopic(spec, words, scratch)
+        else:
+            run = restored_run(spec.city, spec.snapshot, spec.seed, scratch, words=(words,))
         with Simulation(run) as simulation:
             window = Window(simulation.sumo)
             _drive(spec, simulation, window, tell)
         return window.measures(spec.network, losses, spec.seconds)
-
-
-def _microscopic(spec: BranchSpec, words: Path, scratch: Path) -> RunSpec:
-    city = spec.city
-    return RunSpec(
-        network=city.network,
-        routes=city.routes,
-        additional=(*city.additional, *city.programmes, words),
-        seed=spec.seed,
-        load_state=Path(spec.snapshot.file),
-        extra=DEPARTURE_OPTIONS if spec.snapshot.memory else (),  # its parent's: they decide whose dice fall when
-        scratch=scratch,
-    )
 
 
 def _mesoscopic(spec: BranchSpec, words: Path, scratch: Path) -> RunSpec:

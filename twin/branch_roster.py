@@ -13,8 +13,8 @@ from typing import Any
 from xml.sax.saxutils import quoteattr
 
 from networks.city import CityFolder
-from scenarios.simulation import RunSpec, Simulation
-from twin.mirror_process import DEPARTURE_OPTIONS
+from scenarios.simulation import Simulation
+from twin.mirror_process import restored_run
 from twin.mirror_words import Snapshot
 
 PREFIX = "now."
@@ -22,16 +22,7 @@ PREFIX = "now."
 
 def write_roster(city: CityFolder, snapshot: Snapshot, path: Path) -> int:
     """Write the route file and say how many it holds. In a process of its own: it loads the state."""
-    run = RunSpec(
-        network=city.network,
-        routes=city.routes,
-        additional=(*city.additional, *city.programmes),
-        seed=snapshot.seed,
-        load_state=Path(snapshot.file),
-        extra=DEPARTURE_OPTIONS if snapshot.memory else (),
-        scratch=path.parent,
-    )
-    with Simulation(run) as simulation:
+    with Simulation(restored_run(city, snapshot, snapshot.seed, path.parent)) as simulation:
         rows = list(_rows(simulation.sumo, snapshot.at_s))
     path.write_text(f"<routes>\n{''.join(rows)}</routes>\n", encoding="utf-8")
     return len(rows)

@@ -26,10 +26,11 @@ from networks.city import CityFolder
 from networks.errors import CityTwinError, InputError
 from networks.graph import Network
 from networks.messages import NoticeReport
-from scenarios.simulation import SNAPSHOT_OPTIONS, RunSpec, Simulation, receive, run_in_process, start_child
+from scenarios.simulation import Simulation, receive, run_in_process, start_child
 from signals.plan import SignalPlan
 from twin.branch_process import BranchSpec, Measures, serve
 from twin.branch_roster import write_roster
+from twin.mirror_process import begun_run
 from twin.mirror_words import Snapshot
 
 SHOWN = ("delay_s", "waited_s", "stops", "queue_veh", "throughput_vph")
@@ -118,16 +119,7 @@ def start_of_scenario(city: CityFolder, network: Network, at_s: float, seed: int
 
 
 def _save_start(city: CityFolder, at_s: float, seed: int, state: Path) -> None:
-    run = RunSpec(
-        network=city.network,
-        routes=city.routes,
-        additional=(*city.additional, *city.programmes),
-        begin_s=city.begin_s,
-        seed=seed,
-        extra=SNAPSHOT_OPTIONS,
-        scratch=state.parent,
-    )
-    with Simulation(run) as simulation:
+    with Simulation(begun_run(city, seed, state.parent)) as simulation:
         simulation.run_until(at_s)
         simulation.save(state)
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import pickle
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -48,6 +49,30 @@ class MirrorSpec:
     snapshot: Snapshot | None
 
 
+def begun_run(
+    city: CityFolder, seed: int, scratch: Path, *, words: Sequence[Path] = (), options: Sequence[str] = ()
+) -> RunSpec:
+    """The city's own demand from its begin under its own signals, to be saved. `words`: further additional files."""
+    return RunSpec(
+        network=city.network,
+        routes=city.routes,
+        additional=(*city.additional, *city.programmes, *words),
+        begin_s=city.begin_s,
+        seed=seed,
+        extra=(*SNAPSHOT_OPTIONS, *options),
+        scratch=scratch,
+    )
+
+
+def restored_run(
+    city: CityFolder, snapshot: Snapshot, seed: int, scratch: Path, *, words: Sequence[Path] = ()
+) -> RunSpec:
+    """The run that was saved, going on; with its parent's options, for they decide whose dice fall when."""
+    options = DEPARTURE_OPTIONS if snapshot.memory else ()
+    begun = begun_run(city, seed, scratch, words=words, options=options)
+    return replace(begun, load_state=Path(snapshot.file))
+
+
 def serve(connection: Connection) -> None:
     """Body of the process: take a MirrorSpec, answer every Observation with (MirrorEstimate, Snapshot | None)."""
     guard(connection, lambda: _serve(connection))
@@ -55,17 +80,10 @@ def serve(connection: Connection) -> None:
 
 def _serve(connection: Connection) -> None:
     spec: MirrorSpec = connection.recv()
-    city = spec.city
-    run = RunSpec(
-        network=city.network,
-        routes=city.routes,
-        additional=city.additional + city.programmes,
-        begin_s=city.begin_s,
-        seed=spec.seed,
-        load_state=Path(spec.snapshot.file) if spec.snapshot else None,
-        extra=(*SNAPSHOT_OPTIONS, *DEPARTURE_OPTIONS),
-        scratch=spec.folder,
-    )
+    if spec.snapshot is not None:
+        run = restored_run(spec.city, spec.snapshot, spec.seed, spec.folder)
+    else:
+        run = begun_run(spec.city, spec.seed, spec.folder, options=DEPARTURE_OPTIONS)
     with Simulation(run) as simulation:
         follower = Follower(spec, simulation)
         while True:
