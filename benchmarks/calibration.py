@@ -46,7 +46,7 @@ from networks.errors import InputError, ProcessError
 from networks.graph import Floats, Ints, Network
 from scenarios.cities import find_city
 from scenarios.count_replay import HOUR_S, Replayed, replay
-from scenarios.counted_day import CountedDay, Hours, Prior, draw_held, near_share
+from scenarios.counted_day import ClockHours, CountedDay, Prior, draw_held, near_share
 from scenarios.day_demand import Candidates, repeat_demand
 from scenarios.loop_days import LoopDays, day_type, read_loop_days
 from scenarios.measures import geh
@@ -73,7 +73,7 @@ class Maker:
 
     def __init__(self, order: Order, network: Network, loops: LoopDays, folder: Path) -> None:
         self._order, self._network, self._loops, self._folder = order, network, loops, folder
-        hours = Hours(order.first_hour, order.end_hour)
+        hours = ClockHours(order.first_hour, order.end_hour)
         self._day = CountedDay(order.city, network, loops, hours, folder, order.seed, order.mesoscopic)
         self._priors: dict[date, Prior] = {}
 
@@ -197,7 +197,7 @@ def measure(
 ) -> tuple[dict[str, dict[str, list[Score]]], int]:
     network = load_network(order.city)
     loops = read_loop_days(order.city.folder, network)
-    hours = Hours(order.first_hour, order.end_hour).scored
+    hours = ClockHours(order.first_hour, order.end_hour).scored
     held = held_loops(loops, order.days, hours, order.hold, order.seed)
     fitted = loops.only(np.setdiff1d(np.arange(len(loops.edge)), held))
     found: dict[str, dict[str, list[Score]]] = {method: {} for method in methods}

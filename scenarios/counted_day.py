@@ -36,7 +36,7 @@ NEAR_GEH = 5.0
 
 
 @dataclass(frozen=True)
-class Hours:
+class ClockHours:
     """Clock hours of a day: those that matter, and the one before them, whose second half warms up."""
 
     first: int  # from 1
@@ -91,7 +91,7 @@ class CountedDay:
     city: CityFolder
     network: Network
     loops: LoopDays
-    hours: Hours
+    hours: ClockHours
     folder: Path  # that exists; files of one day type or day do not meet those of another
     seed: int = 1
     mesoscopic: bool = False  # judge in SUMO's mesoscopic model, under the city's own programmes: a quick look

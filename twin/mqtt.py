@@ -198,13 +198,13 @@ class BrokerLink:
             return
 
 
-class Log(Protocol):
+class FrameSink(Protocol):
     """Whoever keeps frames, see `Recorder`."""
 
     def write(self, frames: Sequence[Frame]) -> None: ...
 
 
-def carry(link: BrokerLink, inbox: Inbox, recorder: Log | None, now_s: float) -> int:
+def carry(link: BrokerLink, inbox: Inbox, recorder: FrameSink | None, now_s: float) -> int:
     """Bring what has come in to the recorder and the inbox, then acknowledge it; how many frames there were.
 
     A delivery that is no frame goes to quarantine and is acknowledged too: it would be none the next time.

@@ -20,7 +20,7 @@ from networks.errors import InputError
 from networks.graph import Floats, Ints, Network
 from scenarios.cities import find_city
 from scenarios.count_replay import HOUR_S, Replayed
-from scenarios.counted_day import CountedDay, Hours, draw_held, near_share
+from scenarios.counted_day import ClockHours, CountedDay, draw_held, near_share
 from scenarios.loop_days import LoopDays, day_type, read_loop_days
 from scenarios.measures import geh
 from twin.commands.answers import SAYS_NO, answering
@@ -70,7 +70,7 @@ def calibrate(
         folder = find_city(city)
         network = load_network(folder)
         loops = read_loop_days(folder.folder, network)
-        usual, hours = loops.usual_of(kind), Hours(first_hour, end_hour)
+        usual, hours = loops.usual_of(kind), ClockHours(first_hour, end_hour)
         held = _held(usual, hours, hold, seed)
         known = np.setdiff1d(np.arange(len(loops.edge)), held)
         out.mkdir(parents=True, exist_ok=True)
@@ -98,7 +98,7 @@ def calibrate(
             raise typer.Exit(SAYS_NO)
 
 
-def _held(usual: Floats, hours: Hours, hold: float, seed: int) -> Ints:
+def _held(usual: Floats, hours: ClockHours, hold: float, seed: int) -> Ints:
     """Loops drawn among those with counts in these hours."""
     counted = np.flatnonzero(np.isfinite(usual[list(hours.scored)]).any(axis=0)).astype(np.int32)
     if not len(counted):
@@ -124,7 +124,7 @@ def _write_city(folder: CityFolder, last: date, zone_h: float, day: CountedDay, 
 
 
 def _document(
-    network: Network, loops: LoopDays, usual: Floats, held: Ints, hours: Hours, ran: Replayed
+    network: Network, loops: LoopDays, usual: Floats, held: Ints, hours: ClockHours, ran: Replayed
 ) -> dict[str, Any]:
     counted = usual[list(hours.scored)]
     simulated = ran.count[:, loops.edge]
