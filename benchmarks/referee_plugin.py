@@ -15,11 +15,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from networks.city import Coverage
 from networks.readers.sumo import read_sumo
 from scenarios.full_detection import DetectedControl
-from scenarios.side_by_side import Scene
+from scenarios.side_by_side import ScenarioFiles
 from signals.controllers.junction_choice import Tuning
 from signals.controllers.unsure_turns import LEAST_OPEN_FRAC
 from signals.fallback import LEAST_SEEN_FRAC
-from twin.sensed_control import SensedControl, Sight, control_by_sensors, scene_prior
+from twin.sensed_control import SensedControl, Sight, control_by_sensors, scenario_prior
 
 
 def adaptive(ctx: Any, **params: float) -> Callable[[float], None]:
@@ -59,13 +59,13 @@ def adaptive_sensors(
     )
     scenario = ctx.scenario
     network = read_sumo(Path(scenario.net), (Path(plan),) if plan else ())
-    files = (tuple(map(Path, names)) for names in (scenario.routes, scenario.additional))
-    scene = Scene(Path(scenario.net), *files, float(scenario.begin), float(scenario.end))
+    others = (tuple(map(Path, names)) for names in (scenario.routes, scenario.additional))
+    files = ScenarioFiles(Path(scenario.net), *others, float(scenario.begin), float(scenario.end))
     return control_by_sensors(
         ctx.ls,
         network,
         Sight(coverage, float(wrong), float(fail), int(ctx.seed if seed is None else seed)),
-        scene_prior(scene, network) if prior else None,
+        scenario_prior(files, network) if prior else None,
         begin_s=float(ctx.begin),
         cycle_s=int(cycle_s),
         least_open_frac=float(open_frac),

@@ -36,7 +36,7 @@ from networks.state import Estimate, NetworkState
 from scenarios.cities import find_city
 from scenarios.measures import geh
 from scenarios.prior import build_prior
-from scenarios.side_by_side import Scene
+from scenarios.side_by_side import ScenarioFiles
 from scenarios.virtual_city import StreetOptions, Truth, VirtualCity
 from twin.fusion import Fusion
 from twin.inbox import Inbox
@@ -199,7 +199,7 @@ def main() -> None:
         demand = tuple(file for file in files if holds_demand(file))
         others = tuple(file for file in files if file not in demand)
         midnight_s = DEFAULT_EPOCH.timestamp() - 8 * 3600.0
-        city = Scene(order.net, demand, others, order.begin, order.end).city(epoch_of_zero_s=midnight_s)
+        city = ScenarioFiles(order.net, demand, others, order.begin, order.end).city(epoch_of_zero_s=midnight_s)
     city = replace(city, coverage=Coverage(order.loops, order.roadside, order.equipped))
     seconds = min(order.seconds or np.inf, city.end_s - city.begin_s)
     seeds = parse_seeds(order.seeds)

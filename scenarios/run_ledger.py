@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from networks.errors import InputError
-from scenarios.side_by_side import Job, Result, Scene
+from scenarios.side_by_side import Job, Result, ScenarioFiles
 
 FORMAT = 1  # of a row, and of what is measured; counts up when either changes
 
@@ -45,10 +45,10 @@ class RunLedger:
         self._whole_bytes += len(row)
 
 
-def run_keys(scene: Scene, jobs: Sequence[Job]) -> list[str]:
+def run_keys(scenario: ScenarioFiles, jobs: Sequence[Job]) -> list[str]:
     """A fingerprint of all that decides over each run. Raises OSError for a file that cannot be read."""
-    facts = (FORMAT, version("citytwin"), version("libsumo"), scene.begin_s, scene.end_s, len(scene.routes))
-    digests = [_digest(path) for path in (scene.network, *scene.routes, *scene.additional)]
+    facts = (FORMAT, version("citytwin"), version("libsumo"), scenario.begin_s, scenario.end_s, len(scenario.routes))
+    digests = [_digest(path) for path in (scenario.network, *scenario.routes, *scenario.additional)]
     plans = {side.plan: _digest(side.plan) for side, _ in jobs if side.plan is not None}
     keys = []
     for side, seed in jobs:

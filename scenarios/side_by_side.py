@@ -37,7 +37,7 @@ _EXAMPLES = 6
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
+class ScenarioFiles:
     """What SUMO has to load, in loading order; simulated seconds."""
 
     network: Path
@@ -143,12 +143,12 @@ class Result:
 Told = Callable[[Job, float], None]  # how far a run is, in simulated seconds
 
 
-def read_scene(scene: Scene, plan: Path | None = None) -> Network:
-    """The scene's network under its programmes, those of `plan` in force. Raises NetworkError."""
-    return read_sumo(scene.network, (*scene.programmes(), *((plan,) if plan is not None else ())))
+def network_of(scenario: ScenarioFiles, plan: Path | None = None) -> Network:
+    """The scenario's network under its programmes, those of `plan` in force. Raises NetworkError."""
+    return read_sumo(scenario.network, (*scenario.programmes(), *((plan,) if plan is not None else ())))
 
 
-def run_jobs(scene: Scene, jobs: Sequence[Job], *, workers: int, told: Told) -> Generator[Result]:
+def run_jobs(scenario: ScenarioFiles, jobs: Sequence[Job], *, workers: int, told: Told) -> Generator[Result]:
     """Run all jobs, `workers` at a time, each in a process of its own; results as they come.
 
     Closing the iterator ends what still runs. Raises CityError or NetworkError naming what SUMO cannot load,
@@ -162,7 +162,7 @@ def run_jobs(scene: Scene, jobs: Sequence[Job], *, workers: int, told: Told) -> 
                 while waiting and len(running) < workers:
                     job = waiting.pop()
                     folder = Path(tempfile.mkdtemp(dir=scratch))
-                    process, ours = start_child(_serve, scene, job, folder, name=f"{job.side.name} {job.seed}")
+                    process, ours = start_child(_serve, scenario, job, folder, name=f"{job.side.name} {job.seed}")
                     running[ours] = process, job
                 watched = [*running, *(process.sentinel for process, _ in running.values())]
                 ready = wait(watched, LONGEST_SILENCE_S)
@@ -185,26 +185,26 @@ def run_jobs(scene: Scene, jobs: Sequence[Job], *, workers: int, told: Told) -> 
                 connection.close()
 
 
-def _serve(connection: Connection, scene: Scene, job: Job, folder: Path) -> None:
+def _serve(connection: Connection, scenario: ScenarioFiles, job: Job, folder: Path) -> None:
     """Body of a run's process: says now and then how far it is, then the result."""
 
     def say(what: float | Result) -> None:
         connection.send(("done", what))
 
-    guard(connection, lambda: say(measure_run(scene, job, folder, say)))
+    guard(connection, lambda: say(measure_run(scenario, job, folder, say)))
 
 
-def measure_run(scene: Scene, job: Job, folder: Path, say: Callable[[float], None]) -> Result:
+def measure_run(scenario: ScenarioFiles, job: Job, folder: Path, say: Callable[[float], None]) -> Result:
     """One run in this process. `folder`: for temporary files; `say` hears the simulated second now and then."""
     begun_s = time.monotonic()
     side = job.side
-    network = read_scene(scene, side.plan)
+    network = network_of(scenario, side.plan)
     trips = folder / "trips.xml"
     spec = RunSpec(
-        network=scene.network,
-        routes=scene.routes,
-        additional=(*scene.additional, *((side.plan,) if side.plan is not None else ())),
-        begin_s=scene.begin_s,
+        network=scenario.network,
+        routes=scenario.routes,
+        additional=(*scenario.additional, *((side.plan,) if side.plan is not None else ())),
+        begin_s=scenario.begin_s,
         seed=job.seed,
         tripinfo=trips,
         scratch=folder,
@@ -213,7 +213,7 @@ def measure_run(scene: Scene, job: Job, folder: Path, say: Callable[[float], Non
     actuated: Sequence[str] = ()
     if side.actuated:
         programmes = folder / "actuated.add.xml"
-        actuated = write_actuated(scene.city(), programmes)
+        actuated = write_actuated(scenario.city(), programmes)
         spec = replace(spec, additional=(*spec.additional, programmes))
     watch = _Watch(network)
     collisions, said_s = 0, begun_s
@@ -221,7 +221,7 @@ def measure_run(scene: Scene, job: Job, folder: Path, say: Callable[[float], Non
     with Simulation(spec) as run:
         check_actuated(run, actuated)
         control = side.make(run.sumo, network, run.now_s, job.seed) if side.make is not None else None
-        while run.now_s < scene.end_s:
+        while run.now_s < scenario.end_s:
             now_s = run.now_s
             if control is not None:
                 control(now_s)
@@ -234,7 +234,7 @@ def measure_run(scene: Scene, job: Job, folder: Path, say: Callable[[float], Non
         watch.finish(run.now_s)
         if control is not None:
             report = control.report()
-    told, stops_per_vehicle = _count(scene, trips)
+    told, stops_per_vehicle = _count(scenario, trips)
     walks_s = mean_walk_loss_s(trips)
     return Result(
         side=side.name,
@@ -255,13 +255,13 @@ def measure_run(scene: Scene, job: Job, folder: Path, say: Callable[[float], Non
     )
 
 
-def _count(scene: Scene, trips: Path) -> tuple[TripSummary, float]:
+def _count(scenario: ScenarioFiles, trips: Path) -> tuple[TripSummary, float]:
     """Every vehicle scheduled in [begin, end), those of flows as SUMO spaced them; and stops a vehicle.
 
     SUMO also lists those whom it has not let in; vehicles of the demand that it does not list never got in either.
     """
-    begin_s, end_s = scene.begin_s, scene.end_s
-    schedule = read_schedule(scene.routes, scene.additional)
+    begin_s, end_s = scenario.begin_s, scenario.end_s
+    schedule = read_schedule(scenario.routes, scenario.additional)
     stops: dict[str, int] = {}
     for _, element in ET.iterparse(trips):
         if element.tag == "tripinfo":
@@ -271,7 +271,7 @@ def _count(scene: Scene, trips: Path) -> tuple[TripSummary, float]:
             element.clear()
     told = summarise(read_tripinfo(trips), schedule, begin_s=begin_s, end_s=end_s)
     if not told.vehicles:
-        names = ", ".join(map(str, scene.routes))
+        names = ", ".join(map(str, scenario.routes))
         raise CityError(f"{names}: no vehicle departs in [{begin_s:g}, {end_s:g})")
     due = sum(count for name, count in stops.items() if begin_s <= schedule[name].depart_s < end_s)
     return told, due / told.vehicles

@@ -21,7 +21,7 @@ from networks.sensors import find_detectors, instrumented_signals
 from networks.state import NetworkState
 from scenarios.cities import cache_folder
 from scenarios.prior import Prior, build_prior
-from scenarios.side_by_side import Scene
+from scenarios.side_by_side import ScenarioFiles
 from scenarios.street_loops import PositionLoops
 from scenarios.street_sensors import Scan, Sensors
 from scenarios.street_terms import SensorNoise, StreetOptions
@@ -67,12 +67,12 @@ class Sight:
         return StreetOptions(seed=self.seed, duration_s=0.0, coverage=self.coverage, noise=noise)
 
 
-def scene_prior(scene: Scene, network: Network) -> Prior:
+def scenario_prior(scenario: ScenarioFiles, network: Network) -> Prior:
     """Turning shares and mean flows of a scenario's own demand: one mesoscopic run, cached.
 
     Raises CityError when SUMO cannot load the files, ProcessError when its process dies.
     """
-    return build_prior(scene.city(epoch_of_zero_s=MIDNIGHT_S), network, cache=cache_folder() / "priors")
+    return build_prior(scenario.city(epoch_of_zero_s=MIDNIGHT_S), network, cache=cache_folder() / "priors")
 
 
 class SensedStreet:

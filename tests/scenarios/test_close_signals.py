@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from scenarios.side_by_side import FullyDetected, Job, Scene, Side, run_jobs
+from scenarios.side_by_side import FullyDetected, Job, ScenarioFiles, Side, run_jobs
 from tests.signals.drawn_junctions import close_pair_net
 
 FLOWS = [
@@ -21,7 +21,7 @@ def test_left_turns_between_two_close_signals_do_not_lock(tmp_path: Path) -> Non
         for n, (begin, end, vph) in enumerate(FLOWS)
     )
     routes.write_text(f"<routes>{flows}</routes>")
-    scene = Scene(close_pair_net(), (routes,), (), 0.0, 1200.0)
+    scenario = ScenarioFiles(close_pair_net(), (routes,), (), 0.0, 1200.0)
     jobs = [Job(Side("adaptive", FullyDetected()), seed) for seed in (1, 2)]
-    for result in run_jobs(scene, jobs, workers=1, told=lambda job, now_s: None):
+    for result in run_jobs(scenario, jobs, workers=1, told=lambda job, now_s: None):
         assert (result.running, result.never_inserted) == (0, 0)

@@ -20,11 +20,11 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 
 from scenarios.run_ledger import RunLedger, run_keys
-from scenarios.side_by_side import FullyDetected, Job, Result, Scene, Side, run_jobs
+from scenarios.side_by_side import FullyDetected, Job, Result, ScenarioFiles, Side, run_jobs
 from twin.commands.answers import SAYS_NO, answering
 from twin.commands.control_request import ACTUATED, ADAPTIVE, PLAN, SHIPPED, Request, read_request
 from twin.config import read_settings
-from twin.sensed_control import Sensed, scene_prior
+from twin.sensed_control import Sensed, scenario_prior
 
 EPILOG = (
     "Example: citytwin signals control --net town.net.xml --routes town.rou.xml --begin 25200 --end 28800 "
@@ -79,7 +79,7 @@ def control(
         request = read_request(
             net, routes, begin, end, additional, seeds, seed, sensors, coverage, policy, plan, beside
         )
-        folder = out or read_settings().runs / f"control-{request.scene.name}-{datetime.now():%Y%m%d-%H%M%S}"
+        folder = out or read_settings().runs / f"control-{request.scenario.name}-{datetime.now():%Y%m%d-%H%M%S}"
         folder.mkdir(parents=True, exist_ok=True)
         results, missing = _run(request, folder, workers, console)
         document = _document(request, results, missing, folder, time.monotonic() - begun_s)
@@ -96,7 +96,7 @@ def _run(request: Request, folder: Path, workers: int, console: Console) -> tupl
     """Results by side and seed, kept ones included, and how many runs an interruption has left undone."""
     ledger = RunLedger(folder / "runs.jsonl")
     jobs = [Job(side, seed) for seed in request.seeds for side in (_adaptive(request), *_fixed(request))]
-    keys = {(job.side.name, job.seed): key for job, key in zip(jobs, run_keys(request.scene, jobs), strict=True)}
+    keys = {(job.side.name, job.seed): key for job, key in zip(jobs, run_keys(request.scenario, jobs), strict=True)}
     results: dict[str, dict[int, Result]] = {name: {} for name in (*request.beside, ADAPTIVE)}
     due: list[Job] = []
     for job in jobs:
@@ -107,10 +107,10 @@ def _run(request: Request, folder: Path, workers: int, console: Console) -> tupl
             results[job.side.name][job.seed] = kept
     if len(due) < len(jobs):
         console.print(f"{len(jobs) - len(due)} of {len(jobs)} runs are kept in {folder}", highlight=False)
-    with _Show(console, request.scene, len(due)) as show:
+    with _Show(console, request.scenario, len(due)) as show:
         try:
             prepared = _with_prior(request, due, show.note)
-            with closing(run_jobs(request.scene, prepared, workers=workers, told=show.told)) as runs:
+            with closing(run_jobs(request.scenario, prepared, workers=workers, told=show.told)) as runs:
                 for result in runs:
                     ledger.add(keys[result.side, result.seed], result)
                     results[result.side][result.seed] = result
@@ -142,7 +142,7 @@ def _with_prior(request: Request, jobs: Sequence[Job], note: Callable[[str], Non
     if request.coverage is None or not any(job.side.name == ADAPTIVE for job in jobs):
         return list(jobs)
     note("what the demand lets expect: one mesoscopic run, kept")
-    prior = scene_prior(request.scene, request.network)
+    prior = scenario_prior(request.scenario, request.network)
     plain = _adaptive(request)
     informed = Side(
         ADAPTIVE, Sensed(request.coverage, prior, request.policy), plan=plain.plan, settings=plain.settings
@@ -153,13 +153,13 @@ def _with_prior(request: Request, jobs: Sequence[Job], note: Callable[[str], Non
 class _Show:
     """Progress on stderr, a line for every run that ends."""
 
-    def __init__(self, console: Console, scene: Scene, runs: int) -> None:
-        self._console, self._scene = console, scene
+    def __init__(self, console: Console, scenario: ScenarioFiles, runs: int) -> None:
+        self._console, self._scenario = console, scenario
         columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"))
         self._bar = Bar(
             *columns, TimeElapsedColumn(), console=console, transient=True, disable=not console.is_terminal
         )
-        self._task = self._bar.add_task("runs", total=runs * (scene.end_s - scene.begin_s), note="")
+        self._task = self._bar.add_task("runs", total=runs * (scenario.end_s - scenario.begin_s), note="")
         self._done_s: dict[tuple[str, int], float] = {}
 
     def __enter__(self) -> _Show:
@@ -177,7 +177,7 @@ class _Show:
         self.note(f"{job.side.name}, seed {job.seed}, second {now_s:.0f}")
 
     def finished(self, result: Result) -> None:
-        self._move(result.side, result.seed, self._scene.end_s)
+        self._move(result.side, result.seed, self._scenario.end_s)
         self._console.print(
             f"{result.side}, seed {result.seed}: {result.mean_delay_s:.1f} s a vehicle, "
             f"{sum(result.violations.values())} unsafe, took {result.wall_s:.0f} s",
@@ -185,14 +185,14 @@ class _Show:
         )
 
     def _move(self, side: str, seed: int, now_s: float) -> None:
-        self._done_s[side, seed] = now_s - self._scene.begin_s
+        self._done_s[side, seed] = now_s - self._scenario.begin_s
         self._bar.update(self._task, completed=sum(self._done_s.values()))
 
 
 def _document(
     request: Request, results: dict[str, dict[int, Result]], missing: int, folder: Path, wall_s: float
 ) -> dict[str, Any]:
-    scene = request.scene
+    scenario = request.scenario
     rows = [_row(name, [kept[seed] for seed in sorted(kept)]) for name, kept in results.items() if kept]
     by_name = {row["control"]: row for row in rows}
     better = (
@@ -202,11 +202,11 @@ def _document(
     )
     coverage = request.coverage
     return {
-        "network": str(scene.network),
-        "routes": [str(path) for path in scene.routes],
-        "additional": [str(path) for path in scene.additional],
-        "begin_s": scene.begin_s,
-        "end_s": scene.end_s,
+        "network": str(scenario.network),
+        "routes": [str(path) for path in scenario.routes],
+        "additional": [str(path) for path in scenario.additional],
+        "begin_s": scenario.begin_s,
+        "end_s": scenario.end_s,
         "seeds": list(request.seeds),
         "sensors": None
         if coverage is None
@@ -252,11 +252,12 @@ _NAMES = {SHIPPED: "shipped", ACTUATED: "SUMO actuated", PLAN: "plan file", ADAP
 
 
 def _print(console: Console, request: Request, document: dict[str, Any]) -> None:
-    scene = request.scene
+    scenario = request.scenario
     sight = "full detection"
     if document["sensors"] is not None:
         sight = "sensors: " + ", ".join(f"{name} {share:g}" for name, share in document["sensors"].items())
-    title = f"{scene.name}: seconds {scene.begin_s:g} to {scene.end_s:g}, seeds {', '.join(map(str, request.seeds))}"
+    span, seeds = f"{scenario.begin_s:g} to {scenario.end_s:g}", ", ".join(map(str, request.seeds))
+    title = f"{scenario.name}: seconds {span}, seeds {seeds}"
     table = Table(title=escape(f"{title}, {sight}"), box=SIMPLE_HEAD, padding=(0, 0, 0, 1))
     table.add_column("control", no_wrap=True)
     for head in ("delay s", "sd", "veh", "never in", "stops", "red", "walkers", "unsafe"):

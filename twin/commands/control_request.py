@@ -9,7 +9,7 @@ from typing import Any
 from networks.city import Coverage
 from networks.errors import InputError
 from networks.graph import Network
-from scenarios.side_by_side import Scene, read_scene
+from scenarios.side_by_side import ScenarioFiles, network_of
 from signals.formats.sumo import book_from_sumo
 from signals.priority import Policy, expect_walkers, read_policy
 from twin.commands.files import existing_files
@@ -23,7 +23,7 @@ _MOST_SEEDS = 1000
 class Request:
     """What was asked for, checked."""
 
-    scene: Scene
+    scenario: ScenarioFiles
     network: Network
     seeds: tuple[int, ...]
     coverage: Coverage | None  # None: full detection
@@ -54,19 +54,19 @@ def read_request(
         raise InputError(f"--coverage {coverage}: only with --sensors")
     if seeds and seed is not None:
         raise InputError("--seed and --seeds: give one of them")
-    scene = Scene(
+    scenario = ScenarioFiles(
         network=existing_files("--net", str(net))[0],
         routes=existing_files("--routes", routes),
         additional=existing_files("--additional", additional),
         begin_s=begin_s,
         end_s=end_s,
     )
-    if not scene.routes:
+    if not scenario.routes:
         raise InputError("--routes: no demand given")
     fallback = existing_files("--plan", str(plan))[0] if plan is not None else None
-    network = read_scene(scene, fallback)
+    network = network_of(scenario, fallback)
     if not network.signals:
-        raise InputError(f"{scene.network}: holds no signal to control")
+        raise InputError(f"{scenario.network}: holds no signal to control")
     if fallback is not None:
         _check_plan(fallback, network)
     terms = read_policy(policy) if policy is not None else None
@@ -76,7 +76,7 @@ def read_request(
         except InputError as defect:
             raise InputError(f"{policy}: {defect}") from defect
     return Request(
-        scene=scene,
+        scenario=scenario,
         network=network,
         seeds=(seed,) if seed is not None else _seeds(seeds or "1-3"),
         coverage=_coverage(coverage) if sensors else None,
