@@ -36,10 +36,9 @@ def next_stages(
     slack_s = _least_slack_s(opens, change_s, stay_s, stage, 0.0, left_s, left, -1)
     if slack_s >= margin_s:
         return False, may
-    first = -1
     for k in range(links):
-        if opens[:, k].any() and left_s[k] < np.inf and (first < 0 or left_s[k] < left_s[first]):
-            first = k
+        left[k] = left_s[k] < np.inf and opens[:, k].any()
+    first = _earliest(left, left_s)
     slacks_s = np.full(stages, -np.inf)
     for s in range(stages):
         if opens[s, first]:
@@ -50,6 +49,16 @@ def next_stages(
     for s in range(stages):
         may[s] = slacks_s[s] >= enough_s
     return True, may
+
+
+@flat
+def _earliest(left: Bools, left_s: Floats) -> int:
+    """Of the links that are left the one with the earliest deadline, -1 for none."""
+    first = -1
+    for k in range(len(left)):
+        if left[k] and (first < 0 or left_s[k] < left_s[first]):
+            first = k
+    return first
 
 
 @flat
@@ -69,10 +78,7 @@ def _least_slack_s(
         left[k] = left_s[k] < np.inf and not (opened >= 0 and opens[opened, k])
     slack_s = np.inf
     while True:
-        worst = -1
-        for k in range(links):
-            if left[k] and (worst < 0 or left_s[k] < left_s[worst]):
-                worst = k
+        worst = _earliest(left, left_s)
         if worst < 0:
             return slack_s
         best, most = -1, 0
