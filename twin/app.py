@@ -113,7 +113,7 @@ def build_city(
     zero_s = folder.epoch_s - folder.begin_s
     begun_s = folder.epoch_s if from_s is None else from_s
     fixed = [fixed_plan(s, index=i, epoch_of_zero_s=zero_s) for i, s in enumerate(network.signals)]
-    mirror = start_mirror(folder, network, begun_s, store) if mirrored else None
+    mirror = start_mirror(model, begun_s, store) if mirrored else None
     expected = expect_walkers(model.policy, network)
     crossings = CrossingSight(network, model.instrumented, weight=model.policy.weights.pedestrian, expected=expected)
     return City(
@@ -157,11 +157,13 @@ def on_day(folder: CityFolder, now_s: float) -> CityFolder:
     return replace(folder, epoch_s=folder.epoch_s + (now_s - folder.epoch_s) // DAY_S * DAY_S)
 
 
-def start_mirror(folder: CityFolder, network: Network, from_s: float, store: Path | None) -> Mirror:
+def start_mirror(model: CityModel, from_s: float, store: Path | None) -> Mirror:
     """A mirror that begins, empty, at an epoch second of the city's demand or later. The caller closes it."""
+    folder = model.folder
     later_s = from_s - folder.epoch_s
     begun = replace(folder, begin_s=folder.begin_s + later_s, epoch_s=from_s)
-    mirror = Mirror(begun, network, kept=store / "mirror" if store is not None else None)
+    kept = store / "mirror" if store is not None else None
+    mirror = Mirror(begun, model.network, detectors=model.detectors, kept=kept)
     mirror.start()
     return mirror
 

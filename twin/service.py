@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from networks.city import CityFolder
@@ -213,15 +213,15 @@ class Service:
 
     def _begin_day(self, now_s: float) -> str:
         """The demand begins anew, and with it mirror and outlook; forecasters follow when they are fit."""
-        model, city = self._model, self._city
-        folder = on_day(model.folder, now_s)
+        city, folder = self._city, on_day(self._model.folder, now_s)
+        today = replace(self._model, folder=folder)
         self._day_ends_s = folder.epoch_s + DAY_S
         self._coming = self._beside.submit(self._rebuild, folder)
         if city.mirror is not None:
             city.mirror.close()
-            city.mirror = start_mirror(folder, model.network, now_s, self._store)
+            city.mirror = start_mirror(today, now_s, self._store)
         if city.ahead is not None:
-            city.ahead = Ahead(folder, model.network, model.prior)
+            city.ahead = Ahead(folder, today.network, today.prior)
         return "the demand's day has begun: a new mirror"
 
     def _take_day(self) -> list[str]:
