@@ -64,8 +64,8 @@ def make_control(libsumo: Any, network: Network, variant: str, policy_file: Path
         calls = Calls(libsumo, network)
         return RollingHorizon(network, walkers=calls), calls
     policy = read_policy(policy_file)
-    expected = None if variant == "weights" else expect_walkers(policy, network)
-    calls = Calls(libsumo, network, weight=policy.weights.pedestrian, expected=expected)
+    walkers = expect_walkers(policy, network)
+    calls = Calls(libsumo, network, replace(walkers, expected_factor=0.0) if variant == "weights" else walkers)
     if variant != "all":
         policy = policy.model_copy(update={"emergency": policy.emergency.model_copy(update=NO_PREEMPTION)})
     return Preemption(network, RollingHorizon(network, walkers=calls), policy), calls

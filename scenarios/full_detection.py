@@ -42,11 +42,7 @@ class DetectedControl:
     ) -> None:
         """`policy` None: all count alike, who walks as well. Raises InputError, see `expect_walkers`."""
         self._network = network
-        calls = (
-            Calls(libsumo, network)
-            if policy is None
-            else Calls(libsumo, network, weight=policy.weights.pedestrian, expected=expect_walkers(policy, network))
-        )
+        calls = Calls(libsumo, network, None if policy is None else expect_walkers(policy, network))
         self._horizon = RollingHorizon(network, tuning, walkers=calls)
         self._priority = None if policy is None else Preemption(network, self._horizon, policy)
         driven = [bool(len(m.lanes) and m.signal.stages) for m in self._horizon.models]

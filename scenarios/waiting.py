@@ -20,12 +20,10 @@ class Calls:
     at every crossing, as where nobody counts them.
     """
 
-    def __init__(
-        self, libsumo: Any, network: Network, *, weight: float = 1.0, expected: Walkers | None = None
-    ) -> None:
-        """`weight`: of each person seen, in cars. `expected`: people at crossings until somebody is seen."""
+    def __init__(self, libsumo: Any, network: Network, walkers: Walkers | None = None) -> None:
+        """`walkers`: what a person counts, and who is expected until somebody is seen; None: as a car, and nobody."""
         self._person = libsumo.person
-        self._weight, self._expected = weight, expected
+        self._walkers = walkers
         self._crossings = {
             c.id: (index, list(c.links)) for index, signal in enumerate(network.signals) for c in signal.crossings
         }
@@ -65,7 +63,7 @@ class Calls:
 
     def expect(self, signal: int, record: LampRecord, now_s: float) -> tuple[Floats, Floats]:
         """As `Walkers.expect`: those who wait, and nobody else until they come."""
-        if not self._anybody_walks and self._expected is not None:
-            return self._expected.expect(signal, record, now_s)
-        people = self._people[signal]
-        return self._weight * people, np.zeros(len(people))
+        if not self._anybody_walks and self._walkers is not None:
+            return self._walkers.expect(signal, record, now_s)
+        weight, people = 1.0 if self._walkers is None else self._walkers.weight, self._people[signal]
+        return weight * people, np.zeros(len(people))

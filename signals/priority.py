@@ -142,13 +142,14 @@ class Pavement(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Walkers:
-    """People expected at crossings, weighted: what arrived since the crossing turned red, at a known mean rate."""
+    """What people at crossings count, and how many are expected: who came since red began, at a known mean rate."""
 
     rate_per_s: tuple[Floats, ...]  # per signal (K,): people a second at each link, 0 where nobody walks
-    weight: float
+    weight: float  # of somebody who is seen, in cars
+    expected_factor: float = 1.0  # of it, where somebody is only expected
 
     def expect(self, signal: int, record: LampRecord, now_s: float) -> tuple[Floats, Floats]:
-        rate = self.rate_per_s[signal] * self.weight
+        rate = self.rate_per_s[signal] * (self.weight * self.expected_factor)
         closed = np.array([lamp not in GREEN + OFF for lamp in record.state[: len(rate)]])
         since_s = np.where(np.isfinite(record.green_until_s), record.green_until_s, record.since_s)
         red_s = np.where(closed & np.isfinite(since_s), np.maximum(now_s - since_s, 0.0), 0.0)
@@ -156,7 +157,7 @@ class Walkers:
 
 
 def expect_walkers(policy: Policy, network: Network) -> Walkers:
-    """The policy's rates on the crossings of a network. Raises InputError for a crossing that it lacks."""
+    """The policy's weight and rates on the crossings of a network. Raises InputError for a crossing that it lacks."""
     known = {crossing.id for signal in network.signals for crossing in signal.crossings}
     for name in policy.pedestrians.crossings:
         if name not in known:
@@ -169,7 +170,7 @@ def expect_walkers(policy: Policy, network: Network) -> Walkers:
             links = [link for link in crossing.links if signal.pedestrian[link]]
             rate[links] = people_per_s / max(len(links), 1)
         rates.append(rate)
-    return Walkers(tuple(rates), policy.weights.pedestrian * policy.pedestrians.expected_factor)
+    return Walkers(tuple(rates), policy.weights.pedestrian, policy.pedestrians.expected_factor)
 
 
 def _follows(table: VehicleTable, platoon: NDArray[np.int64]) -> Bools:

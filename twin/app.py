@@ -114,8 +114,7 @@ def build_city(
     begun_s = folder.epoch_s if from_s is None else from_s
     fixed = [fixed_plan(s, index=i, epoch_of_zero_s=zero_s) for i, s in enumerate(network.signals)]
     mirror = start_mirror(model, begun_s, store) if mirrored else None
-    expected = expect_walkers(model.policy, network)
-    crossings = CrossingSight(network, model.instrumented, weight=model.policy.weights.pedestrian, expected=expected)
+    crossings = CrossingSight(network, model.instrumented, expect_walkers(model.policy, network))
     return City(
         network=network,
         inbox=Inbox(

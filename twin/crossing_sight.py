@@ -55,9 +55,8 @@ class _Kerbs:
 class CrossingSight:
     """Who waits at the crossings of junctions with a roadside unit; people expected elsewhere."""
 
-    def __init__(self, network: Network, instrumented: Sequence[int], *, weight: float, expected: Walkers) -> None:
-        """`weight`: of each person seen, in cars."""
-        self._weight, self._expected = weight, expected
+    def __init__(self, network: Network, instrumented: Sequence[int], walkers: Walkers) -> None:
+        self._walkers = walkers
         self._kerbs = {int(signal): _Kerbs(network, int(signal)) for signal in instrumented}
         self._now_s = -np.inf
         self._anybody_walks = False
@@ -91,13 +90,13 @@ class CrossingSight:
 
     def expect(self, signal: int, record: LampRecord, now_s: float) -> tuple[Floats, Floats]:
         """As `Walkers.expect`."""
-        people, rate = self._expected.expect(signal, record, now_s)
+        people, rate = self._walkers.expect(signal, record, now_s)
         kerbs = self._kerbs.get(signal)
         if kerbs is None or not self._vouches(kerbs):
             return people, rate
         people, rate = np.where(kerbs.covered, 0.0, people), np.where(kerbs.covered, 0.0, rate)
         waiting = kerbs.waiting(self._now_s)
-        weight = self._weight * kerbs.people * impatience(self._now_s - kerbs.since_s)
+        weight = self._walkers.weight * kerbs.people * impatience(self._now_s - kerbs.since_s)
         for links, waits, counts in zip(kerbs.links, waiting.tolist(), weight.tolist(), strict=True):
             if waits:
                 people[links] += counts / len(links)

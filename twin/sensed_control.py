@@ -239,10 +239,8 @@ def control_by_sensors(
     """
     shares = prior.movement_share if prior else None
     known = read_policy() if policy is None else policy
-    weight, expected = known.weights.pedestrian, expect_walkers(known, network)
-    crossings = CrossingSight(
-        network, instrumented_signals(network, sight.coverage), weight=weight, expected=expected
-    )
+    walkers = expect_walkers(known, network)
+    crossings = CrossingSight(network, instrumented_signals(network, sight.coverage), walkers)
     horizon = RollingHorizon(network, shares=shares, walkers=crossings, least_open_frac=least_open_frac, guesses=True)
     chain = Chain(network, horizon, least_seen_frac=least_seen_frac)
     street = SensedStreet(libsumo, network, sight, MIDNIGHT_S + begin_s)

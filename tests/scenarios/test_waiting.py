@@ -34,7 +34,7 @@ class Street(SimpleNamespace):
 
 def calls_of(street: Street, expected: Walkers | None = None) -> Calls:
     network: Network = SimpleNamespace(signals=(SIGNAL,))  # type: ignore[assignment]
-    return Calls(SimpleNamespace(person=street), network, expected=expected)
+    return Calls(SimpleNamespace(person=street), network, expected)
 
 
 def test_a_link_is_wanted_by_those_who_come_to_it_and_a_crossing_by_those_who_walk() -> None:

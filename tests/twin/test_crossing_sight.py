@@ -47,7 +47,7 @@ def seen(*objects: tuple[str, float, float], at_s: float, unit: int = 0) -> Trac
 
 @pytest.fixture
 def sight() -> CrossingSight:
-    return CrossingSight(NETWORK, [0], weight=1.0, expected=Walkers((RATE, RATE), 1.0))
+    return CrossingSight(NETWORK, [0], Walkers((RATE, RATE), 1.0))
 
 
 def test_a_unit_that_never_showed_anybody_on_foot_vouches_for_nobody(sight: CrossingSight) -> None:
