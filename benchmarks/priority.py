@@ -41,8 +41,8 @@ from networks.readers.sumo import read_sumo
 from networks.route_book import RouteBook
 from scenarios.demand import read_schedule
 from scenarios.full_detection import FullDetection
-from scenarios.lamp_measures import walker_delay_s
-from scenarios.measures import mean_walk_loss_s, read_tripinfo, summarise
+from scenarios.lamp_measures import walk_loss_s
+from scenarios.measures import read_tripinfo, summarise
 from scenarios.simulation import RunSpec, Simulation
 from scenarios.waiting import Calls
 from signals.arbiter import decide
@@ -144,7 +144,7 @@ def run_one(scenario: Scenario, variant: str, seed: int, emergencies: int, polic
                         states.append(record.state)
                 simulation.step()
         schedule = read_schedule(routes, scenario.additional)
-        walks_s = mean_walk_loss_s(trips)
+        walks_s = walk_loss_s(trips, network.signals, shown)
         told = summarise(read_tripinfo(trips), schedule, begin_s=scenario.begin_s, end_s=scenario.end_s)
         travel_s = [
             float(e.get("duration", 0.0)) + float(e.get("departDelay", 0.0))
@@ -161,7 +161,7 @@ def run_one(scenario: Scenario, variant: str, seed: int, emergencies: int, polic
         "emergency_delay_s": told.class_delay_s.get("emergency"),
         "emergency_travel_s": float(np.mean(travel_s)) if travel_s else None,
         "others_delay_s": told.class_delay_s.get("car", others[0] if others else None),
-        "walker_delay_s": walker_delay_s(network.signals, shown) if walks_s is None else walks_s,
+        "walker_delay_s": walks_s,
         "unfinished": told.running + told.never_inserted,
         "refused": refused,
         "ms_mean": 1e3 * float(np.mean(spent_s[5:])),

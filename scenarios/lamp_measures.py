@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from networks.graph import Bools, Signal
+from scenarios.measures import mean_walk_loss_s
 
 OPEN = "Ggs"
 
@@ -26,6 +28,12 @@ def walker_delay_s(signals: Sequence[Signal], shown: Sequence[Sequence[str]]) ->
             reds_s = red_spells(np.array([state[link] in OPEN for state in states], np.bool_))
             delays_s.append(float((reds_s.astype(np.float64) ** 2).sum()) / (2.0 * len(states)))
     return float(np.mean(delays_s)) if delays_s else None
+
+
+def walk_loss_s(trips: Path, signals: Sequence[Signal], shown: Sequence[Sequence[str]]) -> float | None:
+    """Mean time that people on foot lose in a run, by its tripinfo file; where nobody walks, `walker_delay_s`."""
+    walked_s = mean_walk_loss_s(trips)
+    return walker_delay_s(signals, shown) if walked_s is None else walked_s
 
 
 def red_spells(is_open: Bools) -> NDArray[np.int64]:

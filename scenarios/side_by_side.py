@@ -24,8 +24,8 @@ from networks.readers.formats import holds_programmes
 from networks.readers.sumo import read_sumo
 from scenarios.demand import read_schedule
 from scenarios.full_detection import DetectedControl
-from scenarios.lamp_measures import walker_delay_s
-from scenarios.measures import Scheduled, TripSummary, mean_walk_loss_s, read_tripinfo, summarise
+from scenarios.lamp_measures import walk_loss_s
+from scenarios.measures import Scheduled, TripSummary, read_tripinfo, summarise
 from scenarios.rivals import check_actuated, write_actuated
 from scenarios.simulation import RunSpec, Simulation, guard, receive, start_child
 from signals.priority import Policy
@@ -235,7 +235,6 @@ def measure_run(scenario: ScenarioFiles, job: Job, folder: Path, say: Callable[[
         if control is not None:
             report = control.report()
     told, stops_per_vehicle = _count(scenario, trips)
-    walks_s = mean_walk_loss_s(trips)
     return Result(
         side=side.name,
         seed=job.seed,
@@ -246,7 +245,7 @@ def measure_run(scenario: ScenarioFiles, job: Job, folder: Path, say: Callable[[
         mean_delay_s=told.mean_delay_s,
         stops_per_vehicle=stops_per_vehicle,
         longest_red_s=watch.longest_red_s,
-        walker_delay_s=walker_delay_s(network.signals, watch.shown) if walks_s is None else walks_s,
+        walker_delay_s=walk_loss_s(trips, network.signals, watch.shown),
         violations=watch.violations,
         examples=watch.examples,
         collisions=collisions,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from scenarios.lamp_measures import red_spells, walker_delay_s
+from scenarios.lamp_measures import red_spells, walk_loss_s, walker_delay_s
 
 
 def test_red_spells_are_the_stretches_without_green():
@@ -24,3 +25,11 @@ def test_walkers_wait_what_somebody_waits_who_comes_at_any_second():
     assert walker_delay_s([street, square], shown) == pytest.approx(expected_s)
     assert walker_delay_s([street], [[]]) is None
     assert walker_delay_s([SimpleNamespace(pedestrian=np.array([False]))], [["G"]]) is None
+
+
+def test_whoever_walks_tells_the_loss_and_only_where_nobody_does_the_lamps_tell_it(tmp_path: Path) -> None:
+    trips, street = tmp_path / "trips.xml", SimpleNamespace(pedestrian=np.array([True]))
+    trips.write_text("<tripinfos/>")
+    assert walk_loss_s(trips, [street], [["r", "r", "G"]]) == pytest.approx(4.0 / 6.0)
+    trips.write_text('<tripinfos><personinfo id="p"><walk timeLoss="3.5"/></personinfo></tripinfos>')
+    assert walk_loss_s(trips, [street], [["r", "r", "G"]]) == 3.5
