@@ -46,7 +46,6 @@ from scenarios.measures import read_tripinfo, summarise
 from scenarios.simulation import RunSpec, Simulation
 from scenarios.waiting import Calls
 from signals.arbiter import decide
-from signals.controllers.approaches import build_stop_lines
 from signals.controllers.base import Controller
 from signals.controllers.preemption import Preemption
 from signals.controllers.rolling_horizon import RollingHorizon
@@ -58,17 +57,23 @@ FIRST_S, HEADWAY_S = 90.0, 60.0  # departures of the emergency vehicles
 NO_PREEMPTION = {"ahead_s": 1e-9}
 
 
-def make_control(libsumo: Any, network: Network, variant: str, policy_file: Path | None) -> tuple[Controller, Calls]:
-    """The controller of a variant, and the calls that it hears."""
-    if variant == "none":
-        calls = Calls(libsumo, network)
-        return RollingHorizon(network, walkers=calls), calls
+def make_control(
+    libsumo: Any, network: Network, variant: str, policy_file: Path | None
+) -> tuple[Controller, FullDetection]:
+    """The controller of a variant, and its detectors."""
     policy = read_policy(policy_file)
-    walkers = expect_walkers(policy, network)
-    calls = Calls(libsumo, network, replace(walkers, expected_factor=0.0) if variant == "weights" else walkers)
+    walkers = expect_walkers(policy, network) if variant != "none" else None
+    if walkers is not None and variant == "weights":
+        walkers = replace(walkers, expected_factor=0.0)
+    calls = Calls(libsumo, network, walkers)
+    horizon = RollingHorizon(network, walkers=calls)
+    vouches = not horizon.may_lock  # as `scenarios.full_detection.DetectedControl`
+    street = FullDetection(libsumo, network, horizon.stop_lines, calls=calls, vouch_for_lanes=vouches)
+    if variant == "none":
+        return horizon, street
     if variant != "all":
         policy = policy.model_copy(update={"emergency": policy.emergency.model_copy(update=NO_PREEMPTION)})
-    return Preemption(network, RollingHorizon(network, walkers=calls), policy), calls
+    return Preemption(network, horizon, policy), street
 
 
 def write_emergencies(network: Network, scenario: Scenario, count: int, path: Path) -> None:
@@ -125,8 +130,7 @@ def run_one(scenario: Scenario, variant: str, seed: int, emergencies: int, polic
         shown: list[list[str]] = [[] for _ in network.signals]
         refused, spent_s = 0, []
         with Simulation(spec) as simulation:
-            controller, calls = make_control(simulation.sumo, network, variant, policy)
-            street = FullDetection(simulation.sumo, network, build_stop_lines(network), calls=calls)
+            controller, street = make_control(simulation.sumo, network, variant, policy)
             while simulation.now_s < scenario.end_s:
                 now_s = simulation.now_s
                 lamps = street.look(now_s)
