@@ -229,12 +229,15 @@ class Network:
     @cached_property
     def edge_successors(self) -> Ragged:
         """Edges reachable from each edge by one movement, sorted, each once."""
-        pairs = np.unique(
-            np.stack([self.lanes.edge[self.movements.from_lane], self.lanes.edge[self.movements.to_lane]], axis=1),
-            axis=0,
-        ).reshape(-1, 2)
+        pairs, _ = number_pairs(self.lanes.edge[self.movements.from_lane], self.lanes.edge[self.movements.to_lane])
         offsets = np.searchsorted(pairs[:, 0], np.arange(len(self.edges.ids) + 1)).astype(np.int32)
         return Ragged(offsets, pairs[:, 1].astype(np.int32))
+
+
+def number_pairs(first: Ints, second: Ints) -> tuple[Ints, NDArray[np.intp]]:
+    """The pairs that two columns (N,) hold, sorted, each once (P, 2); and which of them each row is (N,)."""
+    pairs, number = np.unique(np.stack([first, second], axis=1), axis=0, return_inverse=True)
+    return pairs.reshape(-1, 2), number.reshape(-1)
 
 
 def group_rows(key: Ints, groups: int) -> Ragged:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from networks.graph import Bools, Floats, Network
+from networks.graph import Bools, Floats, Network, number_pairs
 from scenarios.passages import Passages, Ride
 from twin.mirror_lanes import LaneTraffic, lane_traffic
 from twin.mirror_words import Change
@@ -50,9 +50,8 @@ class Traffic(Passages):
         self.measured: Bools = np.zeros(edges, np.bool_)
         self.scheduled, self.passing = np.zeros(edges), np.zeros(edges)
         moves, of_edge = network.movements, network.lanes.edge
-        turns = zip(of_edge[moves.from_lane].tolist(), of_edge[moves.to_lane].tolist(), strict=True)
-        self._turn: dict[tuple[int, int], int] = {}
-        self.turn_of_movement = np.array([self._turn.setdefault(t, len(self._turn)) for t in turns], np.int64)
+        turns, self.turn_of_movement = number_pairs(of_edge[moves.from_lane], of_edge[moves.to_lane])
+        self._turn = {(source, target): turn for turn, (source, target) in enumerate(turns.tolist())}
         self.turned = np.zeros(len(self._turn))  # vehicles from one edge to another, since the caller last cleared it
         self.weight: dict[str, float] = {}  # scheduled vehicles that a vehicle stands for until its first sensor
         self.born: dict[str, int] = {}  # edge that a vehicle was put on by hand

@@ -12,7 +12,7 @@ import numpy as np
 from scipy import sparse
 
 from networks.city import Detector
-from networks.graph import Floats, Ints, Network
+from networks.graph import Floats, Ints, Network, number_pairs
 from twin.selected_inverse import factorise
 
 LOOP_MISS_FRAC = 0.02  # share of vehicles that a loop misses or counts twice
@@ -68,8 +68,8 @@ class TurnFlows:
         self._from_edge, self._to_edge = lanes.edge[self._from_lane], lanes.edge[moves.to_lane[self._rows]]
         count, self._edge_count = len(self._rows), len(edges.ids)
         column, one = np.arange(count), np.ones(count)
-        turns, self._turn = np.unique(self._from_edge * self._edge_count + self._to_edge, return_inverse=True)
-        self._turn_from, self._turn_count = turns // self._edge_count, len(turns)
+        turns, self._turn = number_pairs(self._from_edge, self._to_edge)
+        self._turn_from, self._turn_count = turns[:, 0], len(turns)
 
         def gather(row: Ints, rows: int) -> sparse.csr_array:
             return sparse.csr_array((one, (row, column)), shape=(rows, count))
