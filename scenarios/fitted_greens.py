@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from xml.sax.saxutils import quoteattr
 
 import numpy as np
 from scipy.optimize import linprog
 
-from networks.graph import Bools, Floats, Ints, Network, Programme
+from networks.graph import Bools, Floats, Ints, Network, Programme, ProgrammePhase
 from scenarios.count_replay import HOUR_S
 from scenarios.shares import spread_over_lanes
+from signals.formats.book import NamedProgramme, PlanBook
+from signals.formats.sumo import book_to_sumo
 
 SATURATION_VPH = 1700.0  # of a lane of SUMO's cars with ordinary drivers; 1,800 to 1,900 in HCM 2016, chapter 19
 GAP_S, FOLLOW_S = 4.5, 2.5  # gap taken by those who give way at green, and from one to the next in it (the same)
@@ -45,23 +46,16 @@ def write_fitted_greens(
         network, np.array(order, np.int32).reshape(-1, 2), np.array([pairs[pair] for pair in order])
     )
     changed = []
-    with path.open("w", encoding="utf-8") as out:
-        out.write("<additional>\n")
-        for number, signal in enumerate(network.signals):
-            if not signal.programmes:
-                continue
-            shipped = signal.programmes[0]
-            greens = fit_greens(network, number, movement_vph)
-            if greens is None:
-                continue
-            changed.append(signal.id)
-            offset = f'programID="{NAME}" offset="{shipped.offset_s:g}"'
-            out.write(f'<tlLogic id={quoteattr(signal.id)} type="static" {offset}>\n')
-            for phase, length_s in zip(shipped.phases, greens.tolist(), strict=True):
-                out.write(f'<phase duration="{length_s:g}" state="{phase.state}"/>\n')
-            out.write("</tlLogic>\n")
-        out.write("</additional>\n")
-    return tuple(changed)
+    for number, signal in enumerate(network.signals):
+        greens = fit_greens(network, number, movement_vph) if signal.programmes else None
+        if greens is None:
+            continue
+        shipped = signal.programmes[0]
+        lengths_s = zip(shipped.phases, greens.tolist(), strict=True)
+        phases = tuple(ProgrammePhase(phase.state, s, s, s) for phase, s in lengths_s)
+        changed.append(NamedProgramme(signal.id, Programme(NAME, "static", shipped.offset_s, phases)))
+    path.write_text(book_to_sumo(PlanBook(tuple(changed))).text, encoding="utf-8")
+    return tuple(named.signal_id for named in changed)
 
 
 def fit_greens(network: Network, signal: int, movement_vph: Floats) -> Floats | None:
