@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import traceback
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
@@ -14,7 +16,6 @@ from twin.commands.replay import replay
 from twin.commands.run import run
 
 app = typer.Typer(
-    help="City traffic digital twin and signal optimisation.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -28,6 +29,21 @@ app.command(epilog="Example: citytwin doctor --json")(doctor)
 app.add_typer(network.app, name="network")
 app.add_typer(signals.app, name="signals")
 app.add_typer(forecast.app, name="forecast")
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"citytwin {version('citytwin')}")
+        raise typer.Exit
+
+
+@app.callback()
+def citytwin(
+    asked: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Say which version this is.")
+    ] = False,
+) -> None:
+    """City traffic digital twin and signal optimisation."""
 
 
 def main() -> None:
