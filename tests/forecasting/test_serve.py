@@ -91,8 +91,9 @@ def model(scales: float, *, shadow: bool = False, name: str = "m") -> LiveModel:
 def test_each_forecast_names_its_producer_down_the_chain(past: tuple[LiveCity, ...], lived: History) -> None:
     seen, now = cut(lived, 30), START + 1800.0
     silent = History(seen.grid, seen.flow_vps, seen.speed_mps, np.zeros_like(seen.valid))
-    assert Forecaster(FREE, past, [model(0.0)]).predict(seen, now).producer == ("model m", "none")
-    assert Forecaster(FREE, past).predict(seen, now).producer == ("ridge", "none")
+    informed = ("ridge", "profile+deviation", "profile")
+    assert Forecaster(FREE, past, [model(0.0)]).predict(seen, now).producer == ("model m", *informed, "none")
+    assert Forecaster(FREE, past).predict(seen, now).producer == (*informed, "none")
     assert Forecaster(FREE).predict(seen, now).producer == ("persistence", "none")
     nothing = Forecaster(FREE).predict(silent, now)
     assert nothing.producer == ("none",)
@@ -164,6 +165,30 @@ def test_a_model_that_drifts_loses_the_lead_and_comes_back(past: tuple[LiveCity,
     assert leads[-1] == "model m"
     assert any("in place of model m" in note for note in notes)
     assert any("model m in place of" in note for note in notes)
+
+
+def test_who_errs_to_opposite_sides_is_better_together(past: tuple[LiveCity, ...]) -> None:
+    """Two models, as far off to one side as to the other: what is served errs less than either."""
+    pair = [model(1.0, name="high"), model(-1.0, name="low")]
+    forecaster = Forecaster(FREE, past, pair)
+    run(forecaster, a_day(START, 110, step_s=60.0, level=1.0, rng=np.random.default_rng(6)))
+    score = forecaster.score()
+    for served, by in (
+        (score.flow_mae_vps, score.flow_mae_by_producer_vps),
+        (score.speed_mae_mps, score.speed_mae_by_producer_mps),
+    ):
+        assert (served < 0.8 * by["model high"]).all()
+        assert (served < 0.8 * by["model low"]).all()
+
+
+def test_what_is_served_follows_the_best(past: tuple[LiveCity, ...]) -> None:
+    """A model three scales off counts for nothing after an hour of the street."""
+    forecaster = Forecaster(FREE, past, [model(3.0)])
+    day = a_day(START, 180, step_s=60.0, level=1.0, rng=np.random.default_rng(7))
+    run(forecaster, day)
+    made, said = forecaster.predict(day, START + 180 * 60.0), forecaster.said()
+    best = np.abs(said["profile"][0, :6, 3:] - made.flow_vps[:6, 3:, 3]).mean()
+    assert best < 0.05 * np.abs(said["model m"][0, :6, 3:] - said["profile"][0, :6, 3:]).mean()
 
 
 def test_a_candidate_is_scored_on_the_same_readings_and_never_served(
