@@ -49,15 +49,13 @@ _MEMORY = 0.98  # per update, one a history step: about 50 minutes
 _SHARE_MEMORY = 0.95  # of the errors that decide the shares: about 20 minutes
 _SHARPNESS = 10.0  # a share falls with this power of the error: a tenth more error, 0.39 times the share
 _SHARED = 0.8  # of the evidence of the next shorter horizon
-_GATE_WEIGHT = 10.0  # updates that the gate counts for
+_GATE_WEIGHT = 1.0  # updates that the gate counts for: days of a simulator are little evidence
 _UNPROVEN = 1.05  # times the profile's error is assumed of its deviation, until it was seen
 _WORST = 2.0  # times the least error: nobody counts as worse than that in one update
-_GATE_GAIN = 0.97  # times its error: who is better by that is clearly better
-_BACK_GAIN = 0.98  # a richer producer leads again once nobody is better by more than this
+_CLEARLY = 0.97  # times the error of the others: so good must a model be that the gate refused
+_BACK, _LEAVES = 0.97, 0.96  # a richer producer leads until another's error is this share of its own, and then again
 _NAMED = 0.1  # share from which on a producer is named
-_READMIT_WEIGHT = (
-    25.0  # the gate's and about 15 of the street before a model that the gate refused may lead after all
-)
+_READMIT_WEIGHT = 16.0  # evidence, 15 updates of the street, before a model that the gate refused may count after all
 _WATCHED = 400  # edges whose quantiles are kept until their truth is known
 _BUSY_VEH = 3.0  # usual vehicles a step, from which on none at all is remarkable
 _ZERO_SHARE = 0.8
@@ -353,7 +351,7 @@ class Forecaster:
                 counts = np.ones(STEPS_OUT, np.bool_)
                 if k < len(self._models) and not self._admitted(k, quantity):
                     others = mean[quantity, [j for j in self._chain if j != k]].min(axis=0)
-                    counts = (weights[quantity] >= _READMIT_WEIGHT) & (mean[quantity, k] < _GATE_GAIN * others)
+                    counts = (weights[quantity] >= _READMIT_WEIGHT) & (mean[quantity, k] < _CLEARLY * others)
                 shares[quantity, k] = counts * mean[quantity, k] ** -_SHARPNESS
         answer: Floats = shares / shares.sum(axis=1, keepdims=True)
         return answer
@@ -364,7 +362,7 @@ class Forecaster:
         lead = np.zeros((2, STEPS_OUT), np.int64)
         most = shares.max(axis=1)
         for k in reversed(self._chain):
-            gain = np.where(k < self._told_lead, _BACK_GAIN, _GATE_GAIN)
+            gain = np.where(k < self._told_lead, _BACK, _LEAVES)
             lead[shares[:, k] >= gain**_SHARPNESS * most] = k
         return lead
 
