@@ -236,13 +236,12 @@ class Forecaster:
 
     def said(self) -> dict[str, Floats]:
         """What every producer, served or not, said in the newest forecast: (2, H, E), veh/s and m/s. Where one had
-        nothing to say it is the profile."""
+        nothing to say it is the profile, and where no past is known the last value."""
         if self._said is None:
             return {}
-        value, profile = self._said.value, self._said.value[:, _PROFILE]
-        return {
-            name: np.where(self._said.available[k], value[:, k], profile) for k, name in enumerate(self.producers)
-        }
+        value, available = self._said.value, self._said.available
+        fallback = np.where(available[_PROFILE], value[:, _PROFILE], value[:, _PERSISTENCE])
+        return {name: np.where(available[k], value[:, k], fallback) for k, name in enumerate(self.producers)}
 
     def take_notes(self) -> list[str]:
         """What an operator should know and was not told yet: refused models, changes of the lead, broken feeds."""

@@ -125,6 +125,19 @@ def test_an_empty_history_is_no_error(past: tuple[LiveCity, ...]) -> None:
     assert np.abs(made.flow_vps[5, 3:, 3] / expected - 1.0).mean() < 0.15
 
 
+def test_where_no_past_is_known_the_last_value_is_served(past: tuple[LiveCity, ...], lived: History) -> None:
+    """And every producer is compared as having said it."""
+    seen = cut(lived, 30)
+    everywhere = History(seen.grid, seen.flow_vps, seen.speed_mps, np.ones_like(seen.valid))
+    forecaster = Forecaster(FREE, past, [model(0.0)])
+    made = forecaster.predict(everywhere, START + 1800.0)
+    last = seen.flow_vps[-5:, :3].mean(axis=0)
+    assert made.valid.all()
+    np.testing.assert_allclose(made.flow_vps[:, :3, 3], np.broadcast_to(last, (12, 3)))
+    for said in forecaster.said().values():
+        np.testing.assert_allclose(said[0, :, :3], np.broadcast_to(last, (12, 3)))
+
+
 def test_the_gate_refuses_a_model_that_is_worse_than_the_profile(past: tuple[LiveCity, ...]) -> None:
     """It is scored in the shadow of the ridge, and says why."""
     refused = admit(past, "bad", Shift(2.5))
