@@ -43,6 +43,7 @@ _TOP_SPEED = 1.2  # of free speed: SUMO's and observed drivers exceed a limit by
 _DECAY_S = 3600.0  # before anything was learnt: a day busier than usual stays so, a deviation halves in 40 minutes
 _PRIOR_WEIGHT = 10.0  # updates that the assumed decay counts for
 _FLOW_SPREAD, _SPEED_SPREAD = 2.5, 0.25  # before any residual: Poisson deviations; share of free speed
+_OWN_STRETCH = 1.5  # of a model's own quantiles before any truth: past days hold less chance than the street
 _SPREAD_GROWTH_S = 1800.0  # on Bologna 2.5 deviations hold 93 % of 90 % five minutes ahead, 80 % at twenty-five
 _NORMAL = np.array([-1.6449, -1.2816, -0.6745, 0.0, 0.6745, 1.2816, 1.6449])  # of a normal at QUANTILES
 _MEMORY = 0.98  # per update, one a history step: about 50 minutes
@@ -150,7 +151,8 @@ class Forecaster:
         count, producers, edges = STEPS_OUT, len(self.producers), len(free_speed_mps)
         growth = np.sqrt(1.0 + self._horizon_s / _SPREAD_GROWTH_S)
         self._spread = (_FLOW_SPREAD * growth, _SPEED_SPREAD * growth)
-        self._bands = [[Bands(count), Bands(count)] for _ in QUANTITIES]  # assumed spreads; a model's own quantiles
+        # of assumed spreads, and of a model's own quantiles
+        self._bands = [[Bands(count), Bands(count, _OWN_STRETCH)] for _ in QUANTITIES]
         self._watched = np.sort(np.random.default_rng(0).permutation(edges)[:_WATCHED])
         self._rho_prior = np.exp(-self._horizon_s / _DECAY_S)
         self._rho = np.stack([self._rho_prior, self._rho_prior])  # (2, H)

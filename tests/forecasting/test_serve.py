@@ -338,6 +338,20 @@ def test_calibrated_quantiles_never_cross(batches: list[Floats]) -> None:
         bands.learn(0, made[0], sent[0], state, truth)
 
 
+def test_a_longer_horizon_takes_the_stretch_of_the_nearest_that_has_learnt() -> None:
+    """Before any truth the assumed one holds; truths of ten minutes ahead then speak for fifteen, not for five."""
+    bands, rng = Bands(3, assumed=1.5), np.random.default_rng(0)
+    made = np.broadcast_to(np.linspace(-1.0, 1.0, len(QUANTILES)), (3, 400, len(QUANTILES)))
+    state = np.zeros((3, 400), np.int8)
+    np.testing.assert_allclose(bands.stretch(made, state), 1.5 * made)
+    for _ in range(5):
+        bands.learn(1, made[1], 1.5 * made[1], state[1], rng.normal(0.0, 3.0, 400))
+    sent = bands.stretch(made, state)
+    np.testing.assert_allclose(sent[0], 1.5 * made[0])
+    np.testing.assert_allclose(sent[2], sent[1])
+    assert sent[1, 0, -1] == pytest.approx(1.645 * 3.0, rel=0.15)
+
+
 def test_congestion_follows_the_speed_ratio() -> None:
     ratios = np.array([0.95, 0.6, 0.4, 0.1])
     narrow = ratios[:, None] * 20.0 + np.linspace(-0.1, 0.1, len(QUANTILES))
