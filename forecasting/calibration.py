@@ -34,18 +34,19 @@ class Coverage:
 class Bands:
     """Stretches quantiles around their median, per horizon and state of the place, as recent truths demand.
 
-    Until enough truths are known quantiles stay as they are: whoever makes them assumes too wide rather than too
-    narrow.
+    Until enough truths are known the stretch is an assumed one, too wide rather than too narrow; once a shorter
+    horizon has learnt its own, that one.
     """
 
-    def __init__(self, horizons: int) -> None:
+    def __init__(self, horizons: int, assumed: float = 1.0) -> None:
         self._wanted = np.broadcast_to(_LEVELS, (horizons, len(_LEVELS))).copy()
         self._quantiles = np.zeros((horizons, _CAPACITY, len(_LEVELS)), np.float32)
         self._truth = np.full((horizons, _CAPACITY), np.nan, np.float32)
         self._state = np.zeros((horizons, _CAPACITY), np.int8)
         self._seen = np.zeros(horizons, np.int64)
         self._updates = np.zeros(horizons, np.int64)
-        self._stretch = np.ones((horizons, STATES, len(_LEVELS)), np.float32)
+        self._stretch = np.full((horizons, STATES, len(_LEVELS)), assumed, np.float32)
+        self._learnt = np.zeros(horizons, np.bool_)
         self._inside = np.zeros((horizons, len(_BANDS)))
         self._count = np.zeros(horizons, np.int64)
         self._rng = np.random.default_rng(0)
@@ -53,7 +54,9 @@ class Bands:
     def stretch(self, quantiles: Floats, state: NDArray[np.int8]) -> Floats:
         """Quantiles (H, E, Q) with their distance from the median stretched; state (H, E) 0..STATES-1."""
         middle = quantiles[..., _MIDDLE : _MIDDLE + 1]
-        factor = self._stretch[np.arange(len(state))[:, None], state]
+        horizon = np.arange(len(state))
+        source = np.maximum.accumulate(np.where(self._learnt, horizon, 0))  # the nearest shorter one that has learnt
+        factor = self._stretch[source[:, None], state]
         part = middle + (quantiles - middle) * factor
         lower = np.minimum.accumulate(part[..., : _MIDDLE + 1][..., ::-1], axis=-1)[..., ::-1]
         upper = np.maximum.accumulate(part[..., _MIDDLE:], axis=-1)
@@ -67,7 +70,7 @@ class Bands:
             self._inside[horizon, band] += ((truth >= issued[:, low]) & (truth <= issued[:, high])).sum()
         self._count[horizon] += len(truth)
         wanted = self._wanted[horizon]
-        if (self._stretch[horizon] != 1.0).any():  # what was only assumed is no promise to be corrected
+        if self._learnt[horizon]:  # what was only assumed is no promise to be corrected
             correct_levels(wanted, issued.astype(np.float32), truth.astype(np.float32), gain=_GAIN)
         kept = np.linspace(0, len(truth) - 1, min(len(truth), _PER_UPDATE)).astype(np.int64)
         at = (self._seen[horizon] + np.arange(len(kept))) % _CAPACITY
@@ -83,6 +86,7 @@ class Bands:
             self._quantiles[horizon, held], self._truth[horizon, held], self._state[horizon, held],
             np.sort(wanted), self._rng,
         )  # fmt: skip
+        self._learnt[horizon] = True
 
     def coverage(self) -> Coverage:
         nominal = tuple(float(_LEVELS[j] - _LEVELS[i]) for i, j in _BANDS)

@@ -21,10 +21,10 @@ _LEVELS = np.array(QUANTILES)
 _MIDDLE = QUANTILES.index(0.5)
 _TAILS = [k for k in range(len(QUANTILES)) if k != _MIDDLE]
 _MEMORY_WINDOWS = 600
-_UPDATE_EVERY = 24  # windows
+_UPDATE_EVERY = 6  # windows
 _MOST_SCORES = 6_000  # of a pool decide
 _ENOUGH = 200
-_GAIN = 0.15  # of the level, per update
+_GAIN, _MOST_GAIN = 0.0065, 0.15  # of the level, per window that became known since, and per update
 _STRETCH = (0.2, 6.0)
 STATES = 3  # quiet, usual, busy
 
@@ -57,10 +57,13 @@ def adapt(record: Record, first: int) -> Quantiles:
             if ripe <= since:
                 continue
             fresh = slice(max(int(counted[horizon]), first), ripe)
-            if fresh.start < fresh.stop:
-                correct_levels(wanted[horizon], answer[fresh.start - first : fresh.stop - first, horizon],
-                         record.truth[fresh, horizon])  # fmt: skip
-            counted[horizon] = ripe
+            if fresh.start < fresh.stop and correct_levels(
+                wanted[horizon],
+                answer[fresh.start - first : fresh.stop - first, horizon],
+                record.truth[fresh, horizon],
+                gain=min(_GAIN * (fresh.stop - fresh.start), _MOST_GAIN),
+            ):
+                counted[horizon] = ripe
             past = slice(since, ripe)
             stretch = stretches(
                 record.quantiles[past, horizon], record.truth[past, horizon], record.state[past, horizon],
@@ -106,12 +109,13 @@ def stretches(
 
 
 def correct_levels(
-    wanted: NDArray[np.float64], issued: Quantiles, truth: NDArray[np.float32], *, gain: float = _GAIN
-) -> None:
-    """Move the levels asked for by what the issued bands missed."""
+    wanted: NDArray[np.float64], issued: Quantiles, truth: NDArray[np.float32], *, gain: float
+) -> bool:
+    """Move the levels asked for by what the issued bands missed; whether there were enough truths for that."""
     known = np.isfinite(truth)
     if known.sum() < _ENOUGH:
-        return
+        return False
     below = (truth[known][:, None] <= issued[known]).mean(axis=0)
     for k in _TAILS:
         wanted[k] = np.clip(wanted[k] + gain * (_LEVELS[k] - below[k]), 0.002, 0.998)
+    return True

@@ -2,8 +2,9 @@
 
 The chain, richest first: a trained model, the city's ridge, profile and decaying deviation, profile, persistence. A
 model joins it through a gate (`admit`: held-out past days against ridge and profile); from then on rolling errors on
-what the street really did decide, horizon by horizon, who leads. A feed that nobody should believe is answered by the
-profile. Candidates run in the shadow: scored on the same readings, never served.
+what the street really did decide, horizon by horizon, what each counts for in the mean that is served. A feed that
+nobody should believe is answered by the profile. Candidates run in the shadow: scored on the same readings, never
+served.
 """
 
 from __future__ import annotations
@@ -42,20 +43,20 @@ _TOP_SPEED = 1.2  # of free speed: SUMO's and observed drivers exceed a limit by
 _DECAY_S = 3600.0  # before anything was learnt: a day busier than usual stays so, a deviation halves in 40 minutes
 _PRIOR_WEIGHT = 10.0  # updates that the assumed decay counts for
 _FLOW_SPREAD, _SPEED_SPREAD = 2.5, 0.25  # before any residual: Poisson deviations; share of free speed
+_OWN_STRETCH = 1.5  # of a model's own quantiles before any truth: past days hold less chance than the street
 _SPREAD_GROWTH_S = 1800.0  # on Bologna 2.5 deviations hold 93 % of 90 % five minutes ahead, 80 % at twenty-five
 _NORMAL = np.array([-1.6449, -1.2816, -0.6745, 0.0, 0.6745, 1.2816, 1.6449])  # of a normal at QUANTILES
 _MEMORY = 0.98  # per update, one a history step: about 50 minutes
-_LEAD_MEMORY = 0.95  # of the errors that decide who leads: about 20 minutes
+_SHARE_MEMORY = 0.95  # of the errors that decide the shares: about 20 minutes
+_SHARPNESS = 10.0  # a share falls with this power of the error: a tenth more error, 0.39 times the share
 _SHARED = 0.8  # of the evidence of the next shorter horizon
-_GATE_WEIGHT = 10.0  # updates that the gate counts for
-_UNPROVEN = 1.05  # times the profile's error is assumed of its deviation, times its own of a model, until it was seen
-_WORST = 1.5  # times the least error: nobody counts as worse than that in one update
-_GATE_UPDATES = 8  # evidence before a simpler producer may take the lead
-_GATE_GAIN = 0.97  # and by how much it must be better
-_BACK_GAIN = 0.99  # a richer producer comes back once nobody simpler is better by more than this
-_READMIT_WEIGHT = (
-    25.0  # the gate's and about 15 of the street before a model that the gate refused may lead after all
-)
+_GATE_WEIGHT = 1.0  # updates that the gate counts for: days of a simulator are little evidence
+_UNPROVEN = 1.05  # times the profile's error is assumed of its deviation, until it was seen
+_WORST = 2.0  # times the least error: nobody counts as worse than that in one update
+_CLEARLY = 0.97  # times the error of the others: so good must a model be that the gate refused
+_BACK, _LEAVES = 0.97, 0.96  # a richer producer leads until another's error is this share of its own, and then again
+_NAMED = 0.1  # share from which on a producer is named
+_READMIT_WEIGHT = 16.0  # evidence, 15 updates of the street, before a model that the gate refused may count after all
 _WATCHED = 400  # edges whose quantiles are kept until their truth is known
 _BUSY_VEH = 3.0  # usual vehicles a step, from which on none at all is remarkable
 _ZERO_SHARE = 0.8
@@ -79,7 +80,8 @@ class LiveModel:
 
 @dataclass(frozen=True, slots=True)
 class ForecastScore:
-    """How the issued forecasts turned out so far, per horizon (H,); NaN before the first truth."""
+    """How the issued forecasts turned out so far, per horizon (H,); NaN before the first truth. Errors are of edges
+    and times at which every producer had a value; without a past, of all."""
 
     horizon_s: Floats
     flow_mae_vps: Floats
@@ -104,7 +106,7 @@ class _Issued:
     comparable: Bools  # (E,) all producers had a value
     deviation: Floats  # (2, E) recent minus profile
     own: Bools  # (2, H) made with a model's own quantiles
-    led: Bools  # (2, H, W) the leader itself made it, at the watched edges
+    led: Bools  # (2, H, W) the leader had a value, at the watched edges
     made: NDArray[np.float32]  # (2, H, W, Q)
     sent: NDArray[np.float32]  # (2, H, W, Q) stretched, as issued
     state: NDArray[np.int8]  # (2, H, W)
@@ -149,17 +151,18 @@ class Forecaster:
         count, producers, edges = STEPS_OUT, len(self.producers), len(free_speed_mps)
         growth = np.sqrt(1.0 + self._horizon_s / _SPREAD_GROWTH_S)
         self._spread = (_FLOW_SPREAD * growth, _SPEED_SPREAD * growth)
-        self._bands = [[Bands(count), Bands(count)] for _ in QUANTITIES]  # assumed spreads; a model's own quantiles
+        # of assumed spreads, and of a model's own quantiles
+        self._bands = [[Bands(count), Bands(count, _OWN_STRETCH)] for _ in QUANTITIES]
         self._watched = np.sort(np.random.default_rng(0).permutation(edges)[:_WATCHED])
         self._rho_prior = np.exp(-self._horizon_s / _DECAY_S)
         self._rho = np.stack([self._rho_prior, self._rho_prior])  # (2, H)
         self._moments = np.zeros((3, 2, count))  # updates, deviation x later deviation, deviation squared
         self._error = np.zeros((2, producers, count))  # fading sums of errors on common ground, over the least
         self._error_weight = np.zeros((2, count))
-        self._gate_error, self._gate_weight = np.zeros((2, producers)), np.zeros(2)  # the same of held-out days
+        self._gate_error = np.zeros((2, producers))  # mean of the same on held-out days
         self._total = np.zeros((2, count))
         self._total_by_producer = np.zeros((2, producers, count))
-        self._total_count = np.zeros((2, count))  # truths, truths on common ground
+        self._total_count = np.zeros((2, count))  # truths of what was served, truths on common ground
         self._issued: list[_Issued] = []
         self._last_issue_s = self._last_call_s = -np.inf
         self._last_defect = ""
@@ -171,7 +174,7 @@ class Forecaster:
                     self._notes.append(f"{model.label} waits in the shadow for {quantity}: {verdict.reasons[0]}")
         self._told_lead = np.zeros((2, count), np.int64)
         self._start_from_the_gate()
-        self._told_lead = self._lead()
+        self._told_lead = self._lead(self._shares())
 
     def predict(self, history: History, now_s: float, change: ExpectedChange | None = None) -> Forecast:
         """Forecast from what was known by `now_s`. Never raises for missing data: edges without any are not valid,
@@ -182,10 +185,11 @@ class Forecaster:
         self._last_call_s = now_s
         said = self._candidates(history, now_s, change)
         self._said = said
-        lead = self._lead()
+        shares = self._shares()
+        lead = self._lead(shares)
         self._tell(lead, said.defect)
-        point, used = self._compose(said, lead)
-        valid = used.min(axis=(0, 1)) >= 0
+        point, part = _mean(said, shares)
+        valid = part.sum(axis=1).min(axis=(0, 1)) > 0
         point[_FLOW] = np.where(valid, np.maximum(point[_FLOW], 0.0), 0.0)
         top_mps = _TOP_SPEED * self._free_mps
         point[_SPEED] = np.where(valid, np.clip(point[_SPEED], 0.0, top_mps), self._free_mps)
@@ -195,7 +199,7 @@ class Forecaster:
                 np.digitize(point[_SPEED] / self._free_mps, _SPEED_CLASSES).astype(np.int8),
             ]
         )
-        made, own = self._made(said, lead, point, used)
+        made, own, led = self._made(said, lead, point)
         sent = np.stack(
             [
                 np.where(
@@ -211,11 +215,11 @@ class Forecaster:
         self._remember(history, now_s, said, lead, _Issued(
             now_s, np.ones(STEPS_OUT, np.bool_), point, said.value.astype(np.float32),
             said.available.min(axis=(0, 1)), said.deviation, own,
-            (used == lead[:, :, None])[..., self._watched] & valid[self._watched],
+            led[..., self._watched] & valid[self._watched],
             made[:, :, self._watched].astype(np.float32), sent[:, :, self._watched].astype(np.float32),
             state[..., self._watched], valid,
         ))  # fmt: skip
-        names = [self.producers[k] for k in self._chain if (used[..., valid] == k).any()]
+        names = [self.producers[k] for k in self._chain if (part[:, k][..., valid] >= _NAMED).any()]
         return Forecast(
             made_at_s=now_s,
             horizon_s=self._horizon_s.copy(),
@@ -234,13 +238,12 @@ class Forecaster:
 
     def said(self) -> dict[str, Floats]:
         """What every producer, served or not, said in the newest forecast: (2, H, E), veh/s and m/s. Where one had
-        nothing to say it is the profile."""
+        nothing to say it is the profile, and where no past is known the last value."""
         if self._said is None:
             return {}
-        value, profile = self._said.value, self._said.value[:, _PROFILE]
-        return {
-            name: np.where(self._said.available[k], value[:, k], profile) for k, name in enumerate(self.producers)
-        }
+        value, available = self._said.value, self._said.available
+        fallback = np.where(available[_PROFILE], value[:, _PROFILE], value[:, _PERSISTENCE])
+        return {name: np.where(available[k], value[:, k], fallback) for k, name in enumerate(self.producers)}
 
     def take_notes(self) -> list[str]:
         """What an operator should know and was not told yet: refused models, changes of the lead, broken feeds."""
@@ -251,7 +254,7 @@ class Forecaster:
         with np.errstate(invalid="ignore"):
             mae = self._total / self._total_count[0]
             by_producer = self._total_by_producer / self._total_count[1]
-        lead = self._lead()
+        lead = self._lead(self._shares())
         return ForecastScore(
             self._horizon_s.copy(),
             mae[_FLOW],
@@ -316,77 +319,68 @@ class Forecaster:
             available[_PERSISTENCE] &= ~past
         return _Candidates(value, available, deviation, own, defect)
 
-    def _made(
-        self, said: _Candidates, lead: NDArray[np.int64], point: Floats, used: NDArray[np.int64]
-    ) -> tuple[Floats, Bools]:
-        """Quantiles (2, H, E, Q) before they are stretched, and where they are a model's own (2, H)."""
+    def _made(self, said: _Candidates, lead: NDArray[np.int64], point: Floats) -> tuple[Floats, Bools, Bools]:
+        """Quantiles (2, H, E, Q) before they are stretched, where they are as far apart as a model's own (2, H), and
+        where the leader had a value (2, H, E)."""
         made = np.empty((*point.shape, len(QUANTILES)))
-        own = np.zeros(lead.shape, np.bool_)
+        own, led = np.zeros(lead.shape, np.bool_), np.ones(point.shape, np.bool_)
         for quantity in (_FLOW, _SPEED):
             spread = self._spread[quantity][:, None] * self._scale(quantity, point[quantity])
             made[quantity] = point[quantity][..., None] + spread[..., None] * _NORMAL
             for k, quantiles in said.own.items():
                 at = lead[quantity] == k
                 own[quantity] |= at
-                mine = at[:, None] & (used[quantity] == k)
-                made[quantity][mine] = quantiles[quantity][mine]
-        return made, own
+                led[quantity, at] = said.available[k, at]
+                mine = at[:, None] & said.available[k]
+                moved = point[quantity] - said.value[quantity, k]
+                made[quantity][mine] = (quantiles[quantity] + moved[..., None])[mine]
+        return made, own, led
 
-    def _compose(self, said: _Candidates, lead: NDArray[np.int64]) -> tuple[Floats, NDArray[np.int64]]:
-        """Values (2, H, E) of the leading producer that has one, and which it is (-1: none)."""
-        used = np.full(said.value[:, 0].shape, -1, np.int64)
-        for quantity in (_FLOW, _SPEED):
-            for horizon in range(STEPS_OUT):
-                row = used[quantity, horizon]
-                first = int(lead[quantity, horizon])
-                for producer in (first, *(k for k in self._chain if k > first), *self._chain):
-                    row[(row < 0) & said.available[producer, horizon]] = producer
-        point = np.take_along_axis(said.value, np.maximum(used, 0)[:, None], axis=1)[:, 0]
-        return point, used
-
-    def _lead(self) -> NDArray[np.int64]:
-        """Producer in front per quantity and horizon (2, H): the first of the chain that no simpler one has clearly
-        beaten of late; the one in front keeps its place in between. A model that the gate refused needs more
-        evidence, and must be the clearly better one."""
-        lead = np.zeros((2, STEPS_OUT), np.int64)
+    def _shares(self) -> Floats:
+        """What each producer counts for per quantity and horizon (2, P, H), by its errors of late. A candidate counts
+        for nothing; nor does a model that the gate refused, until much evidence says that it is clearly better.
+        """
         errors, weights = self._error.copy(), self._error_weight.copy()
         for horizon in range(1, STEPS_OUT):  # truths of shorter horizons come earlier, and speak for the longer ones
             errors[..., horizon] += _SHARED * errors[..., horizon - 1]
             weights[..., horizon] += _SHARED * weights[..., horizon - 1]
-        errors += self._gate_error[..., None]
-        weights += self._gate_weight[:, None]
+        weights += _GATE_WEIGHT
+        mean = (errors + _GATE_WEIGHT * self._gate_error[..., None]) / weights[:, None]
+        shares = np.zeros(mean.shape)
         for quantity in (_FLOW, _SPEED):
-            for horizon in range(STEPS_OUT):
-                error, weight = errors[quantity, :, horizon], weights[quantity, horizon]
-                for place, k in enumerate(self._chain):
-                    least = min((error[j] for j in self._chain[place + 1 :]), default=math.inf)
-                    if k < len(self._models) and not self._admitted(k, quantity):
-                        leads = weight >= _READMIT_WEIGHT and error[k] < _GATE_GAIN * least
-                    else:
-                        richer = k < self._told_lead[quantity, horizon]
-                        gain = _BACK_GAIN if richer else _GATE_GAIN
-                        leads = weight < _GATE_UPDATES or least >= gain * error[k]
-                    if leads:
-                        lead[quantity, horizon] = k
-                        break
+            for k in self._chain:
+                counts = np.ones(STEPS_OUT, np.bool_)
+                if k < len(self._models) and not self._admitted(k, quantity):
+                    others = mean[quantity, [j for j in self._chain if j != k]].min(axis=0)
+                    counts = (weights[quantity] >= _READMIT_WEIGHT) & (mean[quantity, k] < _CLEARLY * others)
+                shares[quantity, k] = counts * mean[quantity, k] ** -_SHARPNESS
+        answer: Floats = shares / shares.sum(axis=1, keepdims=True)
+        return answer
+
+    def _lead(self, shares: Floats) -> NDArray[np.int64]:
+        """Producer in front per quantity and horizon (2, H): the first of the chain that no other has clearly beaten
+        of late; the one in front keeps its place in between."""
+        lead = np.zeros((2, STEPS_OUT), np.int64)
+        most = shares.max(axis=1)
+        for k in reversed(self._chain):
+            gain = np.where(k < self._told_lead, _BACK, _LEAVES)
+            lead[shares[:, k] >= gain**_SHARPNESS * most] = k
         return lead
 
     def _start_from_the_gate(self) -> None:
-        """Before the street has told anything, the held-out past days say who is better."""
+        """Before the street has told anything, the held-out past days say who is better. Where they judged nobody,
+        all that know the past count alike."""
         for quantity, name in enumerate(QUANTITIES):
-            judged = [(k, v.mae) for k, m in enumerate(self._models) if (v := m.verdicts.get(name)) and v.mae]
-            if not judged:
-                continue
-            mae = {len(self.producers) + place: judged[0][1][rival] for rival, place in _JUDGED.items()}
-            mae.update({k: _UNPROVEN * found["model"] for k, found in judged})
-            profile = len(self.producers) + _PROFILE
-            mae[len(self.producers) + _DEVIATION] = _UNPROVEN * mae[profile]
-            least = min(mae.values())
-            ratio = np.full(len(self.producers), _WORST)
-            for k, error in mae.items():
-                ratio[k] = min(error / max(least, 1e-9), _WORST)
-            self._gate_error[quantity] = _GATE_WEIGHT * ratio
-            self._gate_weight[quantity] = _GATE_WEIGHT
+            judged = {k: v.mae for k, m in enumerate(self._models) if (v := m.verdicts.get(name)) and v.mae}
+            error = np.ones(len(self.producers))
+            for rivals in judged.values():
+                for rival, place in _JUDGED.items():
+                    error[place] = rivals[rival]
+            for k, found in judged.items():
+                error[k] = found["model"]
+            error[_DEVIATION] = _UNPROVEN * error[_PROFILE]
+            error[_PERSISTENCE] = np.inf
+            self._gate_error[quantity] = np.minimum(error / max(error.min(), 1e-9), _WORST)
 
     def _admitted(self, model: int, quantity: int) -> bool:
         verdict = self._models[model].verdicts.get(QUANTITIES[quantity])
@@ -457,7 +451,8 @@ class Forecaster:
         if not known.any():
             return
         common = known & issued.comparable
-        self._total_count[:, horizon] += known.sum(), common.sum()
+        ground = common if self._cities else known
+        self._total_count[:, horizon] += ground.sum(), common.sum()
         for quantity in (_FLOW, _SPEED):
             point = issued.point[quantity]
             seen = known[self._watched] & issued.led[quantity, horizon]
@@ -468,7 +463,7 @@ class Forecaster:
                 issued.state[quantity, horizon][seen],
                 truth[quantity][self._watched][seen],
             )
-            self._total[quantity, horizon] += np.abs(truth[quantity] - point[horizon])[known].sum()
+            self._total[quantity, horizon] += np.abs(truth[quantity] - point[horizon])[ground].sum()
             if common.any():
                 scale = self._scale(quantity, point)[horizon]
                 weight = truth[_FLOW] + _FLOW_FLOOR_VPS if quantity == _SPEED else np.ones(len(common))
@@ -484,9 +479,9 @@ class Forecaster:
         wrong = np.abs(candidates - truth[common])
         self._total_by_producer[quantity, :, horizon] += wrong.sum(axis=1)
         mean = np.maximum(np.average(wrong, axis=1, weights=weight_of_edge[common]), 1e-9)
-        limited = np.minimum(mean / mean.min(), _WORST)  # a bad spell ends soon after it is over
-        self._error[quantity, :, horizon] = _LEAD_MEMORY * self._error[quantity, :, horizon] + limited
-        self._error_weight[quantity, horizon] = _LEAD_MEMORY * self._error_weight[quantity, horizon] + 1.0
+        limited = np.minimum(mean / mean[self._chain].min(), _WORST)  # a bad spell ends soon after it is over
+        self._error[quantity, :, horizon] = _SHARE_MEMORY * self._error[quantity, :, horizon] + limited
+        self._error_weight[quantity, horizon] = _SHARE_MEMORY * self._error_weight[quantity, horizon] + 1.0
         now = issued.deviation[quantity, common] / scale[common]
         later = (truth[common] - candidates[_PROFILE]) / scale[common]
         self._moments[:, quantity, horizon] *= _MEMORY
@@ -495,6 +490,14 @@ class Forecaster:
         slope = product / square if square > 1e-12 else self._rho_prior[horizon]
         mixed = (weight * slope + _PRIOR_WEIGHT * self._rho_prior[horizon]) / (weight + _PRIOR_WEIGHT)
         self._rho[quantity, horizon] = min(max(mixed, 0.0), 1.0)
+
+
+def _mean(said: _Candidates, shares: Floats) -> tuple[Floats, Floats]:
+    """Means (2, H, E) of the producers that have a value, by their shares, and what each counts for there
+    (2, P, H, E); all zero where none has one."""
+    weight = shares[..., None] * said.available
+    part = weight / np.maximum(weight.sum(axis=1, keepdims=True), 1e-12)
+    return (part * said.value).sum(axis=1), part
 
 
 def admit(cities: Sequence[LiveCity], name: str, forecaster: WindowForecaster, *, shadow: bool = False) -> LiveModel:

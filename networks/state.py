@@ -95,6 +95,7 @@ class NetworkState:
     lamps: tuple[LampView | None, ...]  # per signal; None: never heard
     coverage: float  # share of edges with own evidence younger than two minutes
     unhealthy: tuple[str, ...]  # feeds and sensors not trusted now, with the reason
+    edge_window_s: float = 0.0  # flow and speed of edges are means over about so long up to now
 
 
 DAY_S = 86_400.0
@@ -117,6 +118,7 @@ class History:
     flow_vps: Floats  # (T, E)
     speed_mps: Floats  # (T, E)
     valid: Bools  # (T, E)
+    window_s: float = 0.0  # values are means over so long up to the end of their step, where that is more than a step
 
 
 QUANTILES = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)

@@ -19,7 +19,7 @@ from twin import fusion_kernels as kernels
 from twin.edge_estimates import PRIOR_AGE_S, EdgeEstimates, MirrorView, PriorView
 from twin.fusion_kernels import CRAWL_MPS, Lanes, Pool
 from twin.lane_vehicles import make_lanes, make_pool, make_streets
-from twin.loop_record import LoopRecord
+from twin.loop_record import WINDOW_S, LoopRecord
 from twin.placing import LaneFinder
 from twin.roadside_sight import RoadsideSight
 from twin.sensor_health import LoopHealth
@@ -492,6 +492,7 @@ class Fusion:
             tuple(
                 self._health.reasons() + self._loops.faults(now_s, self._health.excluded) + self._silent_units(now_s)
             ),
+            WINDOW_S,
         )
 
     def _shares(self) -> Estimate:

@@ -91,8 +91,9 @@ def model(scales: float, *, shadow: bool = False, name: str = "m") -> LiveModel:
 def test_each_forecast_names_its_producer_down_the_chain(past: tuple[LiveCity, ...], lived: History) -> None:
     seen, now = cut(lived, 30), START + 1800.0
     silent = History(seen.grid, seen.flow_vps, seen.speed_mps, np.zeros_like(seen.valid))
-    assert Forecaster(FREE, past, [model(0.0)]).predict(seen, now).producer == ("model m", "none")
-    assert Forecaster(FREE, past).predict(seen, now).producer == ("ridge", "none")
+    informed = ("ridge", "profile+deviation", "profile")
+    assert Forecaster(FREE, past, [model(0.0)]).predict(seen, now).producer == ("model m", *informed, "none")
+    assert Forecaster(FREE, past).predict(seen, now).producer == (*informed, "none")
     assert Forecaster(FREE).predict(seen, now).producer == ("persistence", "none")
     nothing = Forecaster(FREE).predict(silent, now)
     assert nothing.producer == ("none",)
@@ -122,6 +123,19 @@ def test_an_empty_history_is_no_error(past: tuple[LiveCity, ...]) -> None:
     made = Forecaster(FREE, past).predict(none_yet, START)
     expected = usual_flow(np.array([START + 1650.0]))[0, 3:]
     assert np.abs(made.flow_vps[5, 3:, 3] / expected - 1.0).mean() < 0.15
+
+
+def test_where_no_past_is_known_the_last_value_is_served(past: tuple[LiveCity, ...], lived: History) -> None:
+    """And every producer is compared as having said it."""
+    seen = cut(lived, 30)
+    everywhere = History(seen.grid, seen.flow_vps, seen.speed_mps, np.ones_like(seen.valid))
+    forecaster = Forecaster(FREE, past, [model(0.0)])
+    made = forecaster.predict(everywhere, START + 1800.0)
+    last = seen.flow_vps[-5:, :3].mean(axis=0)
+    assert made.valid.all()
+    np.testing.assert_allclose(made.flow_vps[:, :3, 3], np.broadcast_to(last, (12, 3)))
+    for said in forecaster.said().values():
+        np.testing.assert_allclose(said[0, :, :3], np.broadcast_to(last, (12, 3)))
 
 
 def test_the_gate_refuses_a_model_that_is_worse_than_the_profile(past: tuple[LiveCity, ...]) -> None:
@@ -164,6 +178,30 @@ def test_a_model_that_drifts_loses_the_lead_and_comes_back(past: tuple[LiveCity,
     assert leads[-1] == "model m"
     assert any("in place of model m" in note for note in notes)
     assert any("model m in place of" in note for note in notes)
+
+
+def test_who_errs_to_opposite_sides_is_better_together(past: tuple[LiveCity, ...]) -> None:
+    """Two models, as far off to one side as to the other: what is served errs less than either."""
+    pair = [model(1.0, name="high"), model(-1.0, name="low")]
+    forecaster = Forecaster(FREE, past, pair)
+    run(forecaster, a_day(START, 110, step_s=60.0, level=1.0, rng=np.random.default_rng(6)))
+    score = forecaster.score()
+    for served, by in (
+        (score.flow_mae_vps, score.flow_mae_by_producer_vps),
+        (score.speed_mae_mps, score.speed_mae_by_producer_mps),
+    ):
+        assert (served < 0.8 * by["model high"]).all()
+        assert (served < 0.8 * by["model low"]).all()
+
+
+def test_what_is_served_follows_the_best(past: tuple[LiveCity, ...]) -> None:
+    """A model three scales off counts for nothing after an hour of the street."""
+    forecaster = Forecaster(FREE, past, [model(3.0)])
+    day = a_day(START, 180, step_s=60.0, level=1.0, rng=np.random.default_rng(7))
+    run(forecaster, day)
+    made, said = forecaster.predict(day, START + 180 * 60.0), forecaster.said()
+    best = np.abs(said["profile"][0, :6, 3:] - made.flow_vps[:6, 3:, 3]).mean()
+    assert best < 0.05 * np.abs(said["model m"][0, :6, 3:] - said["profile"][0, :6, 3:]).mean()
 
 
 def test_a_candidate_is_scored_on_the_same_readings_and_never_served(
@@ -298,6 +336,20 @@ def test_calibrated_quantiles_never_cross(batches: list[Floats]) -> None:
         sent = bands.stretch(made, state[None])
         assert (np.diff(sent, axis=-1) >= 0).all()
         bands.learn(0, made[0], sent[0], state, truth)
+
+
+def test_a_longer_horizon_takes_the_stretch_of_the_nearest_that_has_learnt() -> None:
+    """Before any truth the assumed one holds; truths of ten minutes ahead then speak for fifteen, not for five."""
+    bands, rng = Bands(3, assumed=1.5), np.random.default_rng(0)
+    made = np.broadcast_to(np.linspace(-1.0, 1.0, len(QUANTILES)), (3, 400, len(QUANTILES)))
+    state = np.zeros((3, 400), np.int8)
+    np.testing.assert_allclose(bands.stretch(made, state), 1.5 * made)
+    for _ in range(5):
+        bands.learn(1, made[1], 1.5 * made[1], state[1], rng.normal(0.0, 3.0, 400))
+    sent = bands.stretch(made, state)
+    np.testing.assert_allclose(sent[0], 1.5 * made[0])
+    np.testing.assert_allclose(sent[2], sent[1])
+    assert sent[1, 0, -1] == pytest.approx(1.645 * 3.0, rel=0.15)
 
 
 def test_congestion_follows_the_speed_ratio() -> None:

@@ -15,13 +15,15 @@ def estimate(values: Floats, *, age_s: float = 0.0) -> Estimate:
     return Estimate(np.nan_to_num(values), np.ones(len(values)), np.full(len(values), age_s), np.isfinite(values))
 
 
-def state(now_s: float, flow: list[float], speed: list[float] | None = None, *, age_s: float = 0.0) -> NetworkState:
+def state(
+    now_s: float, flow: list[float], speed: list[float] | None = None, *, age_s: float = 0.0, window_s: float = 0.0
+) -> NetworkState:
     nothing = Estimate.unknown(0)
     flows = np.array(flow, float)
     speeds = np.full(len(flows), 10.0) if speed is None else np.array(speed, float)
     return NetworkState(
         now_s, estimate(flows, age_s=age_s), estimate(speeds, age_s=age_s), Estimate.unknown(len(flows)),
-        nothing, nothing, nothing, VehicleTable.empty(), (), 1.0, (),
+        nothing, nothing, nothing, VehicleTable.empty(), (), 1.0, (), window_s,
     )  # fmt: skip
 
 
@@ -92,12 +94,36 @@ def test_nothing_after_now_is_ever_seen(times: list[float], now_s: float) -> Non
     assert shown.grid.start_s + shown.grid.count * shown.grid.step_s <= now_s
 
 
-def test_window_speed_is_a_mean_over_vehicles() -> None:
+def test_window_speed_is_metres_driven_over_seconds_spent() -> None:
     history = History(
         TimeGrid(0.0, 60.0, 2), np.array([[0.3], [0.1]]), np.array([[4.0], [12.0]]), np.ones((2, 1), np.bool_)
     )
     flow, speed, valid = window_mean(history, np.array([120.0]), 120.0)
     assert flow[0, 0] == pytest.approx(0.2)
-    assert speed[0, 0] == pytest.approx(6.0, abs=0.05)
+    assert speed[0, 0] == pytest.approx((0.3 + 0.1) / (0.3 / 4.0 + 0.1 / 12.0), abs=0.05)
     assert valid.all()
     assert not window_mean(history, np.array([120.0]), 600.0, least_frac=0.5)[2].any()
+
+
+@given(st.lists(st.integers(0, 30), min_size=15, max_size=15))
+def test_states_that_speak_of_five_minutes_reach_no_further_back(counts: list[int]) -> None:
+    """A state every 20 s tells the flow of the last five minutes; what was counted in each minute is known."""
+    buffer = HistoryBuffer(1)
+    third = np.repeat(np.array(counts) / 3.0, 3)
+    for k in range(15, len(third) + 1):
+        buffer.append(state(20.0 * k, [float(third[k - 15 : k].sum()) / 300.0], window_s=300.0))
+    ends = np.array([600.0, 900.0])
+    flow, _, valid = window_mean(buffer.until(900.0), ends, 300.0)
+    assert valid.all()
+    np.testing.assert_allclose(flow[:, 0] * 300.0, [sum(counts[5:10]), sum(counts[10:15])], atol=1e-9)
+    longer, _, _ = window_mean(buffer.until(900.0), ends[1:], 600.0)
+    np.testing.assert_allclose(longer[:, 0] * 600.0, [sum(counts[5:15])], atol=1e-9)
+
+
+def test_where_the_newest_state_is_missing_the_one_before_speaks() -> None:
+    buffer = HistoryBuffer(1)
+    for minute, flow in ((8, 0.2), (9, 0.3), (10, np.nan)):
+        buffer.append(state(60.0 * minute, [flow], window_s=300.0))
+    flow, _, valid = window_mean(buffer.until(600.0), np.array([600.0]), 300.0)
+    assert valid.all()
+    assert flow[0, 0] == pytest.approx(0.3)
