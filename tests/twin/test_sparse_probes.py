@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from networks.batches import ProbeBatch
@@ -57,6 +57,7 @@ def drive(
 @settings(max_examples=10, deadline=None)
 @given(st.floats(2.0, 9.0), st.floats(5.0, 12.0), st.integers(0, 100))
 def test_metres_over_seconds_is_the_speed_driven(speed_mps: float, every_s: float, seed: int) -> None:
+    assume(speed_mps * every_s <= 100.0)  # of six places on the street none is five old, when the matcher is sure
     told = drive(speed_mps, every_s, spread_m=2.0, seed=seed)
     seconds, metres = (sum(entry[k] for entry in told.values()) for k in (0, 1))
     assert seconds > 0
