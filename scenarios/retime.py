@@ -27,7 +27,7 @@ from scenarios.routes import read_demand
 from scenarios.simulation import run_in_process
 from signals.formats.sumo import book_from_sumo
 from signals.meso_demand import Demand
-from signals.retime import Task, new_search, prepare, sample_pairs, start_timings
+from signals.retime import MORE_DEMAND, Task, new_search, prepare, sample_pairs, start_timings
 from signals.retime_corridor import Corridor, band_starts, corridor_both_ways
 from signals.retime_meso import MesoScorer
 from signals.retime_picture import busiest_corridor
@@ -36,7 +36,7 @@ from signals.retime_pool import StageSource
 from signals.retime_score import Objective, Outcome, Sample, Scorer, Trial
 from signals.retime_search import Search
 
-CHECK_DEMANDS = (1.0, 1.15, 0.85)
+CHECK_DEMANDS = (1.0, MORE_DEMAND, 0.85)
 MODEL_FRAC = 0.35  # of the time left when everything is prepared, for the search on the model
 CHOICE_FRAC, MOST_CHOICE_FRAC = 0.12, 0.25  # of the time, kept for the choice: at least, and at most if SUMO is slow
 FEWEST_ROUNDS = 6  # in SUMO: fewer are worth less than the same time on the model
@@ -44,10 +44,12 @@ RUNS_A_ROUND = 3  # of a pair of samples, some of them twice
 FEWEST_FINALISTS, MOST_FINALISTS = 1, 4  # beside the shipped programmes
 LOADS = (1.0, 1.05, 1.1, 1.15, 1.2, 1.25, 1.3)  # of the model, as factors on the demand
 MODEL_STARTS = 2
-KNOT_COSTS = (0.0, 0.3, 0.3)  # of each search where signals may lock: what it pays for that (`retime_knots`)
+KNOT_COST = 0.3  # of the shipped programmes' cost, for a pair of signals that tempts a lock all the time
+KNOT_COSTS = (0.0, KNOT_COST, KNOT_COST)  # of each search where signals may lock: what it pays (`retime_knots`)
 MODEL_JURY, STREET_JURY = 3, 1  # pairs of samples
 STREET_WARMTH = 0.001  # what comes from the model is good already: little is put up with
 MOST_CHECKS = 5  # seeds a finalist and demand factor
+HEATS = 2  # runs in SUMO at more demand that finalists have to come through where signals may lock
 TIED_RUNS = 24.0  # in SUMO, where it only chooses and signals may lock: that shows in SUMO alone, not in every run
 
 
@@ -357,7 +359,7 @@ class _Retiming:
     ) -> tuple[list[tuple[str, dict[int, StageTiming]]], int]:
         """The search goes on in SUMO, from the start that SUMO likes best: what its jury and its last pair liked."""
         if not self.street_too:
-            return [("model", timings) for timings in starts], 0
+            return [("model", timings) for timings in self._heats(starts)], 0
         search = new_search(
             self.task,
             self.bench,
@@ -377,6 +379,28 @@ class _Retiming:
         finalists = [("model", timings) for timings in ranked]
         self._improve(search, ranked[0], self.hours.used_s(), max(1e-3, span_s))
         return [("SUMO", t) for t in (search.best, search.now) if t] + finalists, search.rounds
+
+    def _heats(self, starts: Sequence[dict[int, StageTiming]]) -> Sequence[dict[int, StageTiming]]:
+        """Where signals may lock, the half that does best at more demand, where a lock is most likely to show.
+
+        It does not show in every run: a plan that tempts one pays for that here as in the search.
+        """
+        if not self.task.knots.knots:
+            return starts
+        first = 10_000 * (self.order.seed + 1) + 4_000
+        samples = [Sample(first + n, MORE_DEMAND) for n in range(HEATS)]
+        self._say("ranking in SUMO")
+        outcomes = self.bench.measure([Trial(timings, sample) for timings in starts for sample in samples])
+        shipped = self.measured[MORE_DEMAND]
+        costs = [
+            _cost(outcomes[n * HEATS : (n + 1) * HEATS]) / shipped + self._knot_cost(timings)
+            for n, timings in enumerate(starts)
+        ]
+        ranked = sorted(range(len(starts)), key=lambda n: (costs[n], n))
+        return [starts[n] for n in ranked[: (len(starts) + 1) // 2]]
+
+    def _knot_cost(self, timings: dict[int, StageTiming]) -> float:
+        return KNOT_COST * self.task.knots.risk_frac(timings)
 
     def _rank(self, search: Search, starts: Sequence[dict[int, StageTiming]]) -> list[dict[int, StageTiming]]:
         """Starts by their cost in SUMO, best first; one that jams while another does not is given up early."""
@@ -445,11 +469,13 @@ class _Retiming:
                 self.run_s = (self.hours.used_s() - before_s) * self.order.workers / len(alive)
                 for n, outcome in zip(alive, outcomes, strict=True):
                     measured[n][demand].append(outcome)
-            alive = self._still_in(alive, measured)
+            others = self._best_first(alive[1:], candidates, measured)
+            alive = [0, *others[: max(2, (len(others) + 1) // 2)]]  # the shipped programmes, to be held against
         told = [measured_of(name, outcomes) for (name, _), outcomes in zip(candidates, measured, strict=True)]
         # whoever asks for a green wave gets one: the shipped programmes are there to be compared with
-        asked = [n for n in alive if n] if self.wave is not None and len(candidates) > 1 else alive
-        chosen = min(asked, key=lambda n: (_score(measured[n], measured[0]), n))
+        least = np.inf if self.wave is not None else _score(measured[0], measured[0])
+        fit = [n for n in alive[1:] if _score(measured[n], measured[0]) <= least]
+        chosen = next(iter(self._best_first(fit, candidates, measured)), 0)
         return Retimed(
             self.network,
             self.task,
@@ -469,10 +495,15 @@ class _Retiming:
         first = self.bench.measure([Trial(timings, sample) for timings in candidates[:2]])
         return first + self.bench.measure([Trial(timings, sample, first[-1]) for timings in candidates[2:]])
 
-    def _still_in(self, alive: list[int], delays: Sequence[dict[float, list[Outcome]]]) -> list[int]:
-        """The better half of the finalists, and always the shipped programmes, which the others are held against."""
-        others = sorted((n for n in alive if n), key=lambda n: (_score(delays[n], delays[0]), n))
-        return [0, *others[: max(2, (len(others) + 1) // 2)]]
+    def _best_first(
+        self,
+        rows: Sequence[int],
+        candidates: Sequence[tuple[str, dict[int, StageTiming]]],
+        measured: Sequence[dict[float, list[Outcome]]],
+    ) -> list[int]:
+        """Finalists by what they cost in SUMO, and by what a lock may cost that did not show."""
+        price = {n: _score(measured[n], measured[0]) + self._knot_cost(candidates[n][1]) for n in rows}
+        return sorted(rows, key=lambda n: (price[n], n))
 
 
 def _costs(samples: Sequence[Sample], outcomes: Sequence[Outcome]) -> dict[float, float]:
@@ -487,12 +518,14 @@ def _log_ratio(modelled: Sequence[Outcome], street: Sequence[Outcome]) -> float:
 
 
 def _score(mine: dict[float, list[Outcome]], shipped: dict[float, list[Outcome]]) -> float:
-    """Mean over the demand factors of the cost relative to the shipped programmes; gridlock counts double."""
+    """Mean over the demand factors of the cost relative to the shipped programmes."""
     parts = []
     for demand, outcomes in mine.items():
-        if not outcomes:
-            continue
-        base = float(np.mean([o.mean_cost for o in shipped[demand]]))
-        own = float(np.mean([o.mean_cost * (2.0 if o.jammed else 1.0) for o in outcomes]))
-        parts.append(own / max(base, 1e-6))
+        if outcomes:
+            parts.append(_cost(outcomes) / max(float(np.mean([o.mean_cost for o in shipped[demand]])), 1e-6))
     return float(np.mean(parts))
+
+
+def _cost(outcomes: Sequence[Outcome]) -> float:
+    """Mean of some runs; gridlock counts double."""
+    return float(np.mean([o.mean_cost * (2.0 if o.jammed else 1.0) for o in outcomes]))
