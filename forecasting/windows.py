@@ -113,10 +113,11 @@ def window_mean(
     for row, stop in enumerate(stops):
         part = slice(max(0, int(stop) - steps), max(0, min(int(stop), grid.count)))
         valid[row] = history.valid[part].sum(axis=0)
-        known = _apart(history.valid[part], int(stop) - part.start, apart).astype(np.float64)
-        weight = known * (history.flow_vps[part] + 1e-3)  # 3.6 veh/h: an empty road still has a speed
-        flow[row] = (known * history.flow_vps[part]).sum(axis=0) / np.maximum(known.sum(axis=0), 1.0)
-        spent = weight / np.maximum(history.speed_mps[part], _STANDING_MPS)
+        known = _apart(history.valid[part], int(stop) - part.start, apart)
+        flow_vps, speed_mps = (np.where(known, v[part], 0.0) for v in (history.flow_vps, history.speed_mps))
+        weight = known * (flow_vps + 1e-3)  # 3.6 veh/h: an empty road still has a speed
+        flow[row] = flow_vps.sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+        spent = weight / np.maximum(speed_mps, _STANDING_MPS)
         speed[row] = weight.sum(axis=0) / np.maximum(spent.sum(axis=0), 1e-9)
     return flow, speed, valid >= max(1.0, least_frac * steps)
 

@@ -102,6 +102,19 @@ def test_each_forecast_names_its_producer_down_the_chain(past: tuple[LiveCity, .
     assert made.valid.tolist() == [False] * 3 + [True] * (EDGES - 3), "edges without a past have no forecast"
 
 
+def test_what_is_no_reading_may_hold_anything(past: tuple[LiveCity, ...], lived: History) -> None:
+    seen, now = cut(lived, 30), START + 1800.0
+    valid = seen.valid & (np.arange(EDGES) % 3 > 0)
+    made = [
+        Forecaster(FREE, past).predict(
+            History(seen.grid, *(np.where(valid, v, filler) for v in (seen.flow_vps, seen.speed_mps)), valid), now
+        )
+        for filler in (0.0, np.nan)
+    ]
+    np.testing.assert_array_equal(made[0].flow_vps, made[1].flow_vps)
+    np.testing.assert_array_equal(made[0].speed_mps, made[1].speed_mps)
+
+
 def test_readings_of_a_time_of_day_that_the_past_never_saw_are_no_deviation(past: tuple[LiveCity, ...]) -> None:
     """Two minutes into the recorded hours most of the last five minutes lie before them."""
     profile = [city.window(START + 120.0, np.full((12, EDGES), np.nan)).expected()[12:] for city in past]
