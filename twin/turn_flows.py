@@ -105,7 +105,9 @@ class TurnFlows:
         flow = np.where(alone, guess, leaving[:, 0])
         variance = np.where(alone, guess_variance, leaving[:, 1:].var(axis=1))
         beyond = np.where(self._leaves, ends / told.window_s, _under_way(told, guess, self._travel_s))
-        return flow, variance + beyond + (COMMON_FRAC * flow) ** 2
+        # where all draws end at no flow they say nothing of each other: no sum is known better than a count
+        least = (LEAST_VEHICLES / told.window_s) ** 2
+        return flow, np.maximum(variance + beyond + (COMMON_FRAC * flow) ** 2, least)
 
     def _evidence(
         self, told: Told, guess: Floats, guess_variance: Floats, ends: Floats

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from networks.graph import Bools, Floats, Network
@@ -142,6 +142,7 @@ def test_turns_that_a_mirror_saw_outweigh_the_usual_ones(grid: Network) -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 1000), st.floats(0.0, 1.0), st.floats(0.0, 1.0))
+@example(0, 0.5, 0.0)
 def test_nothing_told_makes_a_flow_negative_or_endless(
     grid: Network, seed: int, counted_frac: float, ends_frac: float
 ) -> None:
