@@ -280,10 +280,11 @@ class RollingHorizon:
         self._targets[unit.signals] = model.stage_states[choice.target]
         now_each, next_each = (_parted(model.stage_states[s], records) for s in (choice.stage, choice.target))
         waiting = int(stopped.sum())
+        second_s = choice.next_best_veh_s
         seen = (
             f": {waiting} waiting, {len(stopped) - waiting} coming, {choice.served_veh:.0f} served in "
             f"{self.tuning.horizon_s} s, expected cost {choice.cost_veh_s:.0f} veh s, "
-            f"next best {choice.next_best_veh_s:.0f}"
+            + (f"next best {second_s:.0f}" if second_s < kernels.NEVER else "nothing else allowed")
         )
         proposals = []
         for index, own, here, there in zip(unit.signals, records, now_each, next_each, strict=True):
