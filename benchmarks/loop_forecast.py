@@ -1,6 +1,7 @@
 """How well the loop's forecaster foresees link flow and travel time, with and without what is announced.
 
     python benchmarks/loop_forecast.py --city zone --seeds 1-3 --json            # mesoscopic street, minutes
+    python benchmarks/loop_forecast.py --city zone --seeds 1-3 --times 3         # an hour ahead needs a longer day
     python benchmarks/loop_forecast.py --city zone --seeds 1 --street micro      # sensors and fusion, hours
 
 The street runs under its own signals and is looked at every minute; then the forecaster of the loop is asked, beside
@@ -8,9 +9,9 @@ every producer of its chain. Each seed is driven three times: as a usual day, as
 for a while, and as one on which it rains for a while, each announced in the second minute. "known" forecasts may use
 the announcement, "unknown" ones not; both see the same readings. Errors are against the street's truth, over five
 minutes that end 5, 15, 30 and 60 minutes ahead, in vehicles and seconds; travel times only where enough vehicles
-drove. `closure` targets are links within two of the closed one while it is closed (the closed link itself counts for
-flow alone), `rain` ones all links while it rains. The street's drivers mind rain by a factor that the twin does not
-know.
+drove. What is announced lasts from a third to three quarters of the run. `closure` targets are links within two of
+the closed one while it is closed (the closed link itself counts for flow alone), `rain` ones all links while it
+rains. The street's drivers mind rain by a factor that the twin does not know.
 
 `--street meso`: demand drawn as a virtual city draws it, driven by the mesoscopic model that also drew the past days,
 readings without noise: flattering, but quick. `--street micro`: the virtual city, its sensors and the fusion.
@@ -20,7 +21,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
+import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterator
@@ -33,12 +36,14 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from long_day import lengthen
 from referee_runs import parse_seeds
 
 from forecasting.registry import Registry
 from forecasting.serve import Forecaster
 from forecasting.windows import HistoryBuffer
 from networks.batches import Batches
+from networks.city import CityFolder
 from networks.graph import Bools, Floats
 from networks.messages import NoticeReport
 from networks.state import QUANTILES, Estimate, NetworkState, VehicleTable
@@ -59,7 +64,7 @@ HORIZONS_MIN = (5, 15, 30, 60)
 MIDDLE = QUANTILES.index(0.5)
 STEP_S, WINDOW_S = 5.0, 300.0
 CRAWL_MPS = 0.5
-CLOSED_S = RAIN_S = (1200.0, 2700.0)
+AFFECTED_FRAC = (1 / 3, 3 / 4)  # of the run: from when until when a link is closed, or it rains
 DAYS = ("usual", "closure", "rain")
 RAIN_MM_H = 12.0
 BUSY_RANK = 20  # the closed link is among so many of the busiest that have another way around
@@ -140,10 +145,10 @@ def drive_meso(model: CityModel, options: StreetOptions, announced: Announced) -
 class Judge:
     """Keeps forecasts until their five minutes are over."""
 
-    def __init__(self, model: CityModel, closed: int, day: str) -> None:
+    def __init__(self, model: CityModel, closed: int, day: str, affected_s: tuple[float, float]) -> None:
         self._length_m = model.network.edges.length_m
         self._near, self._closed = links_near(model, closed), closed
-        self._day = day
+        self._day, self._affected_s = day, affected_s
         self._begin_s = model.folder.epoch_s
         self._truths: list[Truth] = []
         self._waiting: list[tuple[float, int, str, Floats, Floats]] = []
@@ -177,7 +182,7 @@ class Judge:
         """What kind of target the five minutes up to now are, and at which links."""
         begin, end = at_s - WINDOW_S - self._begin_s, at_s - self._begin_s
         everywhere = np.ones(len(self._near), np.bool_)
-        first, last = {"usual": (0.0, np.inf), "closure": CLOSED_S, "rain": RAIN_S}[self._day]
+        first, last = (0.0, np.inf) if self._day == "usual" else self._affected_s
         if begin < first or end > last:
             return {}
         links = self._near | (np.arange(len(everywhere)) == self._closed) if self._day == "closure" else everywhere
@@ -191,24 +196,25 @@ def live_through(
     folder, network = model.folder, model.network
     closed = closed_edge(model, seed)
     begin_s = folder.epoch_s
-    slow = SlowEdge(closed, 0.0, begin_s + CLOSED_S[0], begin_s + CLOSED_S[1])
-    shower = Shower(RAIN_MM_H, begin_s + RAIN_S[0], begin_s + RAIN_S[1])
+    affected_s = (AFFECTED_FRAC[0] * seconds, AFFECTED_FRAC[1] * seconds)
+    slow = SlowEdge(closed, 0.0, begin_s + affected_s[0], begin_s + affected_s[1])
+    shower = Shower(RAIN_MM_H, begin_s + affected_s[0], begin_s + affected_s[1])
     announced = Announced((slow,) if day == "closure" else (), (shower,) if day == "rain" else ())
     if micro:
         notice = NoticeReport(
             measured_at=begin_s + 60.0, id="closure", edge=network.edges.ids[closed],
-            begin=begin_s + CLOSED_S[0], end=begin_s + CLOSED_S[1],
+            begin=begin_s + affected_s[0], end=begin_s + affected_s[1],
         )  # fmt: skip
         options = StreetOptions(
             seed, seconds, folder.coverage, notices=(notice,) if day == "closure" else (),
-            rain=(RainSpell(RAIN_MM_H, *RAIN_S, foretold_s=60.0),) if day == "rain" else (),
+            rain=(RainSpell(RAIN_MM_H, *affected_s, foretold_s=60.0),) if day == "rain" else (),
         )  # fmt: skip
         street = drive_micro(model, options)
     else:
         minds = float(np.exp(RAIN_SPREAD * np.random.default_rng(seed).normal()))
         real = replace(announced, rain_strength=minds)
         street = drive_meso(model, StreetOptions(seed, seconds, folder.coverage), real)
-    history, judge = HistoryBuffer(len(network.edges.ids)), Judge(model, closed, day)
+    history, judge = HistoryBuffer(len(network.edges.ids)), Judge(model, closed, day, affected_s)
     ahead = Ahead(folder, network, model.prior)
     change = None
     told = Announced()
@@ -256,7 +262,10 @@ def table(errors: dict[tuple[str, str, int, str], list[Floats]]) -> list[dict[st
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--city", default="zone", help="bundled city or city folder")
-    parser.add_argument("--seconds", type=float, default=3600.0)
+    parser.add_argument("--seconds", type=float, default=math.inf, help="not to the end of the demand")
+    parser.add_argument(
+        "--times", type=int, default=1, help="how often the city's demand is driven, one after another"
+    )
     parser.add_argument("--seeds", default="1")
     parser.add_argument("--days", default=",".join(DAYS), help="kinds of days, by commas")
     parser.add_argument("--street", choices=("meso", "micro"), default="meso")
@@ -267,7 +276,22 @@ def main() -> None:
         parser.error(f"--days {order.days}: not all of {', '.join(DAYS)}")
     torch.set_num_threads(1)
     began = time.monotonic()
-    folder = find_city(order.city)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = find_city(order.city)
+        if order.times > 1:
+            folder = lengthen(folder, order.times, Path(scratch))
+        document = measure(folder, order)
+    document["wall_s"] = round(time.monotonic() - began, 1)
+    if order.json:
+        print(json.dumps(document))
+        return
+    for row in document["rows"]:
+        print("{targets:8s} {quantity:5s} {minutes:3d} min  {forecast:20s} {mae:9.3f}  ({values})".format(**row))
+    print(f"forecast: {document['forecast_cpu_ms']} ms of processor time")
+
+
+def measure(folder: CityFolder, order: argparse.Namespace) -> dict[str, object]:
+    """All seeds and days of a city."""
     model = build_model(folder, registry=Registry(order.models))
     seconds = min(order.seconds, folder.end_s - folder.begin_s)
     gathered: dict[tuple[str, str, int, str], list[Floats]] = defaultdict(list)
@@ -281,7 +305,7 @@ def main() -> None:
             per_seed[seed] += table(judge.errors)
             spent += ms
             notes += told
-    document = {
+    return {
         "city": folder.name,
         "street": order.street,
         "seconds": seconds,
@@ -294,14 +318,7 @@ def main() -> None:
             "p99": round(float(np.percentile(spent, 99)), 1),
         },
         "notes": notes,
-        "wall_s": round(time.monotonic() - began, 1),
     }
-    if order.json:
-        print(json.dumps(document))
-        return
-    for row in document["rows"]:
-        print("{targets:8s} {quantity:5s} {minutes:3d} min  {forecast:20s} {mae:9.3f}  ({values})".format(**row))
-    print(f"forecast: {document['forecast_cpu_ms']} ms of processor time")
 
 
 if __name__ == "__main__":

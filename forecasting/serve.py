@@ -22,6 +22,7 @@ from forecasting.congestion import congestion_probabilities
 from forecasting.forecasters import Ridge, WindowForecaster, fit_city
 from forecasting.gate import Verdict, feed_defect
 from forecasting.live_city import AHEAD, FARTHEST, ExpectedChange, LiveCity, LiveWindow
+from forecasting.past_errors import simple_errors
 from forecasting.series import STEPS_IN, STEPS_OUT
 from forecasting.windows import window_mean
 from networks.errors import InputError
@@ -32,7 +33,6 @@ STEP_S = 300.0
 SIMPLE = ("ridge", "profile+deviation", "profile", "persistence")  # the chain below the models
 QUANTITIES = ("flow", "speed")
 _RIDGE, _DEVIATION, _PROFILE, _PERSISTENCE = range(-4, 0)
-_JUDGED = {"ridge": _RIDGE, "profile": _PROFILE}
 _FLOW, _SPEED = 0, 1
 _VPH = 3600.0
 _MIDDLE = QUANTILES.index(0.5)
@@ -41,7 +41,7 @@ _FLOW_CLASSES_VPS = np.array([150.0, 600.0]) / 3600.0  # state borders: minor st
 _SPEED_CLASSES = np.array([0.5, 0.75])  # state borders relative to free speed
 _TOP_SPEED = 1.2  # of free speed: SUMO's and observed drivers exceed a limit by up to a fifth
 _DECAY_S = 3600.0  # before anything was learnt: a day busier than usual stays so, a deviation halves in 40 minutes
-_PRIOR_WEIGHT = 10.0  # updates that the assumed decay counts for
+_PRIOR_WEIGHT = 10.0  # updates that the decay counts for which follows from the past and from how odd the day is
 _FLOW_SPREAD, _SPEED_SPREAD = 2.5, 0.25  # before any residual: Poisson deviations; share of free speed
 _OWN_STRETCH = 1.5  # of a model's own quantiles before any truth: past days hold less chance than the street
 _SPREAD_GROWTH_S = 1800.0  # on Bologna 2.5 deviations hold 93 % of 90 % five minutes ahead, 80 % at twenty-five
@@ -52,6 +52,8 @@ _SHARPNESS = 10.0  # a share falls with this power of the error: a tenth more er
 _SHARED = 0.8  # of the evidence of the next shorter horizon
 _GATE_WEIGHT = 1.0  # updates that the gate counts for: days of a simulator are little evidence
 _UNPROVEN = 1.05  # times the profile's error is assumed of its deviation, until it was seen
+_ODDEST = 4.0  # times the deviation of past days is the oddest that a day can be
+_ODD_FOR_S, _LEAST_ODD_S = 300.0, 120.0  # a day is as odd as it was all this time, when so much of it was seen
 _WORST = 2.0  # times the least error: nobody counts as worse than that in one update
 _CLEARLY = 0.97  # times the error of the others: so good must a model be that the gate refused
 _BACK, _LEAVES = 0.97, 0.96  # a richer producer leads until another's error is this share of its own, and then again
@@ -154,12 +156,14 @@ class Forecaster:
         # of assumed spreads, and of a model's own quantiles
         self._bands = [[Bands(count), Bands(count, _OWN_STRETCH)] for _ in QUANTITIES]
         self._watched = np.sort(np.random.default_rng(0).permutation(edges)[:_WATCHED])
-        self._rho_prior = np.exp(-self._horizon_s / _DECAY_S)
-        self._rho = np.stack([self._rho_prior, self._rho_prior])  # (2, H)
+        self._weight = _weights(self._cities, edges)
+        self._past = [simple_errors(c, w) for c, w in zip(self._cities, self._weight, strict=False)]
+        self._oddness = np.ones(2)  # of the day: its mean deviation over that of past days
+        self._seen_oddness: list[tuple[float, Floats]] = []  # of late
         self._moments = np.zeros((3, 2, count))  # updates, deviation x later deviation, deviation squared
         self._error = np.zeros((2, producers, count))  # fading sums of errors on common ground, over the least
         self._error_weight = np.zeros((2, count))
-        self._gate_error = np.zeros((2, producers))  # mean of the same on held-out days
+        self._gate_error = np.zeros((2, producers))  # on held-out days, over that of the profile
         self._total = np.zeros((2, count))
         self._total_by_producer = np.zeros((2, producers, count))
         self._total_count = np.zeros((2, count))  # truths of what was served, truths on common ground
@@ -173,7 +177,7 @@ class Forecaster:
                 if not verdict.passes:
                     self._notes.append(f"{model.label} waits in the shadow for {quantity}: {verdict.reasons[0]}")
         self._told_lead = np.zeros((2, count), np.int64)
-        self._start_from_the_gate()
+        self._judge_by_the_gate()
         self._told_lead = self._lead(self._shares())
 
     def predict(self, history: History, now_s: float, change: ExpectedChange | None = None) -> Forecast:
@@ -300,6 +304,7 @@ class Forecaster:
             windows = [city.window(now_s, part, change) for city, part in zip(self._cities, readings, strict=True)]
         past = self._cities[_FLOW].known & self._cities[_SPEED].known
         believed = known[-1] & (not defect)
+        self._note_oddness(windows, believed & past, now_s)
         own: dict[int, Floats] = {k: np.zeros((2, *shape, len(QUANTILES))) for k in range(len(self._models))}
         for quantity, window in enumerate(windows):
             unit = _VPH if quantity == _FLOW else 1.0
@@ -307,7 +312,8 @@ class Forecaster:
             comparable = believed & past & window.compared[-1]
             deviation[quantity] = np.where(comparable, value[quantity, _PERSISTENCE, 0] - expected[STEPS_IN - 1], 0.0)
             value[quantity, _PROFILE] = expected[AHEAD]
-            value[quantity, _DEVIATION] = expected[AHEAD] + self._rho[quantity, :, None] * deviation[quantity]
+            kept = self._kept_of_a_deviation(quantity)
+            value[quantity, _DEVIATION] = expected[AHEAD] + kept[:, None] * deviation[quantity]
             value[quantity, _RIDGE] = window.quantiles(Ridge())[..., _MIDDLE] / unit
             for k, model in enumerate(self._models):
                 own[k][quantity] = window.quantiles(model.forecaster) / unit
@@ -318,6 +324,33 @@ class Forecaster:
         if defect:
             available[_PERSISTENCE] &= ~past
         return _Candidates(value, available, deviation, own, defect)
+
+    def _note_oddness(self, windows: Sequence[LiveWindow], believed: Bools, now_s: float) -> None:
+        """How far the readings are off the profile, beside those of past days; one odd reading is chance."""
+        if not all((believed & w.compared[-1]).any() for w in windows):
+            return
+        odd = np.ones(2)
+        for quantity, (window, past) in enumerate(zip(windows, self._past, strict=True)):
+            weight = self._weight[quantity] * (believed & window.compared[-1])
+            odd[quantity] = np.average(np.abs(window.deviation[-1]), weights=weight) / past.deviation
+        seen = [(s, o) for s, o in self._seen_oddness if now_s - _ODD_FOR_S <= s < now_s]
+        self._seen_oddness = [*seen, (now_s, np.clip(odd, 1.0, _ODDEST))]
+        if now_s - self._seen_oddness[0][0] >= _LEAST_ODD_S:
+            self._oddness = np.min([o for _, o in self._seen_oddness], axis=0)
+
+    def _kept_of_a_deviation(self, quantity: int) -> Floats:
+        """Share (H,) of a deviation that is left later: first by the past and by how odd the day is, then by what
+        came true.
+
+        A day that is as far off the profile as others has chance deviations, which fade as past ones did. What makes
+        a day odder than that lasts: of the variance of its deviations, oddness squared, all but 1.
+        """
+        lasting = 1.0 - 1.0 / self._oddness[quantity] ** 2
+        assumed = lasting + (1.0 - lasting) * np.exp(-self._horizon_s / _DECAY_S)
+        weight, product, square = self._moments[:, quantity]
+        slope = np.divide(product, square, out=assumed.copy(), where=square > 1e-12)
+        mixed: Floats = (weight * slope + _PRIOR_WEIGHT * assumed) / (weight + _PRIOR_WEIGHT)
+        return np.clip(mixed, 0.0, 1.0)
 
     def _made(self, said: _Candidates, lead: NDArray[np.int64], point: Floats) -> tuple[Floats, Bools, Bools]:
         """Quantiles (2, H, E, Q) before they are stretched, where they are as far apart as a model's own (2, H), and
@@ -345,7 +378,7 @@ class Forecaster:
             errors[..., horizon] += _SHARED * errors[..., horizon - 1]
             weights[..., horizon] += _SHARED * weights[..., horizon - 1]
         weights += _GATE_WEIGHT
-        mean = (errors + _GATE_WEIGHT * self._gate_error[..., None]) / weights[:, None]
+        mean = (errors + _GATE_WEIGHT * self._errors_before_truths()) / weights[:, None]
         shares = np.zeros(mean.shape)
         for quantity in (_FLOW, _SPEED):
             for k in self._chain:
@@ -367,20 +400,30 @@ class Forecaster:
             lead[shares[:, k] >= gain**_SHARPNESS * most] = k
         return lead
 
-    def _start_from_the_gate(self) -> None:
-        """Before the street has told anything, the held-out past days say who is better. Where they judged nobody,
-        all that know the past count alike."""
+    def _errors_before_truths(self) -> Floats:
+        """What is expected of each producer (2, P, H), over the least, before the street has told anything.
+
+        Held-out past days say who is better on a day like them, and count alike where they judged nobody. All that
+        trusts the profile errs the more the odder the day is; what carries deviations on does not.
+        """
+        errors = np.ones((2, len(self.producers), STEPS_OUT))
+        for quantity, past in enumerate(self._past):
+            odd = self._oddness[quantity]
+            errors[quantity] = self._gate_error[quantity, :, None] * odd
+            errors[quantity, _DEVIATION] = _UNPROVEN
+            errors[quantity, _PERSISTENCE] = past.persistence
+        least = np.maximum(errors.min(axis=1, keepdims=True), 1e-9)
+        answer: Floats = np.minimum(errors / least, _WORST)
+        return answer
+
+    def _judge_by_the_gate(self) -> None:
+        """Errors on held-out past days over that of the profile; 1 where nobody was judged."""
+        self._gate_error[:] = 1.0
         for quantity, name in enumerate(QUANTITIES):
             judged = {k: v.mae for k, m in enumerate(self._models) if (v := m.verdicts.get(name)) and v.mae}
-            error = np.ones(len(self.producers))
-            for rivals in judged.values():
-                for rival, place in _JUDGED.items():
-                    error[place] = rivals[rival]
             for k, found in judged.items():
-                error[k] = found["model"]
-            error[_DEVIATION] = _UNPROVEN * error[_PROFILE]
-            error[_PERSISTENCE] = np.inf
-            self._gate_error[quantity] = np.minimum(error / max(error.min(), 1e-9), _WORST)
+                self._gate_error[quantity, k] = found["model"] / found["profile"]
+                self._gate_error[quantity, _RIDGE] = found["ridge"] / found["profile"]
 
     def _admitted(self, model: int, quantity: int) -> bool:
         verdict = self._models[model].verdicts.get(QUANTITIES[quantity])
@@ -486,10 +529,14 @@ class Forecaster:
         later = (truth[common] - candidates[_PROFILE]) / scale[common]
         self._moments[:, quantity, horizon] *= _MEMORY
         self._moments[:, quantity, horizon] += 1.0, (now * later).mean(), (now * now).mean()
-        weight, product, square = self._moments[:, quantity, horizon]
-        slope = product / square if square > 1e-12 else self._rho_prior[horizon]
-        mixed = (weight * slope + _PRIOR_WEIGHT * self._rho_prior[horizon]) / (weight + _PRIOR_WEIGHT)
-        self._rho[quantity, horizon] = min(max(mixed, 0.0), 1.0)
+
+
+def _weights(cities: Sequence[LiveCity], edges: int) -> Floats:
+    """What an edge counts for (2, E): of flow all alike, of speed by its vehicles: few make a speed of chance."""
+    weight = np.ones((2, edges))
+    if cities:
+        weight[_SPEED] = np.maximum(cities[_FLOW].city.context.mean.numpy() / _VPH, 0.0) + _FLOW_FLOOR_VPS
+    return weight
 
 
 def _mean(said: _Candidates, shares: Floats) -> tuple[Floats, Floats]:
