@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from forecasting.gate import Verdict, feed_defect, judge
 from forecasting.model import MIDDLE
 from forecasting.series import STEPS_IN, STEPS_OUT, WINDOW, CitySeries, Float32s, Rows
 from forecasting.stacking import correct
+from forecasting.virtual_sensors import VirtualSensors, virtual_sensors, with_virtual_sensors
 from forecasting.window_file import WindowSet
 from networks.errors import InputError
 from networks.state import QUANTILES
@@ -45,6 +46,7 @@ class Backcast:
     producers: dict[str, int]  # who made how many windows
     verdict: Verdict | None  # on the held-out windows; None: nobody was judged
     defects: dict[str, int]  # windows whose feed was stale, stuck or implausible
+    virtual_places: tuple[int, ...] = ()  # have no sensor: forecast from virtual ones
 
 
 def forecast_windows(
@@ -136,18 +138,33 @@ def forecast_next(
 ) -> tuple[Backcast, Rows]:
     """Forecast the twelve steps after the end of a series: quantiles of one window, and the steps' start times (12,).
 
-    Context and ridge are fitted on all but the last part of the rows, which judges and calibrates. Raises InputError
-    when the series is too short.
+    Context and ridge are fitted on all but the last part of the rows, which judges and calibrates. Places that never
+    report there are forecast from virtual sensors, where enough others do. Raises InputError when the series is too
+    short.
     """
     rows = len(city_rows.values)
     training = rows - min(round(_RECENT_SHARE * rows), _WARM_UP_WINDOWS + STEPS_IN)
     if training < WINDOW + STEPS_IN:
         raise InputError(f"{city_rows.name}: {rows} rows are too few to forecast from")
+    virtual = virtual_sensors(city_rows, training)
+    if virtual is not None:
+        city_rows = with_virtual_sensors(city_rows, virtual)
     longer = city_rows.extended(STEPS_OUT)
     city = fit_city(longer, training)
     first = rows - STEPS_IN
     windows = WindowSet(city_rows.values[None, first:], np.array([first]), training)
-    return forecast_windows(city, windows, forecaster(city), guarded=True), longer.start_s[rows:]
+    made = forecast_windows(city, windows, forecaster(city), guarded=True)
+    if virtual is not None:
+        made = _unsensed(city, made, virtual, training)
+    return made, longer.start_s[rows:]
+
+
+def _unsensed(city: FittedCity, made: Backcast, virtual: VirtualSensors, training_rows: int) -> Backcast:
+    """The same with what is not known of places without a sensor."""
+    quantiles = made.quantiles.copy()
+    quantiles[:, :, virtual.places] = virtual.widen(quantiles[:, :, virtual.places])
+    congested = None if made.congested is None else congestion(city, quantiles, training_rows)
+    return replace(made, quantiles=quantiles, congested=congested, virtual_places=tuple(virtual.places.tolist()))
 
 
 def held_out_verdict(city: FittedCity, rows: Rows, forecaster: WindowForecaster) -> Verdict:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -22,6 +23,7 @@ from forecasting.reading import read_series
 from forecasting.registry import Registry
 from forecasting.series import Float32s, Rows
 from forecasting.stid import train_stid
+from forecasting.virtual_sensors import fit_virtual_sensors
 from forecasting.window_file import read_windows, write_forecasts
 from networks.state import QUANTILES
 from twin.commands import forecast_models, forecast_train
@@ -108,7 +110,10 @@ def predict(
     models: Models = DEFAULT_MODELS,
     as_json: AsJson = False,
 ) -> None:
-    """Forecast the twelve steps after the end of a series, with quantiles, and name who made the forecast."""
+    """Forecast the twelve steps after the end of a series, with quantiles, and name who made the forecast.
+
+    Places that never report are forecast from virtual sensors, see `citytwin forecast sense`.
+    """
     with answering():
         data = read_series(series, step_s=step_s)
         registry = Registry(models)
@@ -125,6 +130,7 @@ def predict(
             "producers": made.producers,
             "feed_defects": made.defects,
             "held_out": made.verdict.as_dict() if made.verdict else None,
+            "virtual_places": list(made.virtual_places),
             "time": times,
             "levels": list(QUANTILES),
             "mean_of_medians": means,
@@ -139,14 +145,50 @@ def predict(
         Console().print(table)
 
 
-def _write_csv(out: Path, when: Rows, quantiles: Float32s, congested: Float32s | None) -> None:
+@app.command(epilog="Example: citytwin forecast sense city.npz --out unseen.csv")
+def sense(
+    series: Annotated[Path, typer.Argument(metavar="FILE", help="Series of a city (.npz), newest last.")],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="CSV to write: place, time, quantiles.")] = None,
+    rows: Annotated[int, typer.Option("--rows", min=1, help="Newest steps to tell of.")] = 12,
+    as_json: AsJson = False,
+) -> None:
+    """Read the places of a series that never report, from those that do (virtual sensors, horizon 0)."""
+    with answering():
+        data = read_series(series)
+        virtual = fit_virtual_sensors(data, len(data.values))
+        told = virtual.read(data.values[-rows:])  # (K, M, Q)
+        if out is not None:
+            _write_csv(out, data.start_s[-rows:], told, None, virtual.places)
+        document = {
+            "series": str(series),
+            "sensors": len(virtual.sensors),
+            "places": virtual.places.tolist(),
+            "time": [_clock(at) for at in data.start_s[-rows:]],
+            "levels": list(QUANTILES),
+            "newest": [[None if math.isnan(v) else round(v, 3) for v in place] for place in told[-1].tolist()],
+            "out": None if out is None else str(out),
+        }
+        if as_json:
+            typer.echo(json.dumps(document, ensure_ascii=False))
+            return
+        table = Table("place", "newest", "80 %")
+        for place, (_, low, *_, middle, _, high, _) in zip(virtual.places, told[-1].tolist(), strict=True):
+            table.add_row(str(place), f"{middle:.4g}", f"{low:.4g} to {high:.4g}")
+        Console().print(table)
+        typer.echo(f"{len(virtual.places)} places read from {len(virtual.sensors)} sensors")
+
+
+def _write_csv(
+    out: Path, when: Rows, quantiles: Float32s, congested: Float32s | None, places: Rows | None = None
+) -> None:
+    """Quantiles (K, N, Q) of the steps `when`; `places`: the names of the N, else their numbers."""
     levels = [f"q{round(100 * level):02d}" for level in QUANTILES]
     with out.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["place", "time", *levels, *(["p_congested"] if congested is not None else [])])
         for step, at in enumerate(when):
-            for place in range(quantiles.shape[1]):
-                row = [place, _clock(at), *(f"{v:.4g}" for v in quantiles[step, place])]
+            for place, name in enumerate(range(quantiles.shape[1]) if places is None else places.tolist()):
+                row = [name, _clock(at), *(f"{v:.4g}" for v in quantiles[step, place])]
                 writer.writerow(row if congested is None else [*row, f"{congested[step, place]:.4f}"])
 
 
