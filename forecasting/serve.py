@@ -22,7 +22,7 @@ from forecasting.congestion import congestion_probabilities
 from forecasting.forecasters import Ridge, WindowForecaster, fit_city
 from forecasting.gate import Verdict, feed_defect
 from forecasting.live_city import AHEAD, FARTHEST, ExpectedChange, LiveCity, LiveWindow
-from forecasting.past_errors import simple_errors
+from forecasting.oddness import Oddness
 from forecasting.series import STEPS_IN, STEPS_OUT
 from forecasting.windows import window_mean
 from networks.errors import InputError
@@ -52,11 +52,10 @@ _SHARPNESS = 10.0  # a share falls with this power of the error: a tenth more er
 _SHARED = 0.8  # of the evidence of the next shorter horizon
 _GATE_WEIGHT = 1.0  # updates that the gate counts for: days of a simulator are little evidence
 _UNPROVEN = 1.05  # times the profile's error is assumed of its deviation, until it was seen
-_ODDEST = 4.0  # times the deviation of past days is the oddest that a day can be
-_ODD_FOR_S, _LEAST_ODD_S = 300.0, 120.0  # a day is as odd as it was all this time, when so much of it was seen
 _WORST = 2.0  # times the least error: nobody counts as worse than that in one update
 _CLEARLY = 0.97  # times the error of the others: so good must a model be that the gate refused
 _BACK, _LEAVES = 0.97, 0.96  # a richer producer leads until another's error is this share of its own, and then again
+_CLEARLY_MORE = 1.5  # times the share of who counted most, from which on it is told
 _NAMED = 0.1  # share from which on a producer is named
 _READMIT_WEIGHT = 16.0  # evidence, 15 updates of the street, before a model that the gate refused may count after all
 _WATCHED = 400  # edges whose quantiles are kept until their truth is known
@@ -156,10 +155,7 @@ class Forecaster:
         # of assumed spreads, and of a model's own quantiles
         self._bands = [[Bands(count), Bands(count, _OWN_STRETCH)] for _ in QUANTITIES]
         self._watched = np.sort(np.random.default_rng(0).permutation(edges)[:_WATCHED])
-        self._weight = _weights(self._cities, edges)
-        self._past = [simple_errors(c, w) for c, w in zip(self._cities, self._weight, strict=False)]
-        self._oddness = np.ones(2)  # of the day: its mean deviation over that of past days
-        self._seen_oddness: list[tuple[float, Floats]] = []  # of late
+        self._oddness = Oddness(self._cities)
         self._moments = np.zeros((3, 2, count))  # updates, deviation x later deviation, deviation squared
         self._error = np.zeros((2, producers, count))  # fading sums of errors on common ground, over the least
         self._error_weight = np.zeros((2, count))
@@ -176,9 +172,11 @@ class Forecaster:
             for quantity, verdict in model.verdicts.items():
                 if not verdict.passes:
                     self._notes.append(f"{model.label} waits in the shadow for {quantity}: {verdict.reasons[0]}")
-        self._told_lead = np.zeros((2, count), np.int64)
+        self._leading = np.zeros((2, count), np.int64)
         self._judge_by_the_gate()
-        self._told_lead = self._lead(self._shares())
+        shares = self._shares()
+        self._leading = self._lead(shares)
+        self._told_most = shares.mean(axis=2).argmax(axis=1)
 
     def predict(self, history: History, now_s: float, change: ExpectedChange | None = None) -> Forecast:
         """Forecast from what was known by `now_s`. Never raises for missing data: edges without any are not valid,
@@ -190,9 +188,10 @@ class Forecaster:
         said = self._candidates(history, now_s, change)
         self._said = said
         shares = self._shares()
-        lead = self._lead(shares)
-        self._tell(lead, said.defect)
+        self._leading = lead = self._lead(shares)
+        self._tell(shares, said.defect)
         point, part = _mean(said, shares)
+        point[_FLOW] += self._incidents(said, point[_FLOW])
         valid = part.sum(axis=1).min(axis=(0, 1)) > 0
         point[_FLOW] = np.where(valid, np.maximum(point[_FLOW], 0.0), 0.0)
         top_mps = _TOP_SPEED * self._free_mps
@@ -304,7 +303,7 @@ class Forecaster:
             windows = [city.window(now_s, part, change) for city, part in zip(self._cities, readings, strict=True)]
         past = self._cities[_FLOW].known & self._cities[_SPEED].known
         believed = known[-1] & (not defect)
-        self._note_oddness(windows, believed & past, now_s)
+        self._oddness.note(windows, believed & past, now_s)
         own: dict[int, Floats] = {k: np.zeros((2, *shape, len(QUANTILES))) for k in range(len(self._models))}
         for quantity, window in enumerate(windows):
             unit = _VPH if quantity == _FLOW else 1.0
@@ -325,19 +324,6 @@ class Forecaster:
             available[_PERSISTENCE] &= ~past
         return _Candidates(value, available, deviation, own, defect)
 
-    def _note_oddness(self, windows: Sequence[LiveWindow], believed: Bools, now_s: float) -> None:
-        """How far the readings are off the profile, beside those of past days; one odd reading is chance."""
-        if not all((believed & w.compared[-1]).any() for w in windows):
-            return
-        odd = np.ones(2)
-        for quantity, (window, past) in enumerate(zip(windows, self._past, strict=True)):
-            weight = self._weight[quantity] * (believed & window.compared[-1])
-            odd[quantity] = np.average(np.abs(window.deviation[-1]), weights=weight) / past.deviation
-        seen = [(s, o) for s, o in self._seen_oddness if now_s - _ODD_FOR_S <= s < now_s]
-        self._seen_oddness = [*seen, (now_s, np.clip(odd, 1.0, _ODDEST))]
-        if now_s - self._seen_oddness[0][0] >= _LEAST_ODD_S:
-            self._oddness = np.min([o for _, o in self._seen_oddness], axis=0)
-
     def _kept_of_a_deviation(self, quantity: int) -> Floats:
         """Share (H,) of a deviation that is left later: first by the past and by how odd the day is, then by what
         came true.
@@ -345,12 +331,19 @@ class Forecaster:
         A day that is as far off the profile as others has chance deviations, which fade as past ones did. What makes
         a day odder than that lasts: of the variance of its deviations, oddness squared, all but 1.
         """
-        lasting = 1.0 - 1.0 / self._oddness[quantity] ** 2
+        lasting = 1.0 - 1.0 / self._oddness.day[quantity] ** 2
         assumed = lasting + (1.0 - lasting) * np.exp(-self._horizon_s / _DECAY_S)
         weight, product, square = self._moments[:, quantity]
         slope = np.divide(product, square, out=assumed.copy(), where=square > 1e-12)
         mixed: Floats = (weight * slope + _PRIOR_WEIGHT * assumed) / (weight + _PRIOR_WEIGHT)
         return np.clip(mixed, 0.0, 1.0)
+
+    def _incidents(self, said: _Candidates, flow: Floats) -> Floats:
+        """What to add to a flow (H, E) where something has happened: there a deviation is carried on, whoever leads.
+        Of speeds this made travel times of usual days worse: jams end."""
+        carried = np.exp(-self._horizon_s / _DECAY_S)[:, None] * said.deviation[_FLOW]
+        added: Floats = self._oddness.incidents * (said.value[_FLOW, _PROFILE] + carried - flow)
+        return added
 
     def _made(self, said: _Candidates, lead: NDArray[np.int64], point: Floats) -> tuple[Floats, Bools, Bools]:
         """Quantiles (2, H, E, Q) before they are stretched, where they are as far apart as a model's own (2, H), and
@@ -396,7 +389,7 @@ class Forecaster:
         lead = np.zeros((2, STEPS_OUT), np.int64)
         most = shares.max(axis=1)
         for k in reversed(self._chain):
-            gain = np.where(k < self._told_lead, _BACK, _LEAVES)
+            gain = np.where(k < self._leading, _BACK, _LEAVES)
             lead[shares[:, k] >= gain**_SHARPNESS * most] = k
         return lead
 
@@ -407,8 +400,8 @@ class Forecaster:
         trusts the profile errs the more the odder the day is; what carries deviations on does not.
         """
         errors = np.ones((2, len(self.producers), STEPS_OUT))
-        for quantity, past in enumerate(self._past):
-            odd = self._oddness[quantity]
+        for quantity, past in enumerate(self._oddness.past):
+            odd = self._oddness.day[quantity]
             errors[quantity] = self._gate_error[quantity, :, None] * odd
             errors[quantity, _DEVIATION] = _UNPROVEN
             errors[quantity, _PERSISTENCE] = past.persistence
@@ -429,16 +422,17 @@ class Forecaster:
         verdict = self._models[model].verdicts.get(QUANTITIES[quantity])
         return verdict is not None and verdict.passes
 
-    def _tell(self, lead: NDArray[np.int64], defect: str) -> None:
+    def _tell(self, shares: Floats, defect: str) -> None:
+        """Say who counts most, over all horizons, when somebody else clearly does."""
         for quantity, name in enumerate(QUANTITIES):
-            before, after = self._told_lead[quantity], lead[quantity]
-            for old, new in sorted({(int(a), int(b)) for a, b in zip(before, after, strict=True) if a != b}):
-                at = np.flatnonzero((before == old) & (after == new))
-                minutes = f"{self._horizon_s[at[0]] / 60:.0f} to {self._horizon_s[at[-1]] / 60:.0f} min"
+            share, before = shares[quantity].mean(axis=1), int(self._told_most[quantity])
+            most = int(share.argmax())
+            if share[most] >= _CLEARLY_MORE * share[before]:
                 self._notes.append(
-                    f"forecast of {name}, {minutes}: {self.producers[new]} in place of {self.producers[old]}"
+                    f"forecast of {name}: {self.producers[most]} counts most now, {share[most]:.0%} beside "
+                    f"{share[before]:.0%} of {self.producers[before]}"
                 )
-        self._told_lead = lead
+                self._told_most[quantity] = most
         if defect != self._last_defect:
             told = f"feed {defect}: forecasts fall back to the profile" if defect else "feed believed again"
             self._notes.append(told)
@@ -529,14 +523,6 @@ class Forecaster:
         later = (truth[common] - candidates[_PROFILE]) / scale[common]
         self._moments[:, quantity, horizon] *= _MEMORY
         self._moments[:, quantity, horizon] += 1.0, (now * later).mean(), (now * now).mean()
-
-
-def _weights(cities: Sequence[LiveCity], edges: int) -> Floats:
-    """What an edge counts for (2, E): of flow all alike, of speed by its vehicles: few make a speed of chance."""
-    weight = np.ones((2, edges))
-    if cities:
-        weight[_SPEED] = np.maximum(cities[_FLOW].city.context.mean.numpy() / _VPH, 0.0) + _FLOW_FLOOR_VPS
-    return weight
 
 
 def _mean(said: _Candidates, shares: Floats) -> tuple[Floats, Floats]:

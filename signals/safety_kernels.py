@@ -84,6 +84,7 @@ def judge_steps(
             since[k] -= cycle_s
             begin[k] -= cycle_s
             until[k] -= cycle_s
+        red_free_until_s -= cycle_s  # the steady state began a cycle ago
     return _judge(
         steps, durations_s, first, skipped_s - into_s, horizon_s, repeats, pairs, clear_s, min_green_s, served,
         yellow_s, max_green_s, max_red_s, red_free_until_s, code, since, begin, until, findings,

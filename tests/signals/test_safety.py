@@ -175,6 +175,15 @@ def test_a_cycle_is_judged_across_its_seam():
     assert rules_broken(whole, None) == set()
 
 
+def test_a_cycle_that_lets_a_link_wait_too_long_is_refused_for_whatever_part_of_it_holds():
+    """Half a minute in which the link opens at once, after a red that was too long in every cycle before."""
+    steps = (("GgrG", 300), ("yyry", 3), ("rrrr", 4), ("rrGr", 12), ("rryr", 3), ("rrrr", 2))
+    part = plan_of(*steps, repeats=True, length_s=30.0, offset_s=START_S - 299.0)
+    assert ("max red", (2,)) in rules_broken(part, None)
+    shorter = plan_of(("GgrG", 60), *steps[1:], repeats=True, length_s=30.0, offset_s=START_S - 59.0)
+    assert rules_broken(shorter, None) == set()
+
+
 @pytest.mark.parametrize(
     ("change", "rule"),
     [
