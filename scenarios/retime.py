@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 import xml.etree.ElementTree as ET
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -392,15 +392,9 @@ class _Retiming:
         self._say("ranking in SUMO")
         outcomes = self.bench.measure([Trial(timings, sample) for timings in starts for sample in samples])
         shipped = self.measured[MORE_DEMAND]
-        costs = [
-            _cost(outcomes[n * HEATS : (n + 1) * HEATS]) / shipped + self._knot_cost(timings)
-            for n, timings in enumerate(starts)
-        ]
-        ranked = sorted(range(len(starts)), key=lambda n: (costs[n], n))
+        costs = {n: _cost(outcomes[n * HEATS : (n + 1) * HEATS]) / shipped for n in range(len(starts))}
+        ranked = by_price(costs, {n: self.task.knots.risk_frac(timings) for n, timings in enumerate(starts)})
         return [starts[n] for n in ranked[: (len(starts) + 1) // 2]]
-
-    def _knot_cost(self, timings: dict[int, StageTiming]) -> float:
-        return KNOT_COST * self.task.knots.risk_frac(timings)
 
     def _rank(self, search: Search, starts: Sequence[dict[int, StageTiming]]) -> list[dict[int, StageTiming]]:
         """Starts by their cost in SUMO, best first; one that jams while another does not is given up early."""
@@ -502,8 +496,16 @@ class _Retiming:
         measured: Sequence[dict[float, list[Outcome]]],
     ) -> list[int]:
         """Finalists by what they cost in SUMO, and by what a lock may cost that did not show."""
-        price = {n: _score(measured[n], measured[0]) + self._knot_cost(candidates[n][1]) for n in rows}
-        return sorted(rows, key=lambda n: (price[n], n))
+        costs = {n: _score(measured[n], measured[0]) for n in rows}
+        return by_price(costs, {n: self.task.knots.risk_frac(candidates[n][1]) for n in rows})
+
+
+def by_price(costs: Mapping[int, float], risk_frac: Mapping[int, float]) -> list[int]:
+    """Plans by what they cost in SUMO, over the shipped programmes, and by what a lock may cost that did not show.
+
+    `risk_frac`: share of the time in which a pair of signals tempts a lock (`retime_knots`). Equals keep their order.
+    """
+    return sorted(costs, key=lambda n: (costs[n] + KNOT_COST * risk_frac[n], n))
 
 
 def _costs(samples: Sequence[Sample], outcomes: Sequence[Outcome]) -> dict[float, float]:

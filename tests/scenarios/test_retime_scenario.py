@@ -11,7 +11,7 @@ import pytest
 from networks.city import CityFolder
 from networks.errors import InputError, NetworkError
 from networks.graph import Network
-from scenarios.retime import Order, Progress, Retimed, inactive_signals, retime_scenario, sort_files
+from scenarios.retime import Order, Progress, Retimed, by_price, inactive_signals, retime_scenario, sort_files
 from scenarios.retime_check import PROGRAMME, plan_text
 from signals.formats import from_sumo
 from signals.retime_corridor import corridor_both_ways
@@ -55,6 +55,13 @@ def test_what_is_chosen_was_measured_no_worse_than_shipped(answer: Retimed) -> N
     assert answer.chosen.mean_s(1.0) <= answer.shipped.mean_s(1.0)
     assert answer.check_seeds
     assert all(len(values) == len(answer.check_seeds) for values in answer.chosen.delay_s.values())
+
+
+def test_a_plan_that_tempts_a_lock_must_be_better_by_more_than_luck() -> None:
+    """A tenth faster in the runs that there were, but close signals block each other half of the time."""
+    assert by_price({0: 1.0, 1: 0.9}, {0: 0.0, 1: 0.5}) == [0, 1]
+    assert by_price({0: 1.0, 1: 0.8}, {0: 0.0, 1: 0.5}) == [1, 0]
+    assert by_price({3: 1.0, 1: 1.0, 2: 1.0}, {1: 0.0, 2: 0.0, 3: 0.0}) == [1, 2, 3]
 
 
 def test_equal_seeds_and_rounds_give_equal_plans(order: Order, answer: Retimed) -> None:
