@@ -23,6 +23,7 @@ _VPH = 3600.0
 _FEW_VPH = 12.0  # what an empty edge counts for
 _PLACES = 2_000  # drawn ones speak for a large city
 _LEAST_PAIRS = 100
+_LEAST_DEVIATION = 1e-3  # scales: past days that are copies of each other make no day odd beyond measure
 _WITHIN, _MARGIN = 0.95, 1.15  # a new day is farther off than those that made the profile
 
 
@@ -32,8 +33,8 @@ class Oddness:
     def __init__(self, cities: Sequence[LiveCity]) -> None:
         """`cities`: flow and speed of the past, or nothing."""
         self.day = np.ones(2)  # mean deviation over what past days kept within, flow and speed; at least 1
-        self.past = tuple(simple_errors(c, w) for c, w in zip(cities, _weights(cities), strict=True))
         self._weight = _weights(cities)
+        self.past = tuple(simple_errors(c, w) for c, w in zip(cities, self._weight, strict=True))
         self._seen: list[tuple[float, Floats, Floats]] = []  # of late: when, how odd the day, deviation of flow (E,)
 
     def note(self, windows: Sequence[LiveWindow], believed: Bools, now_s: float) -> None:
@@ -97,7 +98,9 @@ def simple_errors(live: LiveCity, weight: Floats) -> SimpleErrors:
 def _usual_deviation(off: Floats, known: Bools, weight: Floats) -> float:
     counts = known @ weight
     seen = counts > 0
-    return float(np.quantile(off[seen] @ weight / counts[seen], _WITHIN)) * _MARGIN if seen.any() else 1.0
+    if not seen.any():
+        return 1.0
+    return max(float(np.quantile(off[seen] @ weight / counts[seen], _WITHIN)) * _MARGIN, _LEAST_DEVIATION)
 
 
 def _weights(cities: Sequence[LiveCity]) -> tuple[Floats, ...]:

@@ -143,6 +143,20 @@ def test_a_day_unlike_the_past_is_followed_before_any_forecast_has_come_true(pas
         assert np.abs(made.speed_mps[:, 3:, 3].mean(axis=1) - expected).max() < 0.6
 
 
+def test_past_days_that_are_copies_of_each_other_leave_a_forecast() -> None:
+    same = a_day(START - DAY, 240, step_s=300.0, level=1.0, rng=np.random.default_rng(1))
+    days = [
+        History(TimeGrid(START - k * DAY, 300.0, 48), same.flow_vps, same.speed_mps, same.valid) for k in (3, 2, 1)
+    ]
+    copies = tuple(fit_live_city(days, quantity, LINE, from_s=START) for quantity in ("flow", "speed"))
+    today = a_day(START, 20, step_s=60.0, level=1.0, rng=np.random.default_rng(2))
+    forecaster = Forecaster(FREE, copies)
+    for steps in range(5, 21):
+        made = forecaster.predict(cut(today, steps), START + 60.0 * steps)
+        assert np.isfinite(made.flow_vps).all()
+        assert np.isfinite(made.speed_mps).all()
+
+
 def test_a_street_that_somebody_closed_is_forecast_closed(past: tuple[LiveCity, ...]) -> None:
     """Nobody announced it; five minutes of readings say it. Other streets are left alone."""
     day = a_day(START, 40, step_s=60.0, level=1.0, rng=np.random.default_rng(5))
