@@ -10,7 +10,7 @@ from pathlib import Path
 
 from networks.city import CityFolder
 from networks.readers.sumo_xml import read_seconds
-from scenarios.demand import DemandBook, expand_flow, naming, read_elements
+from scenarios.demand import DemandBook, expand_flow, naming, read_elements, write_demand
 
 LOW = 0.6  # of the volume at either end of the day
 
@@ -28,10 +28,7 @@ def lengthen(folder: CityFolder, times: int, out_folder: Path) -> CityFolder:
             for element in read_elements(path, book):
                 for leaver in expand_flow(element, 0):
                     rows += _repeat(leaver, folder, span_s, times)
-    rows.sort(key=lambda row: row[0])
-    out = out_folder / "demand.rou.xml"
-    heads = "".join(ET.tostring(head, encoding="unicode") for head in book.heads)
-    out.write_text(f"<routes>\n{heads}{''.join(text for _, text in rows)}</routes>\n", encoding="utf-8")
+    out = write_demand(book.heads, rows, out_folder)
     return replace(folder, routes=(out,), end_s=folder.begin_s + times * span_s)
 
 

@@ -31,7 +31,7 @@ from forecasting.registry import Registry
 from forecasting.series import WINDOW, CitySeries
 from forecasting.virtual_sensors import LEAST_SENSORS, fit_virtual_sensors, with_virtual_sensors
 from forecasting.window_file import WindowSet
-from networks.graph import Floats
+from networks.graph import Bools, Floats
 from networks.state import QUANTILES
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "forecasting"
@@ -73,9 +73,7 @@ def score(series: CitySeries, folds: int, seeds: int) -> dict[str, object]:
         errors: dict[str, list[Floats]] = {}
         for fold in range(folds):
             hidden = np.sort(drawn[fold::folds])
-            values = series.values.copy()
-            values[:, hidden] = np.nan
-            part = replace(series, values=values)
+            part = _without(series, hidden)
             virtual = fit_virtual_sensors(part, training)
             mine = np.isin(virtual.places, hidden)
             made = virtual.read(part.values[test:])[:, mine]
@@ -87,9 +85,7 @@ def score(series: CitySeries, folds: int, seeds: int) -> dict[str, object]:
             seen = np.isfinite(truth[:, at]) & np.logical_and.reduce([np.isfinite(v) for v in rivals.values()])
             for name, said in rivals.items():
                 errors.setdefault(name, []).append(np.abs(said - truth[:, at])[seen])
-            for nominal, low, high in BANDS:
-                first, last = (made[..., QUANTILES.index(level)] for level in (low, high))
-                inside = (truth[:, at] >= first) & (truth[:, at] <= last)
+            for nominal, inside in _inside(made, truth[:, at]).items():
                 errors.setdefault(f"band_{nominal:g}", []).append(inside[seen].astype(np.float64))
         per_seed.append({name: float(np.concatenate(parts).mean()) for name, parts in errors.items()})
     answer: dict[str, object] = {"set": series.name, "places": series.nodes}
@@ -104,9 +100,7 @@ def ahead(series: CitySeries, folds: int) -> dict[str, object]:
     """Errors of forecasts of hidden places, mean over twelve steps."""
     training, starts = series.training_rows(), series.split_starts()[2]
     hidden = np.sort(np.random.default_rng(1).permutation(series.nodes)[::folds])
-    values = series.values.copy()
-    values[:, hidden] = np.nan
-    part = replace(series, values=values)
+    part = _without(series, hidden)
     virtual = fit_virtual_sensors(part, training)
     filled = with_virtual_sensors(part, virtual)
     mine = virtual.places[np.isin(virtual.places, hidden)]
@@ -127,10 +121,24 @@ def ahead(series: CitySeries, folds: int) -> dict[str, object]:
         told = virtual.widen(made[:, :, virtual.places]) if name != "sensed" else made[:, :, virtual.places]
         told = told[:, :, np.isin(virtual.places, mine)]
         answer[name] = round(float(np.abs(told[..., QUANTILES.index(0.5)] - truth)[seen].mean()), 3)
-        for nominal, low, high in BANDS:
-            first, last = (told[..., QUANTILES.index(level)] for level in (low, high))
-            answer[f"{name}_band_{nominal:g}"] = round(float(((truth >= first) & (truth <= last))[seen].mean()), 3)
+        for nominal, inside in _inside(told, truth).items():
+            answer[f"{name}_band_{nominal:g}"] = round(float(inside[seen].mean()), 3)
     return answer
+
+
+def _without(series: CitySeries, places: np.ndarray) -> CitySeries:
+    """The series with these places silent all the time."""
+    values = series.values.copy()
+    values[:, places] = np.nan
+    return replace(series, values=values)
+
+
+def _inside(quantiles: np.ndarray, truth: np.ndarray) -> dict[float, Bools]:
+    """Which truths lie in each of the bands, by what they promise."""
+    return {
+        nominal: (truth >= quantiles[..., QUANTILES.index(low)]) & (truth <= quantiles[..., QUANTILES.index(high)])
+        for nominal, low, high in BANDS
+    }
 
 
 def _rivals(values: np.ndarray, ways: Floats, sensors: np.ndarray, at: np.ndarray) -> dict[str, Floats]:

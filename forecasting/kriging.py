@@ -17,6 +17,7 @@ from itertools import product
 import numpy as np
 from scipy import sparse
 from scipy.sparse.csgraph import dijkstra
+from scipy.spatial.distance import cdist
 
 from networks.graph import Bools, Floats
 
@@ -114,6 +115,5 @@ def _alike(some: Floats, others: Floats) -> Floats:
     """Gaussian likeness (A, B) of standardised attributes."""
     if not some.shape[1]:
         return np.zeros((len(some), len(others)))
-    apart = ((some[:, None, :] - others[None, :, :]) ** 2).mean(axis=2)
-    likeness: Floats = np.exp(-apart / 2.0)
+    likeness: Floats = np.exp(-cdist(some, others, "sqeuclidean") / (2.0 * some.shape[1]))
     return likeness

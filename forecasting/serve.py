@@ -159,7 +159,7 @@ class Forecaster:
         self._moments = np.zeros((3, 2, count))  # updates, deviation x later deviation, deviation squared
         self._error = np.zeros((2, producers, count))  # fading sums of errors on common ground, over the least
         self._error_weight = np.zeros((2, count))
-        self._gate_error = np.zeros((2, producers))  # on held-out days, over that of the profile
+        self._gate_error = self._errors_at_the_gate()  # (2, P)
         self._total = np.zeros((2, count))
         self._total_by_producer = np.zeros((2, producers, count))
         self._total_count = np.zeros((2, count))  # truths of what was served, truths on common ground
@@ -173,7 +173,6 @@ class Forecaster:
                 if not verdict.passes:
                     self._notes.append(f"{model.label} waits in the shadow for {quantity}: {verdict.reasons[0]}")
         self._leading = np.zeros((2, count), np.int64)
-        self._judge_by_the_gate()
         shares = self._shares()
         self._leading = self._lead(shares)
         self._told_most = shares.mean(axis=2).argmax(axis=1)
@@ -409,14 +408,15 @@ class Forecaster:
         answer: Floats = np.minimum(errors / least, _WORST)
         return answer
 
-    def _judge_by_the_gate(self) -> None:
-        """Errors on held-out past days over that of the profile; 1 where nobody was judged."""
-        self._gate_error[:] = 1.0
-        for quantity, name in enumerate(QUANTITIES):
-            judged = {k: v.mae for k, m in enumerate(self._models) if (v := m.verdicts.get(name)) and v.mae}
-            for k, found in judged.items():
-                self._gate_error[quantity, k] = found["model"] / found["profile"]
-                self._gate_error[quantity, _RIDGE] = found["ridge"] / found["profile"]
+    def _errors_at_the_gate(self) -> Floats:
+        """Errors on held-out past days over that of the profile (2, P); 1 where nobody was judged."""
+        errors = np.ones((2, len(self.producers)))
+        for k, model in enumerate(self._models):
+            for quantity, name in enumerate(QUANTITIES):
+                if (verdict := model.verdicts.get(name)) and verdict.mae:
+                    errors[quantity, k] = verdict.mae["model"] / verdict.mae["profile"]
+                    errors[quantity, _RIDGE] = verdict.mae["ridge"] / verdict.mae["profile"]
+        return errors
 
     def _admitted(self, model: int, quantity: int) -> bool:
         verdict = self._models[model].verdicts.get(QUANTITIES[quantity])

@@ -118,15 +118,19 @@ def perturb_demand(city: CityFolder, *, seed: int, spread: float, out_folder: Pa
             for element in read_elements(path, book):
                 for vehicle in expand_flow(element, seed):
                     rows += _one(vehicle, book, city, seed, spread, used)
-    rows.sort(key=lambda row: row[0])
+    drivers = [_driver(book, base, name, seed) for name, base in sorted(used.items())]
+    return (write_demand([*book.heads, *drivers], rows, out_folder),)
+
+
+def write_demand(heads: Iterable[ET.Element], rows: Iterable[tuple[float, str]], out_folder: Path) -> Path:
+    """Write definitions, then everybody (departure, XML) by departure, to one file in `out_folder`; its path."""
     out = out_folder / "demand.rou.xml"
     with out.open("w", encoding="utf-8") as stream:
         stream.write("<routes>\n")
-        stream.writelines(_text(head) for head in book.heads)
-        stream.writelines(_text(_driver(book, base, name, seed)) for name, base in sorted(used.items()))
-        stream.writelines(text for _, text in rows)
+        stream.writelines(_text(head) for head in heads)
+        stream.writelines(text for _, text in sorted(rows, key=lambda row: row[0]))
         stream.write("</routes>\n")
-    return (out,)
+    return out
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import csv
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -121,7 +121,8 @@ def predict(
         made, when = forecast_next(data, lambda city: make_forecaster(name, registry, city))
         quantiles = made.quantiles[0]  # (12, N, Q)
         if out is not None:
-            _write_csv(out, when, quantiles, None if made.congested is None else made.congested[0])
+            congested = None if made.congested is None else made.congested[0]
+            _write_csv(out, range(quantiles.shape[1]), when, quantiles, congested)
         times = [_clock(at) for at in when]
         means = [round(float(v), 3) for v in quantiles[..., QUANTILES.index(0.5)].mean(axis=1)]
         document = {
@@ -158,7 +159,7 @@ def sense(
         virtual = fit_virtual_sensors(data, len(data.values))
         told = virtual.read(data.values[-rows:])  # (K, M, Q)
         if out is not None:
-            _write_csv(out, data.start_s[-rows:], told, None, virtual.places)
+            _write_csv(out, virtual.places.tolist(), data.start_s[-rows:], told, None)
         document = {
             "series": str(series),
             "sensors": len(virtual.sensors),
@@ -178,18 +179,16 @@ def sense(
         typer.echo(f"{len(virtual.places)} places read from {len(virtual.sensors)} sensors")
 
 
-def _write_csv(
-    out: Path, when: Rows, quantiles: Float32s, congested: Float32s | None, places: Rows | None = None
-) -> None:
-    """Quantiles (K, N, Q) of the steps `when`; `places`: the names of the N, else their numbers."""
+def _write_csv(out: Path, places: Sequence[int], when: Rows, quantiles: Float32s, congested: Float32s | None) -> None:
+    """Quantiles (K, N, Q) of N places at the steps `when`."""
     levels = [f"q{round(100 * level):02d}" for level in QUANTILES]
     with out.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["place", "time", *levels, *(["p_congested"] if congested is not None else [])])
         for step, at in enumerate(when):
-            for place, name in enumerate(range(quantiles.shape[1]) if places is None else places.tolist()):
-                row = [name, _clock(at), *(f"{v:.4g}" for v in quantiles[step, place])]
-                writer.writerow(row if congested is None else [*row, f"{congested[step, place]:.4f}"])
+            for column, place in enumerate(places):
+                row = [place, _clock(at), *(f"{v:.4g}" for v in quantiles[step, column])]
+                writer.writerow(row if congested is None else [*row, f"{congested[step, column]:.4f}"])
 
 
 def _clock(at_s: int) -> str:
