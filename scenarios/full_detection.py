@@ -64,7 +64,7 @@ class DetectedControl:
         self._refused += len(decision.refused)
         for approved in decision.approved:
             plan, record = approved.plan, records[approved.plan.signal]
-            if record is not None and plan.steps[0].state != record.state and is_stage(record.state):
+            if record is not None and (plan.steps[0].state != record.state or not is_stage(record.state)):
                 self._plans[plan.signal] = plan
         for index, plan in self._plans.items():
             street.show(index, plan.state_at(now_s))
@@ -105,7 +105,13 @@ class FullDetection:
             (m, movements.internal_lanes[m][0])
             for m in np.flatnonzero((movements.signal >= 0) & (movements.inner_m > 0.0)).tolist()
         ]
-        self._watched_lanes = [int(lane) for lane in np.unique(at_signals[at_signals >= 0])]
+        self._ways = [
+            (m, movements.internal_lanes[m])
+            for m in np.flatnonzero(movements.signal >= 0).tolist()
+            if movements.internal_lanes[m]
+        ]
+        watched = np.unique(np.concatenate([at_signals, stop_lines.gap_beyond]))
+        self._watched_lanes = [int(lane) for lane in watched[watched >= 0]]
         self._travellers = Travellers(libsumo, network)
         self._calls, self._vouch_for_lanes = calls, vouch_for_lanes
         self._ahead: dict[str, Any] = {}  # signals ahead of each vehicle
@@ -179,9 +185,12 @@ class FullDetection:
             if here >= 0:
                 limit_here = float(limits[here])
                 here_m = float(self.network.lanes.length_m[here]) - vehicle.getLanePosition(name)
+            gap_lane = -1
+            if here >= 0 and self.stop_lines.signal[here] == index:
+                gap_lane = int(self.stop_lines.gap_lane[here])
             driven = (limit, limit_here, here_m)
-            columns.append((index, link, distance, speed, waits, *onward, movement, *driven))
-        table = np.array(columns, np.float64).reshape(-1, 12)
+            columns.append((index, link, distance, speed, waits, *onward, movement, *driven, gap_lane))
+        table = np.array(columns, np.float64).reshape(-1, 13)
         speed = driven_speed_mps(table[:, 2], table[:, 11], (table[:, 10], table[:, 9]), table[:, 3])
         return ApproachRows(
             signal=table[:, 0].astype(np.int32),
@@ -195,6 +204,7 @@ class FullDetection:
             onward_signal=table[:, 5].astype(np.int32),
             onward_link=table[:, 6].astype(np.int32),
             onward_m=table[:, 7],
+            gap_lane=table[:, 12].astype(np.int32),
         )
 
     def _movement(self, name: str, lane: int, signal: int, link: int) -> int:
@@ -222,10 +232,12 @@ class FullDetection:
             vehicles[index] = lane.getLastStepVehicleNumber(name)
             if vehicles[index]:
                 moving[index] = 1.0 - lane.getLastStepHaltingNumber(name) / vehicles[index]
-        inside = np.zeros(len(self.network.movements.turn))
+        inside, caught = np.zeros((2, len(self.network.movements.turn)))
+        for m, names in self._ways:
+            caught[m] = sum(lane.getLastStepHaltingNumber(name) for name in names)
         for m, name in self._boxes:
             inside[m] = lane.getLastStepHaltingNumber(name)
-        return LaneRoom(vehicles, moving, inside)
+        return LaneRoom(vehicles, moving, inside, caught)
 
     def state(self, now_s: float) -> NetworkState:
         """The same as a state: every vehicle on a lane, with its kind, destination and lateness."""

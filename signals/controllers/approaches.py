@@ -11,6 +11,7 @@ from networks.graph import STRAIGHT, Floats, Ints, Network, Ragged
 from networks.state import VehicleTable
 
 REACH_M = 300.0  # how far upstream of a stop line lanes are followed through unsignalised nodes
+GAP_AHEAD_M = 50.0  # whoever gives way nearer than this to a stop line is there within seconds, or nobody knows when
 GOLDEN = 0.6180339887498949  # additive recurrence: evenly spread draws without chance
 
 
@@ -29,6 +30,8 @@ class StopLineMap:
     lane_cumulative: Floats  # (L, B) their cumulative shares
     movement_link: Ints  # (M,)
     link_moves: Ragged  # (X) movements of the link, one a lane: straight on where the lane has the choice
+    gap_lane: Ints  # (L,) lane at whose end one gives way without a signal, near the stop line; -1 nowhere
+    gap_beyond: Ints  # (L,) of such a lane the next one on the way to the stop line, -1 of others
 
     def pick_movements(self, table: VehicleTable) -> Ints:
         """Movement of each vehicle at its next stop line: by its known movement, else by the lane's shares."""
@@ -77,6 +80,7 @@ def build_stop_lines(network: Network, shares: Floats | None = None) -> StopLine
         x = int(offset[s]) + int(movements.link[m])
         if link_lane[x] < 0:
             link_lane[x], link_out[x] = a, movements.to_lane[m]
+    gap_lane, gap_beyond = np.full(count, -1, np.int32), np.full(count, -1, np.int32)
     frontier = [int(a) for a in np.flatnonzero(lane >= 0)]
     while frontier:
         here = frontier.pop(0)
@@ -87,6 +91,8 @@ def build_stop_lines(network: Network, shares: Floats | None = None) -> StopLine
             distance = ahead[here] + float(lanes.length_m[here]) + float(movements.length_m[m])
             if distance < min(ahead[up], REACH_M):
                 signal[up], lane[up], ahead[up] = signal[here], lane[here], distance
+                near = movements.yields[m] and distance < GAP_AHEAD_M
+                gap_lane[up], gap_beyond[up] = (up, here) if near else (gap_lane[here], -1)
                 frontier.append(up)
     moves, cumulative = _move_shares(network, lane, shares)
     return StopLineMap(
@@ -101,6 +107,8 @@ def build_stop_lines(network: Network, shares: Floats | None = None) -> StopLine
         lane_cumulative=cumulative,
         movement_link=movements.link,
         link_moves=_link_moves(network),
+        gap_lane=gap_lane,
+        gap_beyond=gap_beyond,
     )
 
 

@@ -262,6 +262,9 @@ def search(
                 _try(layout, moment, drivers, desk, useful_count, trial_stage, trial_hold, count, True,
                      parting, parting, kind, stage_of, hold_of, length, cost_of)  # fmt: skip
     best = 0 if length[0] > 0 and cost_of[0] <= cost_of[1] else 1  # among equals stay
+    equal = length[1] > 1 and cost_of[1] <= cost_of[0] + 2.0 * EQUAL
+    if best == 0 and equal and _only_opens(layout, moment, stage_of[1, 1]):
+        best = 1
     count = int(length[best])
     if count == 0:
         return stage_of[best, :0], hold_of[best, :0], NEVER, NEVER, 0.0, desk.crossing_s
@@ -278,6 +281,24 @@ def search(
         served,
         desk.crossing_s,
     )
+
+
+@inlined
+def _only_opens(layout: Layout, moment: Moment, to: int) -> bool:
+    """Does a change lose nobody his green, and give one to somebody who stands first in his lane?
+
+    Whoever stands needs a second to the line whether it opens now or a second later: it costs the same to put it off,
+    every second anew.
+    """
+    if layout.change_s[moment.stage, to] > 0.0:
+        return False
+    for lane in range(len(moment.lane_first) - 1):
+        v = moment.lane_first[lane]
+        if v < moment.lane_first[lane + 1] and moment.stopped[v]:
+            k = moment.link[v]
+            if layout.stages[moment.stage, k] == CLOSED and layout.stages[to, k] != CLOSED:
+                return True
+    return False
 
 
 @flat

@@ -53,6 +53,8 @@ PRESS_MAX = 20.0
 STALL_AFTER_S = 8.0  # first at the line at a protected green for so long: something beyond the line is in the way
 STALL_LASTS_S = 15  # as far as anybody can tell
 STALL_WITHIN_M = 8.0
+CAUGHT_S = 15.0  # a link opens later by at most so much for the sake of those caught inside the junction
+GAP_WITHIN_M = 10.0  # of a line without a signal: who stands so near to it waits for a gap
 SPARE_S = 10.0  # beside what one more change may take: with less, a link near its longest red is served next
 
 
@@ -72,6 +74,7 @@ class ApproachRows:
     onward_link: Ints  # (R,) link it will use there
     onward_m: Floats  # (R,) from this stop line to that one
     sure: Bools | None = None  # (R,) False: link and movement are guesses; None: known of all
+    gap_lane: Ints | None = None  # (R,) lane at whose end it gives way before, see `StopLineMap`; None: nobody does
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +98,7 @@ class LaneRoom:
     vehicles: Floats  # (L,) on the lane now
     moving_frac: Floats  # (L,) share of them that is not queued
     inside: Floats | None = None  # (M,) vehicles of each movement that wait inside the junction, None: not seen
+    caught: Floats | None = None  # (M,) that stand anywhere on their way through the junction, None: not seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +156,7 @@ class RollingHorizon:
         self._relayed: _RelayedRows | None = None
         self._targets: dict[tuple[int, ...], str] = {}  # stage that the plan in force leads to
         self._chosen: dict[tuple[int, ...], tuple[Choice, float]] = {}  # and when
+        self._waited: dict[int, float] = {}  # since when a signal waits for those caught inside
         self._outflow: dict[int, Floats] = {}  # per approach lane, what the plan lets go each second
 
     def propose(
@@ -173,7 +178,7 @@ class RollingHorizon:
         self, rows: ApproachRows, room: LaneRoom, lamps: Sequence[LampRecord | None], *, valid_from_s: float
     ) -> list[Proposal]:
         """Proposals from rows whose arrival times count from `valid_from_s`."""
-        rows = self._with_relayed(rows, valid_from_s)
+        rows = self._with_relayed(self._without_held_back(rows, room), valid_from_s)
         guess = self.stop_lines.pick_by_link(rows.signal, rows.link)
         movement = np.where(rows.movement >= 0, rows.movement, guess)
         order, first = self._by_lane(rows, movement)
@@ -207,7 +212,10 @@ class RollingHorizon:
             else:
                 places = np.zeros(len(view.link), np.bool_)
             sound = None if unit.knots is None else unit.knots.open_stages(room.vehicles, guesses=self._guesses)
-            made, choice = self._propose_one(unit, records, record, view, rows.stopped[span], sound, valid_from_s)
+            caught = [self._caught(i, room) for i in unit.signals]
+            made, choice = self._propose_one(
+                unit, records, record, view, rows.stopped[span], sound, valid_from_s, caught
+            )
             proposals += made
             if choice is not None:
                 self._keep_outflow(model, choice)
@@ -256,6 +264,7 @@ class RollingHorizon:
         stopped: Bools,
         sound: Bools | None,
         valid_from_s: float,
+        caught: Sequence[Bools],
     ) -> tuple[list[Proposal], Choice | None]:
         """A proposal for each signal of the unit; `record` is all of them in one, `stopped` (V,) who is in sight.
 
@@ -267,8 +276,8 @@ class RollingHorizon:
             if target is None:
                 return [], None
             plans = []
-            for index, own, there in zip(unit.signals, records, _parted(target, records), strict=True):
-                rest = (*settle(self.network.signals[index], own, there, valid_from_s), LampStep(there, VALIDITY_S))
+            for index, own, there, stuck in zip(unit.signals, records, _parted(target, records), caught, strict=True):
+                rest = (*self._lead(index, own, there, valid_from_s, stuck), LampStep(there, VALIDITY_S))
                 plans.append(self._plan(index, own, rest, valid_from_s, "completing the change of stage"))
             return [Proposal(plan, 0.0, 0.0, 0.0) for plan in plans], None
         allowed = self._allowed(model, record, sound, valid_from_s)
@@ -287,18 +296,62 @@ class RollingHorizon:
             + (f"next best {second_s:.0f}" if second_s < kernels.NEVER else "nothing else allowed")
         )
         proposals = []
-        for index, own, here, there in zip(unit.signals, records, now_each, next_each, strict=True):
+        for index, own, here, there, stuck in zip(unit.signals, records, now_each, next_each, caught, strict=True):
             if here == there:
                 steps: tuple[LampStep, ...] = (LampStep(here, VALIDITY_S),)
                 reason = f"keep stage {choice.stage}"
             else:
-                change = settle(self.network.signals[index], own, there, valid_from_s + choice.hold_s)
+                if choice.hold_s:
+                    change = settle(self.network.signals[index], own, there, valid_from_s + choice.hold_s)
+                else:
+                    change = self._lead(index, own, there, valid_from_s, stuck)
                 held = (LampStep(here, choice.hold_s),) if choice.hold_s else ()
                 steps = (*held, *change, LampStep(there, VALIDITY_S))
                 reason = f"stage {choice.stage} for {choice.hold_s:.0f} s more, then stage {choice.target}"
             plan = self._plan(index, own, steps, valid_from_s, reason + seen)
             proposals.append(Proposal(plan, choice.cost_veh_s, choice.next_best_veh_s, choice.served_veh))
         return proposals, choice
+
+    def _caught(self, signal: int, room: LaneRoom) -> Bools:
+        """(K,) links of which somebody stands inside the junction, though there is room where he wants to go."""
+        links = self.network.signals[signal].link_movements
+        answer = np.zeros(len(links), np.bool_)
+        if room.caught is None:
+            return answer
+        lanes, to_lane = self.network.lanes, self.network.movements.to_lane
+        for k, moves in enumerate(links):
+            for m in moves:
+                out = to_lane[m]
+                if room.caught[m] > 0.0 and lanes.length_m[out] / VEHICLE_SPACE_M - room.vehicles[out] >= 1.0:
+                    answer[k] = True
+        return answer
+
+    def _lead(self, index: int, record: LampRecord, there: str, at_s: float, caught: Bools) -> tuple[LampStep, ...]:
+        """Steps to a stage, the stage not included; who is caught inside the junction is let out first.
+
+        Links that cross his way open later, by a second each time this is asked, and by CAUGHT_S in all.
+        """
+        signal = self.network.signals[index]
+        steps = settle(signal, record, there, at_s)
+        next_state = steps[0].state if steps else there
+        lit, goes_on, was_lit = (np.array([c in GREEN for c in x]) for x in (next_state, there, record.state))
+        stuck = np.flatnonzero(caught & ~goes_on[: len(caught)])
+        meets = signal.foes | signal.foes.T | signal.conflicts | signal.conflicts.T
+        late = lit & ~was_lit
+        late[: len(caught)] &= meets[stuck].any(axis=0)
+        if not late.any():
+            self._waited.pop(index, None)
+            return steps
+        if at_s - self._waited.setdefault(index, at_s) >= CAUGHT_S:
+            return steps
+        first = "".join("r" if waits else c for waits, c in zip(late.tolist(), there, strict=True))
+        steps = (*settle(signal, record, first, at_s), LampStep(first, 1.0))
+        then_s = at_s
+        for step in steps:
+            record = record.then(step.state, then_s)
+            then_s += step.duration_s
+        record = record.then(record.state, then_s)
+        return (*steps, *settle(signal, record, there, then_s))
 
     def _before(self, unit: _Unit, stage: int, now_s: float) -> tuple[NDArray[np.int64], Floats] | None:
         """What is left of the sequence chosen last: its present stage for the time that remains, then the rest."""
@@ -443,6 +496,28 @@ class RollingHorizon:
                 return True
         return False
 
+    def _without_held_back(self, rows: ApproachRows, room: LaneRoom) -> ApproachRows:
+        """The rows without those who wait for a gap at a line without a signal, and whoever is behind them there.
+
+        Nobody knows when the traffic they give way to lets them go, and a green kept for them is lost. Where there is
+        no room beyond that line, it is the signal that they wait for.
+        """
+        if rows.gap_lane is None:
+            return rows
+        gap_lane, lanes = rows.gap_lane, self.network.lanes
+        first_m = np.full(len(lanes.ids), np.inf)
+        before = np.flatnonzero(gap_lane >= 0)
+        np.minimum.at(first_m, gap_lane[before], rows.distance_m[before])
+        first = before[rows.distance_m[before] == first_m[gap_lane[before]]]
+        beyond = self.stop_lines.gap_beyond[gap_lane[first]]
+        space_veh = lanes.length_m[beyond] / VEHICLE_SPACE_M - room.vehicles[beyond]
+        at_line = rows.distance_m[first] - self.stop_lines.ahead_m[gap_lane[first]] < GAP_WITHIN_M
+        held = np.zeros(len(lanes.ids) + 1, np.bool_)  # the last: of no lane
+        held[gap_lane[first[rows.stopped[first] & at_line & (space_veh >= 1.0)]]] = True
+        kept = ~held[gap_lane]
+        columns = {f.name: column[kept] for f in fields(rows) if (column := getattr(rows, f.name)) is not None}
+        return ApproachRows(**{**columns, "gap_lane": None})
+
     def _refill(self, model: JunctionModel, moving: Floats, stalled: Bools) -> Floats:
         """(O, horizon) how fast receiving lanes empty: as the signal at their end plans, a backward wave later."""
         horizon = self.tuning.horizon_s
@@ -514,6 +589,7 @@ class RollingHorizon:
             unknown,
             np.zeros(len(signal)),
             sure,
+            lines.gap_lane[table.lane],
         )
 
     def _red_for_s(self, lamps: Sequence[LampRecord | None], now_s: float) -> Floats:
@@ -644,7 +720,8 @@ def _latest_end_s(signal: Signal, record: LampRecord, steps: tuple[LampStep, ...
 def _join(a: ApproachRows, b: ApproachRows) -> ApproachRows:
     if a.sure is None:
         a = replace(a, sure=np.ones(len(a.link), np.bool_))
-    return ApproachRows(*(np.concatenate([getattr(a, f.name), getattr(b, f.name)]) for f in fields(ApproachRows)))
+    columns = [f.name for f in fields(ApproachRows) if getattr(a, f.name) is not None]
+    return ApproachRows(**{name: np.concatenate([getattr(a, name), getattr(b, name)]) for name in columns})
 
 
 def _pick(table: VehicleTable, use: Bools) -> VehicleTable:
