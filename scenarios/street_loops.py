@@ -13,6 +13,9 @@ Crossing = tuple[str, float, float, float, str]
 """As SUMO's `inductionloop.getVehicleData` says it: id, length, entered, left (-1: still there), type."""
 
 
+SHORT_M = 30.0  # a lane no longer than this may be driven over between two looks
+
+
 class _Over(NamedTuple):
     """A vehicle on a loop."""
 
@@ -35,6 +38,19 @@ class PositionLoops:
         self._loops: dict[int, list[tuple[str, float]]] = defaultdict(list)
         for detector in sorted(detectors, key=lambda d: d.position_m):
             self._loops[detector.lane].append((detector.id, detector.position_m))
+        moves = network.movements
+        self._lane_m = network.lanes.length_m
+        short = [a for a in self._loops if self._lane_m[a] <= SHORT_M]
+        self._beyond = {  # of a short lane: the lanes that follow, and the way through the junction between
+            a: [(int(moves.to_lane[m]), float(moves.length_m[m])) for m in network.lane_movements[a].tolist()]
+            for a in short
+        }
+        self._inner = {name: a for a in short for m in network.lane_movements[a] for name in moves.internal_lanes[m]}
+        self._feeds: dict[int, list[int]] = defaultdict(list)
+        for a in short:
+            for m in network.lane_feeders[a].tolist():
+                self._feeds[int(moves.from_lane[m])].append(a)
+        self._near: dict[str, int] = {}  # lane from which one comes to a short one, for those not yet seen beyond it
         self._length_m: dict[str, float] = {}
         self._before: dict[str, tuple[int, float]] = {}  # dense lane and position of those on lanes with loops
         self._over: dict[str, list[_Over]] = {}
@@ -42,13 +58,16 @@ class PositionLoops:
 
     def look(self, names: Sequence[str], lane: Ints, speed_mps: Floats, motor: Bools, now_s: float) -> None:
         """Follow all vehicles (V,) through the second that ended at `now_s`, simulated time."""
-        before, over = self._before, self._over
-        self._before, self._over, self._said = {}, {}, defaultdict(list)
+        before, over, near = self._before, self._over, self._near
+        self._before, self._over, self._near, self._said = {}, {}, {}, defaultdict(list)
         loops = self._loops
         for name, here, moved_m, counts in zip(names, lane.tolist(), speed_mps.tolist(), motor.tolist(), strict=True):
             was = before.get(name)
             held = over.get(name)
-            if not counts or (here not in loops and was is None and held is None):
+            came = near.get(name)
+            if here in self._feeds and counts:
+                self._near[name] = here
+            if not counts or (here not in loops and was is None and held is None and came is None):
                 continue
             position_m = float(self._vehicle.getLanePosition(name)) if here in loops else 0.0
             if here in loops:
@@ -61,6 +80,8 @@ class PositionLoops:
             if here in loops and not changed:
                 begin_m = was[1] if was is not None and was[0] == here else max(position_m - moved_m, -1e-9)
                 touched += self._touched(here, begin_m, position_m, moved_m, now_s)
+            if came is not None and (was is None or was[0] == came):
+                touched += self._driven_over(name, came, here, moved_m, now_s)
             if here in loops and changed:
                 touched = [
                     _Over(loop, now_s, position_m - at_m)
@@ -90,6 +111,23 @@ class PositionLoops:
             for loop, at_m in self._loops[lane]
             if begin_m < at_m <= end_m
         ]
+
+    def _driven_over(self, name: str, came: int, here: int, moved_m: float, now_s: float) -> list[_Over]:
+        """Loops of a short lane that one who came from the lane `came` was never seen on."""
+        inside_m = float(self._vehicle.getLanePosition(name))
+        if here < 0:
+            lane = self._inner.get(self._vehicle.getLaneID(name), -1)
+            if lane not in self._feeds[came]:
+                self._near[name] = came  # still before it
+                return []
+        else:
+            ways = [(a, m) for a in self._feeds[came] for to, m in self._beyond[a] if to == here]
+            if here in self._beyond or not ways:
+                return []
+            lane, inner_m = ways[0]
+            inside_m += inner_m
+        ahead_m = [(loop, inside_m + self._lane_m[lane] - at_m) for loop, at_m in self._loops[lane]]
+        return [_Over(loop, now_s - min(beyond_m / max(moved_m, 1e-6), 1.0), beyond_m) for loop, beyond_m in ahead_m]
 
     def _length(self, name: str) -> float:
         length_m = self._length_m.get(name)
