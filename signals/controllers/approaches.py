@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from networks.graph import STRAIGHT, Floats, Ints, Network, Ragged
+from networks.graph import STRAIGHT, Bools, Floats, Ints, Network, Ragged
 from networks.state import VehicleTable
 
 REACH_M = 300.0  # how far upstream of a stop line lanes are followed through unsignalised nodes
 GAP_AHEAD_M = 50.0  # whoever gives way nearer than this to a stop line is there within seconds, or nobody knows when
+PARTS_MAX = 8  # lanes on the way to a stop line at most
 GOLDEN = 0.6180339887498949  # additive recurrence: evenly spread draws without chance
 
 
@@ -30,16 +31,45 @@ class StopLineMap:
     lane_cumulative: Floats  # (L, B) their cumulative shares
     movement_link: Ints  # (M,)
     link_moves: Ragged  # (X) movements of the link, one a lane: straight on where the lane has the choice
+    onward: Ints  # (L, C) movements out of a lane further up, -1 padded
+    onward_cumulative: Floats  # (L, C) their cumulative shares
     gap_lane: Ints  # (L,) lane at whose end one gives way without a signal, near the stop line; -1 nowhere
     gap_beyond: Ints  # (L,) of such a lane the next one on the way to the stop line, -1 of others
 
-    def pick_movements(self, table: VehicleTable) -> Ints:
-        """Movement of each vehicle at its next stop line: by its known movement, else by the lane's shares."""
+    def lead(self, table: VehicleTable, network: Network) -> tuple[Ints, Floats]:
+        """Approach lane that each vehicle comes to, -1 none, and the way (V,) from the end of its lane to that line.
+
+        By its own movement and those of the shares after it: lanes part on the way, often a few metres before a line.
+        """
+        moves, length_m = network.movements, network.lanes.length_m
+        lane, ahead_m = table.lane.astype(np.int32), np.zeros(len(table.lane))
+        leads = (table.movement >= 0) & (moves.from_lane[np.maximum(table.movement, 0)] == lane)
+        known = np.where(leads, table.movement, -1)
+        for part in range(1, PARTS_MAX + 1):
+            way = np.flatnonzero((lane >= 0) & (self.lane[lane] >= 0) & (self.lane[lane] != lane))
+            if not len(way):
+                break
+            number = np.abs(table.id[way] % 2**20).astype(np.float64) + 7919.0 * part  # at each parting anew
+            draw = np.mod(number * GOLDEN, 1.0)
+            column = (self.onward_cumulative[lane[way]] <= draw[:, None]).sum(axis=1)
+            column = np.minimum(column, (self.onward[lane[way]] >= 0).sum(axis=1) - 1)
+            move = np.where(known[way] >= 0, known[way], self.onward[lane[way], column])
+            ahead_m[way] += moves.length_m[move] + length_m[moves.to_lane[move]]
+            lane[way] = moves.to_lane[move]
+            known = np.full(len(lane), -1, np.int32)
+        at_line = (lane >= 0) & (self.lane[lane] == lane)
+        return np.where(at_line, lane, -1).astype(np.int32), ahead_m
+
+    def pick_movements(self, table: VehicleTable, lane: Ints | None = None) -> Ints:
+        """Movement of each vehicle at its next stop line: by its known movement, else by the lane's shares.
+
+        `lane` (V,): the approach lane it comes to, the nearest where None.
+        """
         known = table.movement >= 0
         movement = np.where(known, table.movement, 0)
         at_line = self.lane[table.lane] == table.lane
         own = self.movement_link[movement] if len(self.movement_link) else np.zeros(len(movement), np.int32)
-        guess = self.pick_by_share(self.lane[table.lane], table.id)
+        guess = self.pick_by_share(self.lane[table.lane] if lane is None else lane, table.id)
         return np.where(known & at_line & (own >= 0), movement, guess).astype(np.int32)
 
     def pick_by_share(self, approach_lane: Ints, number: NDArray[np.int64]) -> Ints:
@@ -94,7 +124,9 @@ def build_stop_lines(network: Network, shares: Floats | None = None) -> StopLine
                 near = movements.yields[m] and distance < GAP_AHEAD_M
                 gap_lane[up], gap_beyond[up] = (up, here) if near else (gap_lane[here], -1)
                 frontier.append(up)
-    moves, cumulative = _move_shares(network, lane, shares)
+    approaches = lane == np.arange(count)
+    moves, cumulative = _move_shares(network, approaches, shares)
+    onward, onward_cumulative = _move_shares(network, (lane >= 0) & ~approaches, shares)
     return StopLineMap(
         signal=signal,
         lane=lane,
@@ -107,6 +139,8 @@ def build_stop_lines(network: Network, shares: Floats | None = None) -> StopLine
         lane_cumulative=cumulative,
         movement_link=movements.link,
         link_moves=_link_moves(network),
+        onward=onward,
+        onward_cumulative=onward_cumulative,
         gap_lane=gap_lane,
         gap_beyond=gap_beyond,
     )
@@ -126,13 +160,15 @@ def _link_moves(network: Network) -> Ragged:
     return Ragged(np.array(offsets, np.int32), np.array(rows, np.int32))
 
 
-def _move_shares(network: Network, lane: Ints, shares: Floats | None) -> tuple[Ints, Floats]:
+def _move_shares(network: Network, which: Bools, shares: Floats | None) -> tuple[Ints, Floats]:
+    """Movements of some lanes, those with a signal where there are any, and their cumulative shares."""
     movements, count = network.movements, len(network.lanes.ids)
     widest = max((len(network.lane_movements[a]) for a in range(count)), default=1)
     moves = np.full((count, max(widest, 1)), -1, np.int32)
     cumulative = np.ones((count, max(widest, 1)))
-    for a in np.flatnonzero(lane == np.arange(count)):
-        rows = [int(m) for m in network.lane_movements[int(a)] if movements.signal[m] >= 0]
+    for a in np.flatnonzero(which):
+        own = [int(m) for m in network.lane_movements[int(a)]]
+        rows = [m for m in own if movements.signal[m] >= 0] or own
         part = np.array([1.0 if shares is None else max(float(shares[m]), 1e-3) for m in rows])
         moves[a, : len(rows)] = rows
         cumulative[a, : len(rows)] = np.cumsum(part) / part.sum()

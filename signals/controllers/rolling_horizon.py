@@ -556,15 +556,16 @@ class RollingHorizon:
     ) -> ApproachRows:
         table, lines = state.vehicles, self.stop_lines
         use = (lines.signal[table.lane] >= 0) & (table.certainty > 0.05)
-        weight = table.certainty[use] if table.weight is None else (table.certainty * table.weight)[use]
         table = _pick(table, use)
+        lane, onward_m = lines.lead(table, self.network)
+        table, onward_m, lane = _pick(table, lane >= 0), onward_m[lane >= 0], lane[lane >= 0]
+        weight = table.certainty if table.weight is None else table.certainty * table.weight
         here_m = self.network.lanes.length_m[table.lane] - table.position_m
-        distance = here_m + lines.ahead_m[table.lane]
+        distance = here_m + onward_m
         limits = self.network.lanes.speed_limit_mps
-        limits_mps = limits[table.lane], limits[lines.lane[table.lane]]
-        speed_mps = driven_speed_mps(distance, here_m, limits_mps, table.speed_mps)
-        signal = lines.signal[table.lane]
-        movement = lines.pick_movements(table)
+        speed_mps = driven_speed_mps(distance, here_m, (limits[table.lane], limits[lane]), table.speed_mps)
+        signal = lines.signal[lane]
+        movement = lines.pick_movements(table, lane)
         link = lines.movement_link[movement]
         stopped = table.speed_mps < 1.0
         red_s = self._red_for_s(lamps, valid_from_s)

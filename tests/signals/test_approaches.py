@@ -88,19 +88,64 @@ def test_picks_follow_the_shares_and_a_vehicle_keeps_its_pick(network, seed):
         assert (picked == row).mean() == pytest.approx(share, abs=0.02)
 
 
-def test_a_known_movement_beats_the_shares(network, lines):
-    rows = np.flatnonzero(network.movements.signal >= 0)
-    count = len(rows)
-    table = VehicleTable(
+def vehicles(lane: np.ndarray, movement: np.ndarray) -> VehicleTable:
+    """One vehicle at the begin of each of these lanes."""
+    count = len(lane)
+    return VehicleTable(
         id=np.arange(count, dtype=np.int64),
-        lane=network.movements.from_lane[rows],
+        lane=lane.astype(np.int32),
         position_m=np.zeros(count),
         speed_mps=np.zeros(count),
         kind=np.zeros(count, np.int32),
-        movement=rows.astype(np.int32),
+        movement=movement.astype(np.int32),
         equipped=np.zeros(count, bool),
         destination_edge=np.full(count, -1, np.int32),
         certainty=np.ones(count),
         age_s=np.zeros(count),
     )
+
+
+def test_a_known_movement_beats_the_shares(network, lines):
+    rows = np.flatnonzero(network.movements.signal >= 0)
+    table = vehicles(network.movements.from_lane[rows], rows)
     assert (lines.pick_movements(table) == rows).all()
+
+
+def test_where_a_lane_parts_each_vehicle_comes_to_the_line_that_its_way_leads_to(network, lines):
+    moves = network.movements
+    upstream = (lines.signal >= 0) & ~signalised(network)
+    rows = np.flatnonzero(upstream[moves.from_lane])
+    lane, ahead_m = lines.lead(vehicles(moves.from_lane[rows], rows), network)
+    after = moves.to_lane[rows]
+    at_line = lines.lane[after] == after
+    assert at_line.any()
+    assert (lane[at_line] == after[at_line]).all()
+    assert ahead_m[at_line] == pytest.approx((moves.length_m[rows] + network.lanes.length_m[after])[at_line])
+    assert (lane[lines.lane[after] < 0] == -1).all()  # whoever turns off comes to none
+    on_line = np.flatnonzero(signalised(network))
+    lane, ahead_m = lines.lead(vehicles(on_line, np.full(len(on_line), -1)), network)
+    assert (lane == on_line).all()
+    assert (ahead_m == 0.0).all()
+
+
+def test_where_nobody_knows_vehicles_part_by_the_shares(network):
+    moves = network.movements
+    shares = np.random.default_rng(1).random(len(moves.turn))
+    lines = build_stop_lines(network, shares)
+    upstream = np.flatnonzero((lines.signal >= 0) & ~signalised(network))
+    seen = 0
+    for lane in upstream.tolist():
+        rows = network.lane_movements[lane].astype(int)
+        after = moves.to_lane[rows]
+        if (
+            len(rows) < 2
+            or len(set(after.tolist())) < len(rows)
+            or not np.isin(lines.lane[after], [-1, *after]).all()
+        ):
+            continue
+        seen += 1
+        found, _ = lines.lead(vehicles(np.full(2000, lane), np.full(2000, -1)), network)
+        for row, to in zip(rows.tolist(), after.tolist(), strict=True):
+            if lines.lane[to] == to:
+                assert (found == to).mean() == pytest.approx(shares[row] / shares[rows].sum(), abs=0.03)
+    assert seen
