@@ -327,12 +327,16 @@ class RollingHorizon:
         return answer
 
     def _lead(self, index: int, record: LampRecord, there: str, at_s: float, caught: Bools) -> tuple[LampStep, ...]:
-        """Steps to a stage, the stage not included; who is caught inside the junction is let out first.
+        """Steps to a stage, the stage not included; whoever is caught inside the junction is let out first.
 
-        Links that cross his way open later, by a second each time this is asked, and by CAUGHT_S in all.
+        `caught` (K,): of which links somebody is. What crosses his way opens later, by a second each time this is
+        asked and by CAUGHT_S in all.
         """
         signal = self.network.signals[index]
         steps = settle(signal, record, there, at_s)
+        if not caught.any():
+            self._waited.pop(index, None)
+            return steps
         next_state = steps[0].state if steps else there
         lit, goes_on, was_lit = (np.array([c in GREEN for c in x]) for x in (next_state, there, record.state))
         stuck = np.flatnonzero(caught & ~goes_on[: len(caught)])
