@@ -50,10 +50,8 @@ class StopLineMap:
             if not len(way):
                 break
             number = np.abs(table.id[way] % 2**20).astype(np.float64) + 7919.0 * part  # at each parting anew
-            draw = np.mod(number * GOLDEN, 1.0)
-            column = (self.onward_cumulative[lane[way]] <= draw[:, None]).sum(axis=1)
-            column = np.minimum(column, (self.onward[lane[way]] >= 0).sum(axis=1) - 1)
-            move = np.where(known[way] >= 0, known[way], self.onward[lane[way], column])
+            drawn = _draw(self.onward[lane[way]], self.onward_cumulative[lane[way]], number)
+            move = np.where(known[way] >= 0, known[way], drawn)
             ahead_m[way] += moves.length_m[move] + length_m[moves.to_lane[move]]
             lane[way] = moves.to_lane[move]
             known = np.full(len(lane), -1, np.int32)
@@ -74,11 +72,8 @@ class StopLineMap:
 
     def pick_by_share(self, approach_lane: Ints, number: NDArray[np.int64]) -> Ints:
         """A movement for each vehicle from the shares of its approach lane, spread evenly by its number."""
-        draw = np.mod(np.abs(number % 2**20).astype(np.float64) * GOLDEN, 1.0)  # a float has no room for 63 bits
-        column = (self.lane_cumulative[approach_lane] <= draw[:, None]).sum(axis=1)
-        column = np.minimum(column, (self.lane_links[approach_lane] >= 0).sum(axis=1) - 1)
-        moves: Ints = self.lane_moves[approach_lane, np.maximum(column, 0)]
-        return moves
+        short = np.abs(number % 2**20).astype(np.float64)  # a float has no room for 63 bits
+        return _draw(self.lane_moves[approach_lane], self.lane_cumulative[approach_lane], short)
 
     def pick_by_link(self, signal: Ints, link: Ints) -> Ints:
         """A movement for each vehicle of which only the link is known; the lanes of a link share evenly."""
@@ -90,6 +85,14 @@ class StopLineMap:
             np.int32
         )
         return np.where(count > 0, moves, -1).astype(np.int32)
+
+
+def _draw(moves: Ints, cumulative: Floats, number: Floats) -> Ints:
+    """One of the movements (V, C) for each vehicle by its number, spread evenly as the shares say."""
+    draw = np.mod(number * GOLDEN, 1.0)
+    column = np.minimum((cumulative <= draw[:, None]).sum(axis=1), (moves >= 0).sum(axis=1) - 1)
+    drawn: Ints = np.take_along_axis(moves, np.maximum(column, 0)[:, None], axis=1)[:, 0]
+    return drawn
 
 
 def build_stop_lines(network: Network, shares: Floats | None = None) -> StopLineMap:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,6 +75,9 @@ class ApproachRows:
     onward_m: Floats  # (R,) from this stop line to that one
     sure: Bools | None = None  # (R,) False: link and movement are guesses; None: known of all
     gap_lane: Ints | None = None  # (R,) lane at whose end it gives way before, see `StopLineMap`; None: nobody does
+
+
+_Rows = TypeVar("_Rows", ApproachRows, VehicleTable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,17 +317,17 @@ class RollingHorizon:
 
     def _caught(self, signal: int, room: LaneRoom) -> Bools:
         """(K,) links of which somebody stands inside the junction, though there is room where he wants to go."""
-        links = self.network.signals[signal].link_movements
-        answer = np.zeros(len(links), np.bool_)
+        answer = np.zeros(len(self.network.signals[signal].link_movements), np.bool_)
         if room.caught is None:
             return answer
-        lanes, to_lane = self.network.lanes, self.network.movements.to_lane
-        for k, moves in enumerate(links):
-            for m in moves:
-                out = to_lane[m]
-                if room.caught[m] > 0.0 and lanes.length_m[out] / VEHICLE_SPACE_M - room.vehicles[out] >= 1.0:
-                    answer[k] = True
+        caught = np.flatnonzero((room.caught > 0.0) & (self.network.movements.signal == signal))
+        out = self.network.movements.to_lane[caught]
+        answer[self.network.movements.link[caught[self._has_room(room)[out]]]] = True
         return answer
+
+    def _has_room(self, room: LaneRoom) -> Bools:
+        """(L,) one more vehicle fits on the lane."""
+        return self.network.lanes.length_m / VEHICLE_SPACE_M - room.vehicles >= 1.0
 
     def _lead(self, index: int, record: LampRecord, there: str, at_s: float, caught: Bools) -> tuple[LampStep, ...]:
         """Steps to a stage, the stage not included; whoever is caught inside the junction is let out first.
@@ -491,7 +494,7 @@ class RollingHorizon:
         """Has whoever stands at a green room beyond, and somebody to give way to whose lamp is green as well?"""
         moves = self.network.movements
         out = moves.to_lane[movement]
-        if self.network.lanes.length_m[out] / VEHICLE_SPACE_M - room.vehicles[out] < 1.0:
+        if not self._has_room(room)[out]:
             return False
         foes = moves.gives_way_to[movement] if len(moves.gives_way_to) else ()
         for foe in foes:
@@ -508,19 +511,17 @@ class RollingHorizon:
         """
         if rows.gap_lane is None:
             return rows
-        gap_lane, lanes = rows.gap_lane, self.network.lanes
-        first_m = np.full(len(lanes.ids), np.inf)
+        gap_lane, count = rows.gap_lane, len(self.network.lanes.ids)
+        first_m = np.full(count, np.inf)
         before = np.flatnonzero(gap_lane >= 0)
         np.minimum.at(first_m, gap_lane[before], rows.distance_m[before])
         first = before[rows.distance_m[before] == first_m[gap_lane[before]]]
         beyond = self.stop_lines.gap_beyond[gap_lane[first]]
-        space_veh = lanes.length_m[beyond] / VEHICLE_SPACE_M - room.vehicles[beyond]
+        has_room = self._has_room(room)[beyond]
         at_line = rows.distance_m[first] - self.stop_lines.ahead_m[gap_lane[first]] < GAP_WITHIN_M
-        held = np.zeros(len(lanes.ids) + 1, np.bool_)  # the last: of no lane
-        held[gap_lane[first[rows.stopped[first] & at_line & (space_veh >= 1.0)]]] = True
-        kept = ~held[gap_lane]
-        columns = {f.name: column[kept] for f in fields(rows) if (column := getattr(rows, f.name)) is not None}
-        return ApproachRows(**{**columns, "gap_lane": None})
+        held = np.zeros(count + 1, np.bool_)  # the last: of no lane
+        held[gap_lane[first[rows.stopped[first] & at_line & has_room]]] = True
+        return replace(_pick(rows, ~held[gap_lane]), gap_lane=None)
 
     def _refill(self, model: JunctionModel, moving: Floats, stalled: Bools) -> Floats:
         """(O, horizon) how fast receiving lanes empty: as the signal at their end plans, a backward wave later."""
@@ -729,9 +730,9 @@ def _join(a: ApproachRows, b: ApproachRows) -> ApproachRows:
     return ApproachRows(**{name: np.concatenate([getattr(a, name), getattr(b, name)]) for name in columns})
 
 
-def _pick(table: VehicleTable, use: Bools) -> VehicleTable:
+def _pick(table: _Rows, use: Bools) -> _Rows:
     picked: dict[str, Any] = {}
-    for f in fields(VehicleTable):
+    for f in fields(table):
         column = getattr(table, f.name)
         picked[f.name] = None if column is None else column[use]
-    return VehicleTable(**picked)
+    return type(table)(**picked)
