@@ -61,9 +61,14 @@ def close_pair_net() -> Path:
         for k, m, lanes in streets
         for x, y in ((k, m), (m, k))
     )
+    return convert(folder, nodes, edges)
+
+
+def convert(folder: Path, nodes: str, edges: str) -> Path:
+    """The net of these nodes and edges, without turnarounds."""
     (folder / "p.nod.xml").write_text(f"<nodes>{nodes}</nodes>")
     (folder / "p.edg.xml").write_text(f"<edges>{edges}</edges>")
-    net = folder / "p.net.xml"
+    net = folder / "net.net.xml"
     command = [sumolib.checkBinary("netconvert"), "-n", folder / "p.nod.xml", "-e", folder / "p.edg.xml", "-o", net]
     subprocess.run([*map(str, command), "--no-turnarounds", "true"], capture_output=True, check=True)
     return net

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 import tempfile
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
-import sumolib
 
 from networks.graph import STRAIGHT, Network
 from networks.readers.sumo import read_sumo
@@ -18,7 +16,7 @@ from signals.controllers.junction_choice import ApproachView, Tuning, build_mode
 from signals.controllers.rolling_horizon import CAUGHT_S, ApproachRows, LaneRoom, RollingHorizon
 from signals.lamps import GREEN, LampRecord
 from signals.safety import find_violations
-from tests.signals.drawn_junctions import crossroads, tee
+from tests.signals.drawn_junctions import convert, crossroads, tee
 
 NOW_S = 1_772_000_000.0
 
@@ -45,12 +43,7 @@ def side_street() -> Network:
         for x, y, rank in (("w", "g", 7), ("g", "c", 7), ("s", "g", 1), ("c", "e", 7), ("n", "c", 5), ("t", "c", 5))
         for a, b in ((x, y), (y, x))
     )
-    (folder / "g.nod.xml").write_text(f"<nodes>{nodes}</nodes>")
-    (folder / "g.edg.xml").write_text(f"<edges>{edges}</edges>")
-    net = folder / "g.net.xml"
-    command = [sumolib.checkBinary("netconvert"), "-n", folder / "g.nod.xml", "-e", folder / "g.edg.xml", "-o", net]
-    subprocess.run([*map(str, command), "--no-turnarounds", "true"], capture_output=True, check=True)
-    return read_sumo(net)
+    return read_sumo(convert(folder, nodes, edges))
 
 
 def straight_from(network: Network, lane: str) -> int:
