@@ -14,13 +14,14 @@ import numpy as np
 
 from networks.city import Coverage, Detector
 from networks.errors import InputError
-from networks.graph import MOTOR, Floats, Network
+from networks.graph import MOTOR, Floats, Ints, Network
+from networks.pieces import StreetPieces, join_pieces
 from networks.readers.table import read_rows
 
 STOP_LOOP_M = 2.0  # before the stop line
 UPSTREAM_LOOP_M = 100.0  # before the stop line
-ENTRY_MARGIN_M = 5.0  # an upstream loop of a short lane lies this far into it
-SHORTEST_LANE_M = 25.0  # a shorter lane gets no upstream loop
+ENTRY_MARGIN_M = 5.0  # an upstream loop of a short street lies this far into it
+SHORTEST_STREET_M = 25.0  # a shorter one gets no upstream loop
 AT_STOP_LINE_M = 5.0
 ROLES = ("stop", "upstream", "count")
 
@@ -54,9 +55,9 @@ def list_detectors(network: Network, path: Path) -> tuple[Detector, ...]:
     """Loops of a CSV with the columns id, lane (id in the network), position_m (from its begin) and perhaps role.
 
     A role that is not told follows from the place: `stop` within 5 m of the stop line of a signal, `upstream`
-    elsewhere on the lanes before it, `count` on all others. Raises InputError naming file, line and field.
+    elsewhere on the streets before it, `count` on all others. Raises InputError naming file, line and field.
     """
-    approaches = approach_edges(network)
+    approaches, line = approach_edges(network), join_pieces(network).line
     found: dict[str, Detector] = {}
     for where, cells in read_rows(path, ("id", "lane", "position_m")):
         row = {name: cell.strip() for name, cell in cells.items()}
@@ -74,8 +75,9 @@ def list_detectors(network: Network, path: Path) -> tuple[Detector, ...]:
             raise InputError(f"{where}: position_m: {row['position_m']!r} is not on the lane, 0 to {length_m:.1f}")
         role = row.get("role", "")
         if not role:
-            at_line = "stop" if position_m >= length_m - AT_STOP_LINE_M else "upstream"
-            role = at_line if int(network.lanes.edge[lane]) in approaches else "count"
+            at_line = line[lane] == lane and position_m >= length_m - AT_STOP_LINE_M
+            on_approach = int(network.lanes.edge[line[lane]]) in approaches
+            role = ("stop" if at_line else "upstream") if on_approach else "count"
         if role not in ROLES:
             raise InputError(f"{where}: role: {role!r} is none of {', '.join(ROLES)}")
         found[row["id"]] = Detector(row["id"], lane, position_m, role)
@@ -93,23 +95,57 @@ def covers_approaches(network: Network, detectors: Sequence[Detector]) -> bool:
 def place_detectors(network: Network, share: float) -> tuple[Detector, ...]:
     """Stop-line and upstream loops on every motor lane of a share of signalised approaches, in order of the lanes.
 
-    The stop loop lies 2 m before the stop line; the upstream loop 100 m before it, or 5 m into a shorter lane; lanes
-    under 25 m have none.
+    The stop loop lies 2 m before the stop line, where who waits stands on it; the upstream loop 100 m before it, or
+    5 m into a shorter street; streets under 25 m have none. A street is followed over the pieces that it is drawn in
+    (`networks.pieces`). Where a lane parts less than 100 m before the line, each lane has its loop 5 m after that, if
+    25 m are left; else one loop before it sees both.
     """
     approaches = list(approach_edges(network))
     ranked = sorted(approaches, key=lambda e: (stable_share(f"loops/{network.edges.ids[e]}"), e))
     covered = sorted(ranked[: round(share * len(ranked))])
-    detectors = []
+    pieces = join_pieces(network)
+    stops: list[Detector] = []
+    upstream: dict[int, Detector] = {}
     for edge in covered:
         for lane in range(network.edges.first_lane[edge], network.edges.first_lane[edge + 1]):
             if not network.lanes.allowed[lane] & MOTOR:
                 continue
-            name, length_m = network.lanes.ids[lane], float(network.lanes.length_m[lane])
-            detectors.append(Detector(f"{name}_stop", lane, max(length_m / 2, length_m - STOP_LOOP_M), "stop"))
-            if length_m >= SHORTEST_LANE_M:
-                position_m = max(ENTRY_MARGIN_M, length_m - UPSTREAM_LOOP_M)
-                detectors.append(Detector(f"{name}_upstream", lane, position_m, "upstream"))
-    return tuple(detectors)
+            stops.append(_stop_loop(network, pieces, lane))
+            street_m, own_m = float(pieces.end_m[lane]), pieces.parted_m(lane)
+            if street_m < SHORTEST_STREET_M:
+                continue
+            from_m = own_m if street_m - own_m >= SHORTEST_STREET_M else 0.0
+            along_m = max(from_m + ENTRY_MARGIN_M, street_m - UPSTREAM_LOOP_M)
+            piece, place_m = pieces.locate(np.array([lane]), np.array([along_m]))
+            own, position_m = int(piece[0]), max(float(place_m[0]), 0.0)
+            upstream.setdefault(own, Detector(f"{network.lanes.ids[own]}_upstream", own, position_m, "upstream"))
+    return tuple(sorted([*stops, *upstream.values()], key=lambda d: (d.lane, d.role)))
+
+
+def _stop_loop(network: Network, pieces: StreetPieces, lane: int) -> Detector:
+    name, length_m = f"{network.lanes.ids[lane]}_stop", float(network.lanes.length_m[lane])
+    before = int(pieces.before[lane])
+    if length_m >= STOP_LOOP_M or before < 0 or (pieces.before == before).sum() > 1:
+        return Detector(name, lane, max(length_m / 2, length_m - STOP_LOOP_M), "stop")
+    before_m = float(network.lanes.length_m[before])
+    along_m = float(pieces.end_m[lane] - pieces.begin_m[before]) - STOP_LOOP_M
+    return Detector(name, before, float(np.clip(along_m, before_m / 2, before_m - 0.1)), "stop")
+
+
+def cabinets(network: Network, detectors: Sequence[Detector]) -> Ints:
+    """The signal whose cabinet each loop (D,) is wired to: that of its street, else the nearest."""
+    if not detectors:
+        return np.zeros(0, np.int32)
+    signal_of, line = approach_edges(network), join_pieces(network).line
+    xy = signal_positions(network)
+    found = []
+    for detector in detectors:
+        signal = signal_of.get(int(network.lanes.edge[line[detector.lane]]), -1)
+        if signal < 0:
+            end = np.asarray(network.lanes.shape_xy[detector.lane], np.float64).reshape(-1, 2)[-1]
+            signal = int(np.argmin(np.linalg.norm(xy - end, axis=1)))
+        found.append(signal)
+    return np.array(found, np.int32)
 
 
 def signal_positions(network: Network) -> Floats:

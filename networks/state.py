@@ -36,7 +36,7 @@ class VehicleTable:
 
     id: NDArray[np.int64]  # (V,) pseudonym; negative for one inferred from loops
     lane: Ints  # (V,)
-    position_m: Floats  # (V,) front bumper, from the lane's start
+    position_m: Floats  # (V,) front bumper, from the lane's start; below 0: still in the junction before the lane
     speed_mps: Floats
     kind: Ints  # index into batches.VEHICLE_KINDS
     movement: Ints  # (V,) movement it will take at the end of the lane, -1 unknown
@@ -48,6 +48,7 @@ class VehicleTable:
     wait_s: Floats | None = None  # (V,) how long it has stood; None: nobody knows
     late_s: Floats | None = None  # (V,) behind its timetable, negative early, NaN or None: nobody knows
     platoon: NDArray[np.int64] | None = None  # (V,) number of the platoon it drives in, -1 none; None: no platoons
+    line_movement: Ints | None = None  # (V,) movement it will take at the next stop line, -1 or None: unknown
     weight: Floats | None = None  # (V,) what it counts at signals beside a car; None: all alike
 
     @staticmethod

@@ -28,8 +28,8 @@ class PositionLoops:
     """Stands in for `libsumo.inductionloop`: the same two questions, answered for the second looked at last.
 
     Steps are one second and SUMO's default (Euler) step method moves a vehicle by its speed, evenly over the second.
-    As in SUMO, a vehicle that changes lanes off a loop, or ends its trip there, leaves it without being counted; one
-    that changes lanes onto a loop is on it.
+    As in SUMO, a vehicle changes lanes after it has moved. One that changes lanes off a loop, or ends its trip there,
+    leaves it without being counted; one that changes lanes onto a loop is on it.
     """
 
     def __init__(self, sumo: Any, network: Network, detectors: Sequence[Detector]) -> None:
@@ -74,16 +74,18 @@ class PositionLoops:
                 self._before[name] = here, position_m
             changed = was is not None and here >= 0 and here != was[0] and self._edge[here] == self._edge[was[0]]
             length_m = self._length(name)
-            touched = [] if changed or held is None else [o._replace(ahead_m=o.ahead_m + moved_m) for o in held]
-            if was is not None and not changed and was[0] != here:
+            touched = [] if held is None else [o._replace(ahead_m=o.ahead_m + moved_m) for o in held]
+            if was is not None and was[0] != here:
                 touched += self._touched(was[0], was[1], was[1] + moved_m, moved_m, now_s)
+            if changed:  # SUMO moves first and changes lanes then
+                touched = [o for o in touched if o.ahead_m >= length_m]
             if here in loops and not changed:
                 begin_m = was[1] if was is not None and was[0] == here else max(position_m - moved_m, -1e-9)
                 touched += self._touched(here, begin_m, position_m, moved_m, now_s)
             if came is not None and (was is None or was[0] == came):
                 touched += self._driven_over(name, came, here, moved_m, now_s)
             if here in loops and changed:
-                touched = [
+                touched += [
                     _Over(loop, now_s, position_m - at_m)
                     for loop, at_m in loops[here]
                     if position_m - length_m < at_m <= position_m

@@ -21,7 +21,7 @@ from networks.city import Detector
 from networks.graph import Bools, Floats, Ints, Network
 from networks.messages import Frame
 from networks.sensors import (
-    approach_edges,
+    cabinets,
     find_detectors,
     instrumented_signals,
     signal_positions,
@@ -147,17 +147,17 @@ class Sensors:
 
     def _wire_loops(self) -> list[tuple[str, list[tuple[str, int, str, str]]]]:
         """Per cabinet: the signal, and per loop its id, lane, the start of its reading, its reading when empty."""
-        signal_of = approach_edges(self._network)
-        cabinets: dict[str, list[tuple[str, int, str, str]]] = defaultdict(list)
+        wired: dict[str, list[tuple[str, int, str, str]]] = defaultdict(list)
         dead = self._options.noise.dead_frac
-        for detector in self.detectors:
+        signals = cabinets(self._network, self.detectors).tolist()
+        for detector, signal in zip(self.detectors, signals, strict=True):
             if dead and stable_share(f"{self._options.seed}/dead/{detector.id}") < dead:
                 continue
-            junction = self._network.signals[signal_of[int(self._network.lanes.edge[detector.lane])]].id
+            junction = self._network.signals[signal].id
             head = f'{{"detector":{json.dumps(detector.id)},'
             empty = head + '"count":0,"occupancy":0.0,"speed_mps":null}'
-            cabinets[junction].append((detector.id, detector.lane, head, empty))
-        return list(cabinets.items())
+            wired[junction].append((detector.id, detector.lane, head, empty))
+        return list(wired.items())
 
     def _read_loops(self, now_s: float, scan: Scan) -> None:
         here = set(scan.lane.tolist())

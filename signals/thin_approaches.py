@@ -116,7 +116,14 @@ def _join(a: VehicleTable, b: VehicleTable) -> VehicleTable:
     return VehicleTable(*(_column(a, b, f.name) for f in fields(VehicleTable)))
 
 
-_UNTOLD = {"movement_sure": True, "wait_s": 0.0, "late_s": np.nan, "platoon": -1, "weight": 1.0}
+_UNTOLD = {
+    "movement_sure": True,
+    "wait_s": 0.0,
+    "late_s": np.nan,
+    "platoon": -1,
+    "line_movement": -1,
+    "weight": 1.0,
+}
 
 
 def _column(a: VehicleTable, b: VehicleTable, name: str) -> Any:

@@ -10,6 +10,7 @@ import numpy as np
 
 from networks.city import Detector
 from networks.graph import VEHICLE_SPACE_M, Bools, Floats, Ints, Network
+from networks.pieces import StreetPieces
 from networks.state import DAY_S, Estimate, History
 from twin.edge_speeds import FREE_FRAC, EdgeSpeeds
 from twin.fusion_kernels import Lanes
@@ -88,10 +89,15 @@ class EdgeEstimates:
     """
 
     def __init__(
-        self, network: Network, detectors: Sequence[Detector], prior: PriorView | None, ends_frac: Floats
+        self,
+        network: Network,
+        detectors: Sequence[Detector],
+        prior: PriorView | None,
+        ends_frac: Floats,
+        pieces: StreetPieces,
     ) -> None:
         lanes, edges = network.lanes, network.edges
-        self._edge = lanes.edge
+        self._edge, self._line = lanes.edge, pieces.line
         self._edge_count = len(edges.ids)
         self._length_m = edges.length_m
         self._speeds = EdgeSpeeds(network)
@@ -105,9 +111,7 @@ class EdgeEstimates:
         self._detector_lane = np.array([d.lane for d in detectors], dtype=np.int32)
         self._stop = np.array([d.role == "stop" for d in detectors], dtype=np.bool_)
         self._upstream = np.array([d.role == "upstream" for d in detectors], dtype=np.bool_)
-        self._reach_s = np.array([d.position_m for d in detectors]) / np.maximum(
-            FREE_FRAC * edges.speed_limit_mps[lanes.edge[self._detector_lane]], 1.0
-        )
+        self._reach = _ways_to_loops(network, detectors, pieces)
         self._came, self._came_s = np.zeros(len(lanes.ids)), -np.inf  # of each lane, mean of those listed there
         self._movement_from = network.movements.from_lane
         self._out_of, self._into = lanes.edge[self._movement_from], lanes.edge[network.movements.to_lane]
@@ -183,10 +187,12 @@ class EdgeEstimates:
         density = edge_vehicles / self._length_m
         spread = edge_vehicles * np.where(counted, 0.15, 0.5) + 0.3 + 0.02 * np.minimum(age, 3600.0)
         # lists reach further than evidence: a flow that only the lists tell needs the edge to be fed or seen
+        loop_heard_s = np.maximum(loop_heard_s, loop_heard_s[self._line])
         lane_age = np.maximum(now_s - np.maximum(loop_heard_s, lane_seen_s), 0.0)
         lane_age = np.where(np.isfinite(lane_age), lane_age, age[edge])
         # reports of equipped vehicles alone leave out everybody else: not a lane's load while the mirror has one
-        lane_known = (counted | fed)[edge] | (now_s - sight_s[0] <= OWN_EVIDENCE_S)
+        listed_to_line = counted[edge[self._line]]  # lists go on over the pieces of a street
+        lane_known = listed_to_line | fed[edge] | (now_s - sight_s[0] <= OWN_EVIDENCE_S)
         lane_known &= self._motor
         if mirror is None:
             lane_variance_extra = np.where(lane_known, 0.0, 4.0 + 4.0 * vehicles)
@@ -197,13 +203,13 @@ class EdgeEstimates:
         seen_only = ~lane_known & self._motor & (now_s - sight_s[1] <= OWN_EVIDENCE_S)
         queue_known, queue_age = lane_known | seen_only, np.where(seen_only, now_s - sight_s[1], lane_age)
         grown = np.minimum(GROWTH_PER_S * np.maximum(lane_age - 5.0, 0.0), 1.0) * self._storage**2 / 4.0
-        listed = np.where(counted[edge], 0.1, 0.5) * vehicles
-        beyond = np.where(counted[edge], BEYOND[0] * coming + BEYOND[1] * coming**2, 0.0)
+        listed = np.where(listed_to_line, 0.1, 0.5) * vehicles
+        beyond = np.where(listed_to_line, BEYOND[0] * coming + BEYOND[1] * coming**2, 0.0)
         older = grown + lane_variance_extra
-        queue_variance = np.where(counted[edge], 0.1, 1.0) + listed + beyond + older + (STANDING_FRAC * queue) ** 2
+        queue_variance = np.where(listed_to_line, 0.1, 1.0) + listed + beyond + older + (STANDING_FRAC * queue) ** 2
         load = listed + beyond + unlisted + (UNLISTED_FRAC * unlisted) ** 2
         # a counted lane is never known worse than a Poisson count; control takes it for followed by that
-        lane_variance = np.where(counted[edge], np.minimum(0.5 + load, vehicles + 1.0), 1.0 + load) + older
+        lane_variance = np.where(listed_to_line, np.minimum(0.5 + load, vehicles + 1.0), 1.0 + load) + older
         told_age, told = self._told_age(mirror, now_s)
         flow_age = np.where(measured, age, np.maximum(age, FED_AGE_S))
         estimates = [
@@ -235,8 +241,8 @@ class EdgeEstimates:
         self._came, self._came_s = keep * self._came + (1.0 - keep) * coming, now_s
         rate, heard = loops.rates()
         use = self._upstream & (heard >= LEAST_HEARD_S) & ~loops.stuck
-        on_way = np.zeros(len(self._edge))
-        on_way[self._detector_lane[use]] = rate[use] * self._reach_s[use]
+        loop, lane, seconds = self._reach
+        on_way = np.bincount(lane, np.where(use, rate, 0.0)[loop] * seconds, len(self._edge))
         lacking: Floats = np.maximum(on_way - self._came, 0.0)
         return lacking
 
@@ -449,6 +455,24 @@ class EdgeEstimates:
                 )
             )
         return merged
+
+
+def _ways_to_loops(
+    network: Network, detectors: Sequence[Detector], pieces: StreetPieces
+) -> tuple[Ints, Ints, Floats]:
+    """Loop, lane and seconds it takes freely, for every lane that leads to an upstream loop and the one it is on."""
+    rows: list[tuple[int, int, float]] = []
+    for i, detector in enumerate(detectors):
+        if detector.role != "upstream":
+            continue
+        lane, metres = detector.lane, detector.position_m
+        while lane >= 0:
+            speed_mps = max(FREE_FRAC * float(network.lanes.speed_limit_mps[lane]), 1.0)
+            rows.append((i, lane, metres / speed_mps))
+            lane = int(pieces.before[lane])
+            metres = float(network.lanes.length_m[lane])
+    table = np.array(rows).reshape(-1, 3)
+    return table[:, 0].astype(np.int32), table[:, 1].astype(np.int32), table[:, 2]
 
 
 def _older(mirror: MirrorView, now_s: float) -> float:

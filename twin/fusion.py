@@ -13,17 +13,19 @@ from numpy.typing import NDArray
 from networks.batches import Batches, CountBatch, ProbeBatch, SignalStateBatch, TrackBatch
 from networks.city import Detector
 from networks.graph import Bools, Floats, Ints, Network
+from networks.pieces import join_pieces
 from networks.route_book import RouteBook
 from networks.state import Estimate, LampView, NetworkState, VehicleTable
 from twin import fusion_kernels as kernels
 from twin.edge_estimates import PRIOR_AGE_S, EdgeEstimates, MirrorView, PriorView
-from twin.fusion_kernels import CRAWL_MPS, Lanes, Pool
-from twin.lane_vehicles import make_lanes, make_pool, make_streets
+from twin.fusion_kernels import CRAWL_MPS, Pool
+from twin.lane_vehicles import at_lines, make_lanes, make_pool, make_streets, street_loops
 from twin.loop_record import WINDOW_S, LoopRecord
 from twin.placing import LaneFinder
 from twin.roadside_sight import RoadsideSight
 from twin.sensor_health import LoopHealth
 from twin.sparse_probes import FORGET_AFTER_S, SparseProbes
+from twin.street_places import StreetPlaces
 
 MAX_LAG_S = 2  # the lists wait so long for the loops of a second, then go on
 GAP_S = 30.0  # a longer pause is not stepped through: the lists fade instead
@@ -40,7 +42,8 @@ UNSURE_GREEN = 0.3  # of a green under which whoever stands first may have to gi
 SEEN_FRESH_S = 1.5  # a report so old still tells where a vehicle is
 LAMPS_LIVE_S = 5.0
 QUEUE_SIGHT_FRAC = 0.2  # of a lane in a unit's sight, from the stop line on: its queue is told by the lists
-HELD_BELIEF = 0.5  # a second, in a vehicle due at an upstream loop that nothing passes
+PARTING_VEHICLES = 20.0  # that the prior shares weigh of who goes where when a lane parts before the stop line
+HELD_BELIEF = 0.5  # a second, in a vehicle that a loop or a roadside unit denies
 
 _OPENNESS = np.zeros(128, np.int32)  # by lamp letter, see Lanes.open
 for _letter, _openness in {"G": 3, "g": 2, "y": 1, "Y": 1, "s": 2, "o": 2, "O": 3}.items():
@@ -49,6 +52,9 @@ for _letter, _openness in {"G": 3, "g": 2, "y": 1, "Y": 1, "s": 2, "o": 2, "O": 
 
 class Fusion:
     """Keeps a list of vehicles on every lane and turns each cycle's batches into a `NetworkState`.
+
+    A street that the network draws in pieces has one list a lane up to its stop line (`networks.pieces`); what comes
+    in and what goes out is told by the network's own lanes.
 
     Each second, in this order:
     1. every vehicle moves under its leader, its lamp and the loops ahead (Krauss' safe speed);
@@ -71,30 +77,34 @@ class Fusion:
         self, network: Network, detectors: Sequence[Detector], instrumented: Sequence[int], prior: PriorView | None
     ) -> None:
         self._network = network
-        self._detectors = tuple(detectors)
-        self._streets = make_streets(network, detectors, _ends_frac(network, prior)[network.lanes.edge])
+        self._detectors = detectors
+        pieces = join_pieces(network)
+        detectors = at_lines(pieces, detectors)
+        self._places = StreetPlaces(pieces)
+        self._streets = make_streets(network, detectors, pieces, _ends_frac(network, prior)[network.lanes.edge])
         self._share_prior, self._share_known = _share_prior(network, prior)
         self._pool = make_pool(self._streets)
         self._lanes = make_lanes(self._streets, self._share_prior)
-        self._finder = LaneFinder(network)
+        self._finder = LaneFinder(network, bridges=pieces.bridges())
         self._sparse = SparseProbes(network)
         self._routes = RouteBook(network)
         self._detector_lane = np.array([d.lane for d in detectors], dtype=np.int32)
-        self._stop_rows = np.array([i for i, d in enumerate(detectors) if d.role == "stop"], dtype=np.int32)
-        self._up_rows = np.array([i for i, d in enumerate(detectors) if d.role == "upstream"], dtype=np.int32)
+        self._loop_street = pieces.line[self._detector_lane]
+        own = np.arange(len(pieces.line), dtype=np.int32)
+        self._seen_by = np.where(self._streets.up_m >= 0, own, pieces.beside)  # lane with the upstream loop of each
+        self._stop_rows, self._up_rows = (street_loops(pieces, detectors, role) for role in ("stop", "upstream"))
         self._second: int | None = None
         self._loops = LoopRecord(detectors, -math.inf)
         self._health = LoopHealth(
             network, detectors, self._share_prior, _expected_vps(network, prior), _ends_frac(network, prior)
         )
         self._shut_s = np.zeros(len(network.lanes.ids))  # for how long no link of the lane has been open
-        self._edges = EdgeEstimates(network, detectors, prior, _ends_frac(network, prior))
+        self._edges = EdgeEstimates(network, detectors, prior, _ends_frac(network, prior), pieces)
         self._lamps: list[LampView | None] = [None] * len(network.signals)
         self._lamp_links = [_vehicle_links(s.link_movements) for s in network.signals]
         self._units = {int(u): RoadsideSight(network, int(u)) for u in instrumented}
         self._tentative = np.zeros(TENTATIVE, np.int64), np.full(TENTATIVE, -np.inf)
-        self._passed_up = np.full(len(network.lanes.ids), 1e-9)  # forgotten slowly
-        self._passed_stop = np.full(len(network.lanes.ids), 1e-9)
+        self._passed_up, self._passed_stop = self._settled_before()  # forgotten slowly
         self._since_up, self._since_stop, self._since_s = (np.zeros(len(network.lanes.ids)) for _ in range(3))
         self._share_age_s = np.full(len(network.movements.turn), PRIOR_AGE_S)
         self._hits_before = self._lanes.hits.copy()
@@ -114,7 +124,6 @@ class Fusion:
         kernels.doubt_movements(streets, pool, lanes, 0.0)
         kernels.fill_queues(streets, pool, lanes, 0.0)
         kernels.tidy(streets, pool, lanes, 0.0, FADE_HALF_LIFE_S)
-        self._sums()
         ints, floats, longs = np.zeros(0, np.int32), np.zeros(0), np.zeros(0, np.int64)
         placed = self._finder.place(floats, floats, floats, ints)
         for is_track in (True, False):
@@ -180,7 +189,7 @@ class Fusion:
         kernels.fill_queues(streets, pool, lanes, now_s)
         kernels.tidy(streets, pool, lanes, now_s, FADE_HALF_LIFE_S)
         self._count_waits()
-        self._edges.step(second, left, self._sums(), self._seen(now_s))
+        self._edges.step(second, self._places.passed(left), self._places.sums(pool), self._seen(now_s))
         if second % RELEARN_S == 0:
             self._relearn()
             self._sparse.forget_before(now_s - FORGET_AFTER_S)
@@ -189,6 +198,7 @@ class Fusion:
         lanes, loops = self._lanes, self._loops
         rows = self._trusted(second, batch, rows)
         room = (lanes.up_busy_s < 3.0) & (lanes.listed < 0.7 * np.diff(self._streets.offset))
+        room = room[self._places.pieces.line]
         moves = self._network.movements
         some, sure = np.zeros(len(lanes.listed), np.bool_), np.ones(len(lanes.listed), np.bool_)
         np.logical_or.at(some, moves.from_lane, (lanes.open >= 2) & room[moves.to_lane])
@@ -216,7 +226,7 @@ class Fusion:
                 lanes.up_busy_s,
             ),
         ):
-            lane, told = self._detector_lane[role_rows], live[role_rows]
+            lane, told = self._loop_street[role_rows], live[role_rows]
             on[lane] = told
             count[lane] = np.where(told, loops.count[role_rows], 0)
             share[lane] = np.where(told, loops.share[role_rows], -1.0)
@@ -226,7 +236,7 @@ class Fusion:
         self._since_stop += lanes.stop_count
         self._learn_settling()
         passed = np.zeros(len(self._detectors))
-        passed[self._up_rows] = lanes.stop_count[self._detector_lane[self._up_rows]]
+        passed[self._up_rows] = lanes.stop_count[self._loop_street[self._up_rows]]
         loops.note_passed(passed)
 
     def _trusted(self, second: int, batch: CountBatch, rows: Ints) -> Ints:
@@ -277,7 +287,8 @@ class Fusion:
             return np.zeros(0, np.bool_)
         names = pool.track if is_track else pool.probe
         known = _look_up(names, pool.lane, key)
-        believed = np.where(known >= 0, pool.lane[known], -1).astype(np.int32)
+        street = np.where(known >= 0, pool.lane[known], -1).astype(np.int32)
+        believed = np.where(known >= 0, self._places.of_pool(pool, known)[0], -1).astype(np.int32)
         x, y, heading = batch.x_m[rows], batch.y_m[rows], batch.heading_rad[rows]
         placed = self._finder.place(x, y, heading, believed)
         self._health.witnesses.see(
@@ -299,7 +310,7 @@ class Fusion:
             known,
             batch.kind[rows].astype(np.int32),
             bound,
-            *placed,
+            *self._places.of_reports(placed, street, believed),
             batch.speed_mps[rows],
             batch.measured_at_s[rows],
             *self._tentative,
@@ -313,7 +324,8 @@ class Fusion:
         pool = self._pool
         fresh = (pool.lane >= 0) & (pool.position_m >= 0.0)
         fresh &= now_s - np.maximum(pool.probe_s, pool.track_s) <= SEEN_FRESH_S
-        return pool.lane[fresh], pool.speed_mps[fresh]
+        rows = np.flatnonzero(fresh)
+        return self._places.of_pool(pool, rows)[0], pool.speed_mps[rows]
 
     def _count_waits(self) -> None:
         """For how long everybody has stood or crawled; who merely slows down keeps the time."""
@@ -341,12 +353,11 @@ class Fusion:
         for unit in self._units.values():
             if now_s - unit.heard_s <= UNIT_LIVE_S:
                 lanes, low, high = unit.sight()
-                self._lanes.seen_from_m[lanes], self._lanes.seen_to_m[lanes] = low, high
-                most = lanes[high - low >= 0.7 * self._streets.length_m[lanes]]
-                self._lane_sight_s[most] = unit.heard_s
-                self._line_sight_s[lanes[high - low >= QUEUE_SIGHT_FRAC * self._streets.length_m[lanes]]] = (
-                    unit.heard_s
-                )
+                streets, low_m, high_m = self._places.of_parts(lanes, low, high)
+                self._lanes.seen_from_m[streets], self._lanes.seen_to_m[streets] = low_m, high_m
+                length_m = self._network.lanes.length_m[lanes]
+                self._lane_sight_s[lanes[high - low >= 0.7 * length_m]] = unit.heard_s
+                self._line_sight_s[lanes[high - low >= QUEUE_SIGHT_FRAC * length_m]] = unit.heard_s
 
     def _lamp_rows(self, batch: SignalStateBatch, rows: Ints) -> None:
         for row in rows:
@@ -387,7 +398,7 @@ class Fusion:
         known = self._edge_total(self._passed_up) >= 20
         complete = np.ones(len(first), np.bool_)
         motor = np.diff(self._streets.offset) > 0
-        lacking = motor & ((self._streets.up_m < 0) | (self._streets.stop_m < 0))
+        lacking = motor & ((self._streets.up_m[self._seen_by] < 0) | (self._streets.stop_m < 0))
         np.logical_and.at(complete, first, ~lacking)
         identity = ~(known & complete[first])
         lanes.stop_cum[identity] = lanes.up_cum[identity]
@@ -399,7 +410,8 @@ class Fusion:
         """
         lanes, first = self._lanes, self._streets.first
         self._since_s += 1.0
-        quiet = (lanes.stop_idle_s >= 3.0) & (lanes.up_idle_s >= 5.0) & (lanes.listed <= 1)
+        up_idle_s = lanes.up_idle_s[self._seen_by]
+        quiet = (lanes.stop_idle_s >= 3.0) & (up_idle_s >= 5.0) & (lanes.listed <= 1)
         busy_lanes = np.bincount(first, ~quiet, len(first))[first]
         clear = busy_lanes == 0
         balanced = np.abs(self._edge_total(self._since_up) - self._edge_total(self._since_stop)) <= 2.0
@@ -409,6 +421,20 @@ class Fusion:
         done = clear | (self._since_s > SETTLE_SPAN_S)
         for counts in (self._since_up, self._since_stop, self._since_s):
             counts[done] = 0.0
+
+    def _settled_before(self) -> tuple[Floats, Floats]:
+        """What is thought to have passed upstream loops and stop lines before anything was counted (L,).
+
+        Nothing, but where a lane parts on its way to the stop line its turning shares tell where its vehicles go.
+        """
+        streets, pieces = self._streets, self._places.pieces
+        motor, own = np.diff(streets.offset) > 0, np.arange(len(streets.first))
+        parting = np.bincount(streets.first, motor & (streets.beside != own), len(motor))[streets.first] > 0
+        share = np.where(pieces.into >= 0, self._share_prior[pieces.into], 1.0)
+        total = np.bincount(streets.beside, np.where(motor, share, 0.0), len(motor))[streets.beside]
+        stop = np.where(motor & parting, PARTING_VEHICLES * share / np.maximum(total, 1e-9), 0.0)
+        up = np.bincount(np.where(motor, self._seen_by, own), stop, len(motor))
+        return np.maximum(up, 1e-9), np.maximum(stop, 1e-9)
 
     def _edge_total(self, passed: Floats) -> Floats:
         total: Floats = np.bincount(self._streets.first, passed, len(passed)).astype(np.float64)
@@ -440,17 +466,11 @@ class Fusion:
         self._track_rows(batches.tracks, np.arange(len(when[1]), dtype=np.int32), now_s)
         self._probe_rows(batches.probes, np.arange(len(when[2]), dtype=np.int32), now_s)
 
-    def _sums(self, pool: Pool | None = None, lanes: Lanes | None = None) -> tuple[Floats, Floats, Floats]:
-        """Expected vehicles, those in queue, and the sum of speeds, per lane (L,)."""
-        lanes = lanes or self._lanes
-        vehicles, queue, moving, weight = (np.empty(len(lanes.listed)) for _ in range(4))
-        kernels.sum_lanes(self._streets, pool or self._pool, lanes, vehicles, queue, moving, weight)
-        return vehicles, queue, moving
-
     def _coming(self, pool: Pool) -> Floats:
         """Of the expected vehicles of each lane (L,) those that its upstream loop has not counted yet."""
         rows = np.flatnonzero((pool.lane >= 0) & (pool.position_m >= 0.0) & ~pool.counted)
-        coming: Floats = np.bincount(pool.lane[rows], pool.certainty[rows], len(self._shut_s)).astype(np.float64)
+        lane, _ = self._places.of_pool(pool, rows)
+        coming: Floats = np.bincount(lane, pool.certainty[rows], len(self._shut_s)).astype(np.float64)
         return coming
 
     def _answer(self, now_s: float, mirror: MirrorView | None) -> NetworkState:
@@ -464,7 +484,7 @@ class Fusion:
             lanes.up_share[:] = -1.0
             for k in range(ahead):
                 kernels.move_all(self._streets, pool, lanes, float(self._second + k + 1))
-        vehicles, queue, _ = self._sums(pool, lanes)
+        vehicles, queue, _ = self._places.sums(pool)
         turning = self._shares()
         edges = self._edges.answer(
             now_s,
@@ -486,7 +506,7 @@ class Fusion:
             edges.lane_queue,
             edges.lane_vehicles,
             turning,
-            _table(pool, self._streets.length_m, now_s),
+            _table(pool, self._places, self._network, now_s),
             tuple(self._lamps),
             edges.coverage,
             tuple(
@@ -575,25 +595,30 @@ def _look_up(names: NDArray[np.int64], lane: Ints, key: NDArray[np.int64]) -> In
     return np.where(names[order[at]] == key, order[at], -1).astype(np.int32)
 
 
-def _table(pool: Pool, length_m: Floats, now_s: float) -> VehicleTable:
-    """Vehicles on lanes; those inside junctions or already over a stop line are left out."""
+def _table(pool: Pool, places: StreetPlaces, network: Network, now_s: float) -> VehicleTable:
+    """Vehicles on lanes and in the junctions before them; those over a stop line but still before it are left out."""
     rows = np.flatnonzero(pool.lane >= 0)
-    rows = rows[(pool.position_m[rows] >= 0.0) & (pool.position_m[rows] <= length_m[pool.lane[rows]])]
-    rows = rows[np.lexsort((-pool.position_m[rows], pool.lane[rows]))]
+    rows = rows[pool.position_m[rows] <= places.pieces.end_m[pool.lane[rows]]]
+    lane, position_m = places.of_pool(pool, rows)
+    order = np.lexsort((-position_m, lane))
+    rows, lane, position_m = rows[order], lane[order], position_m[order]
+    street, movement = pool.lane[rows], pool.movement[rows]
     probe, track = pool.probe[rows], pool.track[rows]
     name = np.where(probe != 0, probe, np.where(track != 0, track, -pool.serial[rows]))
-    due = np.where(pool.counted[rows], 1.0, HELD_BELIEF ** pool.held_s[rows])
+    due = HELD_BELIEF ** pool.held_s[rows]
+    at_line = (movement >= 0) & (network.movements.signal[movement] >= 0)
     return VehicleTable(
         name,
-        pool.lane[rows].copy(),
-        pool.position_m[rows].copy(),
+        lane,
+        position_m,
         pool.speed_mps[rows].copy(),
         pool.kind[rows].copy(),
-        pool.movement[rows].copy(),
+        np.where(lane == street, movement, places.onward(lane, street)).astype(np.int32),
         probe != 0,
         pool.destination[rows].copy(),
         np.clip(pool.certainty[rows], 0.0, 1.0) * due,
         np.maximum(now_s - pool.seen_s[rows], 0.0),
         pool.sure[rows].copy(),
         pool.stood_s[rows].copy(),
+        line_movement=np.where(at_line, movement, -1).astype(np.int32),
     )

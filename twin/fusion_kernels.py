@@ -62,6 +62,13 @@ class Streets(NamedTuple):
     path_mps: Floats  # (M,)
     edge: Ints
     ends_frac: Floats  # share of those who come to the lane's end that end their trip on the edge
+    beside: Ints  # lane that stands for all that share a first piece, until it is known who goes where
+    parts: Bools  # the lane stands for others, too, and no loop tells who parts from it
+    enters_m: Floats  # (M,) where on the lane it leads to a movement arrives: 0, but from a side street
+    inner_offset: Ints  # (L+1,) CSR of the pieces (P,) that a street lane is made of, but for its last
+    inner_end_m: Floats  # (P,)
+    inner_edge: Ints  # (P,)
+    inner_ends_frac: Floats  # (P,) share of those who come to the piece's end that end their trip on it
 
 
 class Pool(NamedTuple):
@@ -117,6 +124,7 @@ class Lanes(NamedTuple):
     up_cum: Floats  # (L,) upper end of the lane's part of the edge's vehicles at the upstream loops
     stop_cum: Floats  # (L,) the same at the stop line
     ending: Floats  # (L,) trips due to end at the lane's end
+    inner_ending: Floats  # (P,) ... at the end of a piece
     debt: Floats  # (L,) at the edge's first lane: vehicles made at a stop line out of nothing
     seen_from_m: Floats  # (L,) part within a live roadside unit's sight
     seen_to_m: Floats
@@ -182,7 +190,7 @@ def _make(streets, pool, lanes, lane, position_m, speed_mps, certainty, now_s): 
     pool.doubt[v] = 0.0
     pool.still_s[v] = 0.0
     pool.stood_s[v] = 0.0
-    pool.counted[v] = streets.up_m[lane] < 0 or position_m > streets.up_m[lane]
+    pool.counted[v] = streets.up_m[lane] < 0 or position_m - pool.length_m[v] > streets.up_m[lane]
     pool.probe[v] = 0
     pool.probe_s[v] = -math.inf
     pool.track[v] = 0
@@ -240,13 +248,28 @@ def _pass_on(streets, pool, lanes, v, now_s):  # type: ignore[no-untyped-def]
         _free(pool, v)
         return
     target = streets.to_lane[m]
-    pool.position_m[v] = min(pool.position_m[v] - streets.length_m[lane], streets.path_m[m]) - streets.path_m[m]
-    pool.counted[v] = streets.up_m[target] < 0
+    if streets.parts[target]:
+        target = _part(streets, lanes, target)
+    gone_m = min(pool.position_m[v] - streets.length_m[lane], streets.path_m[m])
+    pool.position_m[v] = streets.enters_m[m] + gone_m - streets.path_m[m]
+    pool.counted[v] = streets.up_m[target] < streets.enters_m[m]
     pool.held_s[v] = 0.0
     pool.doubt[v] = 0.0
     pool.movement[v] = _draw_movement(streets, lanes, target, 0)
     pool.sure[v] = False
     _insert(streets, pool, lanes, v, target)
+
+
+@njit(cache=True)
+def _last_beyond(streets, pool, lanes, m):  # type: ignore[no-untyped-def]
+    """The nearest vehicle ahead of who takes m, on the lane that it leads to; -1 none."""
+    target = streets.to_lane[m]
+    start = streets.offset[target]
+    for k in range(lanes.listed[target] - 1, -1, -1):
+        w = lanes.order[start + k]
+        if pool.position_m[w] > streets.enters_m[m] - streets.path_m[m] or streets.enters_m[m] == 0.0:
+            return w
+    return -1
 
 
 @njit(cache=True)
@@ -280,14 +303,17 @@ def move_all(streets, pool, lanes, now_s):  # type: ignore[no-untyped-def]
                     turn = streets.path_mps[m]
                     reach = length - position
                     allowed = min(allowed, math.sqrt(turn * turn + 2.0 * DECELERATION_MPS2 * 0.6 * reach) + 0.5)
-                    target = streets.to_lane[m]
-                    held = lanes.listed[target]
-                    if held > 0:
-                        w = lanes.order[streets.offset[target] + held - 1]
-                        tail = reach + streets.path_m[m] + pool.position_m[w] - pool.length_m[w]
-                        if pool.speed_mps[w] < 2.0 and pool.position_m[w] < 8.0:
+                    w = _last_beyond(streets, pool, lanes, m)
+                    if w >= 0:
+                        into = pool.position_m[w] - streets.enters_m[m]
+                        tail = reach + streets.path_m[m] + into - pool.length_m[w]
+                        if pool.speed_mps[w] < 2.0 and into < 8.0:
                             allowed = min(allowed, _safe_speed(tail - STANDSTILL_GAP_M, pool.speed_mps[w]))
             speed = max(0.0, min(min(speed + ACCELERATION_MPS2, free), allowed))
+            if _ends_within(streets, pool, lanes, v, lane, position, position + speed):
+                _take(streets, pool, lanes, v)
+                _free(pool, v)
+                continue
             position += speed
             if up >= 0 and lanes.up_live[lane] and not pool.counted[v]:
                 edge_m = up - 0.2 if lanes.up_share[lane] == 0.0 else up + pool.length_m[v] - 0.2
@@ -334,6 +360,21 @@ def _ends_here(streets, pool, lanes, v, lane):  # type: ignore[no-untyped-def]
         return False
     lanes.ending[lane] -= 1.0
     return True
+
+
+@njit(cache=True)
+def _ends_within(streets, pool, lanes, v, lane, from_m, to_m):  # type: ignore[no-untyped-def]
+    """Does the trip of v, which drives so far, end on a piece of the street that it leaves meanwhile?"""
+    for j in range(streets.inner_offset[lane], streets.inner_offset[lane + 1]):
+        if not from_m <= streets.inner_end_m[j] < to_m:
+            continue
+        if pool.destination[v] >= 0:
+            return pool.destination[v] == streets.inner_edge[j]
+        lanes.inner_ending[j] += streets.inner_ends_frac[j]
+        if lanes.inner_ending[j] >= 1.0:
+            lanes.inner_ending[j] -= 1.0
+            return True
+    return False
 
 
 @njit(cache=True)
@@ -399,6 +440,23 @@ def _settle_lane(streets, lanes, lane):  # type: ignore[no-untyped-def]
     for other in range(first, last):
         if mark < lanes.stop_cum[other]:
             return other
+    return lane
+
+
+@njit(cache=True)
+def _part(streets, lanes, lane):  # type: ignore[no-untyped-def]
+    """The lane at the stop line of a vehicle that comes to the first piece of several: as many as pass each."""
+    total = 0.0
+    for other in range(streets.first[lane], streets.last[lane]):
+        if streets.beside[other] == lane:
+            total += lanes.stop_cum[other] - (lanes.stop_cum[other - 1] if other > streets.first[lane] else 0.0)
+    lanes.draw[lane] = (lanes.draw[lane] + GOLDEN) % 1.0
+    mark = lanes.draw[lane] * total
+    for other in range(streets.first[lane], streets.last[lane]):
+        if streets.beside[other] == lane:
+            mark -= lanes.stop_cum[other] - (lanes.stop_cum[other - 1] if other > streets.first[lane] else 0.0)
+            if mark < 0.0:
+                return other
     return lane
 
 
@@ -677,7 +735,7 @@ def doubt_movements(streets, pool, lanes, now_s):  # type: ignore[no-untyped-def
             other = streets.movement[j]
             if lanes.open_s[other] >= STARTED_AFTER_S:
                 gone = True
-                if _tail_stands(streets, pool, lanes, streets.to_lane[other]):
+                if _tail_stands(streets, pool, lanes, other):
                     gone = False
                     break
         if not gone or pool.sure[v]:
@@ -707,13 +765,12 @@ def doubt_movements(streets, pool, lanes, now_s):  # type: ignore[no-untyped-def
 
 
 @njit(cache=True)
-def _tail_stands(streets, pool, lanes, lane):  # type: ignore[no-untyped-def]
-    """The last vehicle of the lane stands near its begin."""
-    held = lanes.listed[lane]
-    if held == 0:
+def _tail_stands(streets, pool, lanes, m):  # type: ignore[no-untyped-def]
+    """Whoever is next beyond the movement stands near where it arrives."""
+    w = _last_beyond(streets, pool, lanes, m)
+    if w < 0:
         return False
-    w = lanes.order[streets.offset[lane] + held - 1]
-    return pool.speed_mps[w] < 2.0 and pool.position_m[w] - pool.length_m[w] < 8.0
+    return pool.speed_mps[w] < 2.0 and pool.position_m[w] - streets.enters_m[m] - pool.length_m[w] < 8.0
 
 
 @njit(cache=True)
@@ -1011,19 +1068,3 @@ def _link(streets, origin, target):  # type: ignore[no-untyped-def]
         if streets.to_lane[m] == target:
             return m
     return -1
-
-
-@njit(cache=True)
-def sum_lanes(streets, pool, lanes, vehicles, queue, moving, weight):  # type: ignore[no-untyped-def]
-    """Write expected vehicles, those below 2 m/s, and the sum of speeds with its weight, per lane (L,)."""
-    for lane in range(len(lanes.listed)):
-        vehicles[lane] = queue[lane] = moving[lane] = weight[lane] = 0.0
-        start = streets.offset[lane]
-        for k in range(lanes.listed[lane]):
-            v = lanes.order[start + k]
-            if 0.0 <= pool.position_m[v] <= streets.length_m[lane]:
-                vehicles[lane] += pool.certainty[v]
-                moving[lane] += pool.certainty[v] * pool.speed_mps[v]
-                weight[lane] += pool.certainty[v]
-                if pool.speed_mps[v] < 2.0:
-                    queue[lane] += pool.certainty[v]

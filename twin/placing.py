@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -26,8 +27,13 @@ class Placement(NamedTuple):
 class LaneFinder:
     """Finds the lane of a point among the lanes that motor vehicles use."""
 
-    def __init__(self, network: Network, reach_m: float = REACH_M) -> None:
-        """`reach_m`: how far from a lane's centre a point may lie."""
+    def __init__(
+        self, network: Network, reach_m: float = REACH_M, bridges: Sequence[tuple[int, int, float]] = ()
+    ) -> None:
+        """`reach_m`: how far from a lane's centre a point may lie.
+
+        `bridges`: gaps between two lanes and their lengths in metres; they count as the second, below its begin.
+        """
         self._reach_m = reach_m
         lanes = network.lanes
         motor = lanes.motor
@@ -43,6 +49,12 @@ class LaneFinder:
                 if length > 1e-3:
                     rows.append((x, y, dx / length, dy / length, length, start, scale))
                     owner.append(int(lane))
+        for before, after, gap_m in bridges:
+            (x, y), (x1, y1) = lanes.shape_xy[before].reshape(-1, 2)[-1], lanes.shape_xy[after].reshape(-1, 2)[0]
+            length = float(np.hypot(x1 - x, y1 - y))
+            if length > 1e-3:
+                rows.append((x, y, (x1 - x) / length, (y1 - y) / length, length, -gap_m, gap_m / length))
+                owner.append(after)
         self._segments = np.array(rows, dtype=np.float64).reshape(-1, 7)
         self._segment_lane = np.array(owner, dtype=np.int32)
         self._build_grid()

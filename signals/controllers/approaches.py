@@ -39,7 +39,8 @@ class StopLineMap:
     def lead(self, table: VehicleTable, network: Network) -> tuple[Ints, Floats]:
         """Approach lane that each vehicle comes to, -1 none, and the way (V,) from the end of its lane to that line.
 
-        By its own movement and those of the shares after it: lanes part on the way, often a few metres before a line.
+        By where it is known to go from there, else by its own movement and those of the shares after it: lanes part
+        on the way, often a few metres before a line.
         """
         moves, length_m = network.movements, network.lanes.length_m
         lane, ahead_m = table.lane.astype(np.int32), np.zeros(len(table.lane))
@@ -55,20 +56,28 @@ class StopLineMap:
             ahead_m[way] += moves.length_m[move] + length_m[moves.to_lane[move]]
             lane[way] = moves.to_lane[move]
             known = np.full(len(lane), -1, np.int32)
+        line = self.known_movements(table)
+        lane = np.where((line >= 0) & (lane >= 0), moves.from_lane[line], lane)
         at_line = (lane >= 0) & (self.lane[lane] == lane)
         return np.where(at_line, lane, -1).astype(np.int32), ahead_m
+
+    def known_movements(self, table: VehicleTable) -> Ints:
+        """Movement (V,) that each vehicle is thought to take at its next stop line, -1 where nothing is known."""
+        own = table.movement
+        if len(self.movement_link):
+            own = np.where((own >= 0) & (self.movement_link[own] >= 0), own, -1)
+        own = np.where(self.lane[table.lane] == table.lane, own, -1)
+        told = own if table.line_movement is None else np.where(table.line_movement >= 0, table.line_movement, own)
+        return told.astype(np.int32)
 
     def pick_movements(self, table: VehicleTable, lane: Ints | None = None) -> Ints:
         """Movement of each vehicle at its next stop line: by its known movement, else by the lane's shares.
 
         `lane` (V,): the approach lane it comes to, the nearest where None.
         """
-        known = table.movement >= 0
-        movement = np.where(known, table.movement, 0)
-        at_line = self.lane[table.lane] == table.lane
-        own = self.movement_link[movement] if len(self.movement_link) else np.zeros(len(movement), np.int32)
+        known = self.known_movements(table)
         guess = self.pick_by_share(self.lane[table.lane] if lane is None else lane, table.id)
-        return np.where(known & at_line & (own >= 0), movement, guess).astype(np.int32)
+        return np.where(known >= 0, known, guess).astype(np.int32)
 
     def pick_by_share(self, approach_lane: Ints, number: NDArray[np.int64]) -> Ints:
         """A movement for each vehicle from the shares of its approach lane, spread evenly by its number."""

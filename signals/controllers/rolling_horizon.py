@@ -579,7 +579,7 @@ class RollingHorizon:
         wait = np.where(stopped, own_wait_s, 0.0)
         arrival = travel_time_s(np.maximum(distance, 0.0), table.speed_mps, speed_mps) - ahead_s
         unknown = np.full(len(signal), -1, np.int32)
-        sure = (lines.lane[table.lane] == table.lane) & (table.movement >= 0)
+        sure = lines.known_movements(table) >= 0
         if table.movement_sure is not None:
             sure &= table.movement_sure
         return ApproachRows(

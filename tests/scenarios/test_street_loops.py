@@ -22,8 +22,7 @@ def test_counts_and_presence_agree_with_sumo(tiny_city: CityFolder, tiny_network
     table = run_in_process(count_both, tiny_network, tiny_city.routes[0], tiny_city.additional[0], tmp_path, 500)
     sumo, ours = table[:, 0], table[:, 1]
     assert sumo.sum() > 200
-    assert np.abs(sumo - ours).max() <= 2  # lane changes on a loop
-    assert abs(sumo.sum() - ours.sum()) <= 0.01 * sumo.sum()
+    assert np.abs(sumo - ours).max() <= 1  # one that changes lanes on a loop, perhaps
     assert np.abs(table[:, 2] - table[:, 3]).sum() <= 0.03 * table[:, 2].sum()
 
 
@@ -60,5 +59,4 @@ def test_a_lane_that_is_driven_over_between_two_looks_counts_as_well(length_m: f
     table = run_in_process(count_both, read_sumo(net), routes, nothing, tmp_path, 500)
     sumo, ours = table[:, 0], table[:, 1]
     assert sumo.sum() > 200
-    assert np.abs(sumo - ours).max() <= 2
-    assert abs(sumo.sum() - ours.sum()) <= 0.01 * sumo.sum()
+    assert (sumo == ours).all()

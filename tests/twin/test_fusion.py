@@ -50,7 +50,8 @@ def check_sane(state: NetworkState, network_lengths: Floats) -> None:
     assert (state.lane_vehicles.value <= network_lengths / 6.5 + 5.0).all()
     assert (state.lane_queue_veh.value <= state.lane_vehicles.value + 1e-9).all()
     table = state.vehicles
-    for column in (table.position_m, table.speed_mps, table.certainty, table.age_s):
+    assert np.isfinite(table.position_m).all()  # below 0: in the junction before the lane
+    for column in (table.speed_mps, table.certainty, table.age_s):
         assert np.isfinite(column).all()
         assert (column >= 0).all()
     assert (table.position_m <= network_lengths[table.lane]).all()

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from networks.city import Detector
+from networks.pieces import join_pieces
 from tests.signals.small_graphs import Road, small_network
 from twin import fusion_kernels as kernels
 from twin.lane_vehicles import make_lanes, make_pool, make_streets
@@ -18,7 +19,8 @@ STOP, UP = Detector("stop", IN, 198.0, "stop"), Detector("up", IN, 100.0, "upstr
 
 
 def lists(*detectors: Detector, ends_frac: float = 0.0):
-    streets = make_streets(small_network(ROADS), detectors, np.full(3, ends_frac))
+    network = small_network(ROADS)
+    streets = make_streets(network, detectors, join_pieces(network), np.full(3, ends_frac))
     lanes, pool = make_lanes(streets, np.ones(2)), make_pool(streets)
     lanes.stop_live[:] = streets.stop_m >= 0
     lanes.up_live[:] = streets.up_m >= 0

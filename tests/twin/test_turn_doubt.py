@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from networks.city import Detector
+from networks.pieces import join_pieces
 from tests.signals.small_graphs import Road, small_network
 from twin import fusion_kernels as kernels
 from twin.lane_vehicles import make_lanes, make_pool, make_streets
@@ -17,7 +18,7 @@ PROTECTED, GIVES_WAY, RED = 3, 2, 0
 @pytest.fixture
 def lists():
     network = small_network(ROADS)
-    streets = make_streets(network, (Detector("stop", 0, 198.0, "stop"),))
+    streets = make_streets(network, (Detector("stop", 0, 198.0, "stop"),), join_pieces(network))
     lanes = make_lanes(streets, np.full(3, 1.0 / 3.0))
     pool = make_pool(streets)
     v = kernels._make.py_func(streets, pool, lanes, 0, 199.0, 0.0, 1.0, 0.0)
