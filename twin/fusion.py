@@ -325,7 +325,8 @@ class Fusion:
         fresh = (pool.lane >= 0) & (pool.position_m >= 0.0)
         fresh &= now_s - np.maximum(pool.probe_s, pool.track_s) <= SEEN_FRESH_S
         rows = np.flatnonzero(fresh)
-        return self._places.of_pool(pool, rows)[0], pool.speed_mps[rows]
+        lane, position_m = self._places.of_pool(pool, rows)
+        return lane[position_m >= 0.0], pool.speed_mps[rows][position_m >= 0.0]
 
     def _count_waits(self) -> None:
         """For how long everybody has stood or crawled; who merely slows down keeps the time."""

@@ -62,10 +62,11 @@ class StreetPlaces:
         return streets, low, high
 
     def sums(self, pool: Pool) -> tuple[Floats, Floats, Floats]:
-        """Expected vehicles, those in queue, and the sum of speeds, per lane (L,)."""
+        """Expected vehicles, those in queue, and the sum of speeds, per lane (L,); nobody in junctions or gaps."""
         rows = np.flatnonzero((pool.lane >= 0) & (pool.position_m >= 0.0))
         rows = rows[pool.position_m[rows] <= self.pieces.end_m[pool.lane[rows]]]
-        lane, _ = self.of_pool(pool, rows)
+        lane, position_m = self.of_pool(pool, rows)
+        rows, lane = rows[position_m >= 0.0], lane[position_m >= 0.0]
         weight, speed, count = pool.certainty[rows], pool.speed_mps[rows], len(self.pieces.line)
         vehicles: Floats = np.bincount(lane, weight, count).astype(np.float64)
         queue: Floats = np.bincount(lane, weight * (speed < QUEUED_MPS), count).astype(np.float64)
