@@ -101,6 +101,7 @@ class FullDetection:
         movements = network.movements
         at_signals = np.concatenate([x[movements.signal >= 0] for x in (movements.from_lane, movements.to_lane)])
         self._lane_index = network.lane_index
+        self._inside = _ways_out(libsumo, network)
         self._boxes = [
             (m, movements.internal_lanes[m][0])
             for m in np.flatnonzero((movements.signal >= 0) & (movements.inner_m > 0.0)).tolist()
@@ -240,37 +241,43 @@ class FullDetection:
         return LaneRoom(vehicles, moving, inside, caught)
 
     def state(self, now_s: float) -> NetworkState:
-        """The same as a state: every vehicle on a lane, with its kind, destination and lateness."""
+        """The same as a state: every vehicle on a lane or in a junction, with its kind, destination and lateness."""
         vehicle, network = self.ls.vehicle, self.network
         columns: list[tuple[float, ...]] = []
         for name, ahead in self._ahead.items():
-            lane, movement = self._lane_index.get(vehicle.getLaneID(name), -1), -1
+            where, movement, line = vehicle.getLaneID(name), -1, -1
+            lane, begin_m = self._inside.get(where, (self._lane_index.get(where, -1), 0.0))
             if lane < 0 or vehicle.isStopped(name):
-                continue  # inside a junction, or at a bus stop
+                continue  # in a junction on its way to no lane of the network, or at a bus stop
             if ahead and ahead[0][0] in network.signal_index:
-                movement = self._movement(name, lane, network.signal_index[ahead[0][0]], ahead[0][1])
+                signal, link = network.signal_index[ahead[0][0]], ahead[0][1]
+                line = movement = self._movement(name, lane, signal, link)
+                if line < 0 and len(network.signals[signal].link_movements[link]) == 1:
+                    line = network.signals[signal].link_movements[link][0]
             who = self._travellers.look(name, now_s)
-            place = (vehicle.getLanePosition(name), vehicle.getSpeed(name), vehicle.getWaitingTime(name))
-            columns.append((who.number, lane, who.kind, movement, who.destination_edge, *place, who.late_s))
-        table = np.array(columns, np.float64).reshape(-1, 9)
-        ints = table[:, :5].astype(np.int32)
+            place = (begin_m + vehicle.getLanePosition(name), vehicle.getSpeed(name), vehicle.getWaitingTime(name))
+            columns.append((who.number, lane, who.kind, movement, who.destination_edge, line, *place, who.late_s))
+        table = np.array(columns, np.float64).reshape(-1, 10)
+        ints = table[:, :6].astype(np.int32)
         count, lanes, edges = len(table), len(network.lanes.ids), len(network.edges.ids)
         vehicles = VehicleTable(
             id=ints[:, 0].astype(np.int64),
             lane=ints[:, 1],
-            position_m=table[:, 5],
-            speed_mps=table[:, 6],
+            position_m=table[:, 6],
+            speed_mps=table[:, 7],
             kind=ints[:, 2],
             movement=ints[:, 3],
             equipped=np.ones(count, np.bool_),
             destination_edge=ints[:, 4],
             certainty=np.ones(count),
             age_s=np.zeros(count),
-            late_s=table[:, 8],
-            wait_s=table[:, 7],
+            late_s=table[:, 9],
+            wait_s=table[:, 8],
+            line_movement=ints[:, 5],
         )
-        on_lane = np.bincount(ints[:, 1], minlength=lanes).astype(np.float64)
-        queue = np.bincount(ints[:, 1], table[:, 6] < 2.0, minlength=lanes).astype(np.float64)
+        on_lane = table[:, 6] >= 0.0
+        held = np.bincount(ints[on_lane, 1], minlength=lanes).astype(np.float64)
+        queue = np.bincount(ints[on_lane, 1], table[on_lane, 7] < 2.0, minlength=lanes).astype(np.float64)
         sure, none, unknown = np.ones(lanes, np.bool_), np.zeros(lanes), Estimate.unknown(edges)
         return NetworkState(
             now_s,
@@ -278,10 +285,21 @@ class FullDetection:
             unknown,
             unknown,
             Estimate(queue, none, none, sure),
-            Estimate(on_lane, none, none, sure),
+            Estimate(held, none, none, sure),
             Estimate.unknown(len(network.movements.turn)),
             vehicles,
             (None,) * len(network.signals),
             1.0,
             (),
         )
+
+
+def _ways_out(libsumo: Any, network: Network) -> dict[str, tuple[int, float]]:
+    """Of each lane inside a junction the lane that it leads to, and its begin as a (negative) position on that."""
+    found: dict[str, tuple[int, float]] = {}
+    for lane, names in zip(network.movements.to_lane.tolist(), network.movements.internal_lanes, strict=True):
+        begin_m = 0.0
+        for name in reversed(names):
+            begin_m -= libsumo.lane.getLength(name)
+            found[name] = lane, begin_m
+    return found

@@ -143,3 +143,15 @@ def test_a_front_vehicle_that_the_free_loop_denies_stands_before_it():
         pool.position_m[v] = 199.0
         kernels.apply_occupancy(*held, float(second))
     assert (pool.speed_mps[v], pool.position_m[v] < 198.0) == (0.0, True)
+
+
+def test_who_reports_from_on_top_of_an_upstream_loop_is_counted_once():
+    """A loop counts when the rear has passed: until then the count is still to come, and it is for this vehicle."""
+    held = lists(UP)
+    _, pool, lanes = held
+    v = put(held, IN, UP.position_m + 2.0, 10.0)
+    assert not pool.counted[v]
+    lanes.up_count[IN], lanes.up_mps[IN] = 1, 10.0
+    kernels.apply_upstream_counts(*held, 1.0)
+    assert pool.counted[v]
+    assert lanes.listed[IN] == 1

@@ -15,7 +15,9 @@ from networks.state import NetworkState
 from signals.controllers.approaches import build_stop_lines
 from tests.signals.drawn_junctions import convert
 from tests.twin import one_street as town
+from twin import fusion_kernels as kernels
 from twin.fusion import Fusion
+from twin.lane_vehicles import make_lanes, make_pool, make_streets
 
 NODES = """<node id="w" x="-300" y="0"/><node id="j" x="0" y="0" type="traffic_light"/><node id="e" x="200" y="0"/>
 <node id="n" x="0" y="200"/>"""
@@ -103,3 +105,35 @@ def test_the_movement_at_the_line_is_told_from_every_piece(streets):
     lane, _ = lines.lead(table, network)
     assert (lane[coming] == line).all()
     assert (network.movements.from_lane[lines.known_movements(table)[coming]] == line).all()
+
+
+@pytest.mark.parametrize(("ends_frac", "reach_the_line"), [(0.0, 4), (0.5, 2), (1.0, 0)])
+def test_trips_end_on_the_piece_where_they_end(streets, ends_frac, reach_the_line):
+    network, pieces = streets["pieces"], join_pieces(streets["pieces"])
+    line, mid = (network.lane_index[name] for name in ("last_0", "mid_0"))
+    ends = np.zeros(len(network.lanes.ids))
+    ends[mid] = ends_frac
+    lists = make_streets(network, (), pieces, ends)
+    pool, lanes = make_pool(lists), make_lanes(lists, np.ones(len(lists.to_lane)))
+    lanes.open[:] = 0
+    make = getattr(kernels._make, "py_func", kernels._make)  # jitted or, for coverage, plain
+    for k in range(4):
+        make(lists, pool, lanes, line, 40.0 - 10.0 * k, 10.0, 1.0, 0.0)
+    for second in range(1, 61):
+        kernels.move_all(lists, pool, lanes, float(second))
+    assert lanes.listed[line] == reach_the_line
+
+
+def test_who_comes_to_a_parting_is_spread_as_the_lanes_are_used(tmp_path):
+    nodes = '<node id="b" x="-60" y="0"/>'
+    edges = """<edge id="far" from="w" to="b" numLanes="1" speed="13.9"/>
+    <edge id="last" from="b" to="j" numLanes="2" speed="13.9"/>"""
+    network = read_sumo(convert(tmp_path, NODES + nodes, edges + OTHERS))
+    pieces = join_pieces(network)
+    lists = make_streets(network, (), pieces)
+    lanes = make_lanes(lists, np.ones(len(lists.to_lane)))
+    both = [network.lane_index[f"last_{i}"] for i in range(2)]
+    lanes.stop_cum[both] = 0.25, 1.0
+    part = getattr(kernels._part, "py_func", kernels._part)
+    sent = [int(part(lists, lanes, pieces.line[network.lane_index["far_0"]])) for _ in range(100)]
+    assert [sent.count(lane) for lane in both] == pytest.approx([25, 75], abs=2)
