@@ -89,7 +89,8 @@ def join_pieces(network: Network) -> StreetPieces:
     count = len(lanes.ids)
     line = np.arange(count, dtype=np.int32)
     before, into = np.full(count, -1, np.int32), np.full(count, -1, np.int32)
-    ends = np.unique(lanes.edge[moves.from_lane[moves.signal >= 0]])
+    signalised = moves.from_lane[moves.signal >= 0]
+    ends = np.unique(lanes.edge[signalised[lanes.motor[signalised]]])
     chains: list[list[tuple[list[int], dict[int, int]]]] = []
     for edge in ends.tolist():
         chain: list[tuple[list[int], dict[int, int]]] = []

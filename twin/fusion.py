@@ -77,9 +77,8 @@ class Fusion:
         self, network: Network, detectors: Sequence[Detector], instrumented: Sequence[int], prior: PriorView | None
     ) -> None:
         self._network = network
-        self._detectors = detectors
         pieces = join_pieces(network)
-        detectors = at_lines(pieces, detectors)
+        self._detectors = detectors = at_lines(pieces, detectors)
         self._places = StreetPlaces(pieces)
         self._streets = make_streets(network, detectors, pieces, _ends_frac(network, prior)[network.lanes.edge])
         self._share_prior, self._share_known = _share_prior(network, prior)
