@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -101,7 +102,6 @@ class FullDetection:
         movements = network.movements
         at_signals = np.concatenate([x[movements.signal >= 0] for x in (movements.from_lane, movements.to_lane)])
         self._lane_index = network.lane_index
-        self._inside = _ways_out(libsumo, network)
         self._boxes = [
             (m, movements.internal_lanes[m][0])
             for m in np.flatnonzero((movements.signal >= 0) & (movements.inner_m > 0.0)).tolist()
@@ -240,6 +240,18 @@ class FullDetection:
             inside[m] = lane.getLastStepHaltingNumber(name)
         return LaneRoom(vehicles, moving, inside, caught)
 
+    @cached_property
+    def _inside(self) -> dict[str, tuple[int, float]]:
+        """Of each lane inside a junction the lane that it leads to, and its begin as a position on that, below 0."""
+        found: dict[str, tuple[int, float]] = {}
+        moves = self.network.movements
+        for lane, names in zip(moves.to_lane.tolist(), moves.internal_lanes, strict=True):
+            begin_m = 0.0
+            for name in reversed(names):
+                begin_m -= self.ls.lane.getLength(name)
+                found[name] = lane, begin_m
+        return found
+
     def state(self, now_s: float) -> NetworkState:
         """The same as a state: every vehicle on a lane or in a junction, with its kind, destination and lateness."""
         vehicle, network = self.ls.vehicle, self.network
@@ -292,14 +304,3 @@ class FullDetection:
             1.0,
             (),
         )
-
-
-def _ways_out(libsumo: Any, network: Network) -> dict[str, tuple[int, float]]:
-    """Of each lane inside a junction the lane that it leads to, and its begin as a (negative) position on that."""
-    found: dict[str, tuple[int, float]] = {}
-    for lane, names in zip(network.movements.to_lane.tolist(), network.movements.internal_lanes, strict=True):
-        begin_m = 0.0
-        for name in reversed(names):
-            begin_m -= libsumo.lane.getLength(name)
-            found[name] = lane, begin_m
-    return found
