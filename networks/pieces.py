@@ -11,7 +11,7 @@ from functools import cached_property
 
 import numpy as np
 
-from networks.graph import STRAIGHT, Floats, Ints, Network
+from networks.graph import STRAIGHT, Bools, Floats, Ints, Network
 
 JOINED_M = 100.0  # streets of such length need no further piece: upstream loops lie so far before the line
 
@@ -63,17 +63,23 @@ class StreetPieces:
     def parted_m(self, line: int) -> float:
         """Where on the street lane the first piece begins that no other street lane shares."""
         lane = line
-        while (before := int(self.before[lane])) >= 0 and (self.before == before).sum() == 1:
+        while (before := int(self.before[lane])) >= 0 and not self.parting[before]:
             lane = before
         return float(self.begin_m[lane]) if before >= 0 else 0.0
+
+    @cached_property
+    def parting(self) -> Bools:
+        """(L,) whether the lane leads to several pieces."""
+        parting: Bools = np.bincount(self.before[self.before >= 0], minlength=len(self.line)) > 1
+        return parting
 
     @cached_property
     def beside(self) -> Ints:
         """(L,) of the street lanes that share a first piece the one that this piece is `line`d with."""
         first = np.arange(len(self.line), dtype=np.int32)
-        for lane in np.argsort(self.begin_m, kind="stable").tolist():
-            if self.before[lane] >= 0:
-                first[lane] = first[self.before[lane]]
+        later = np.flatnonzero(self.before >= 0)
+        for lane in later[np.argsort(self.begin_m[later], kind="stable")].tolist():
+            first[lane] = first[self.before[lane]]
         return self.line[first]
 
     def bridges(self) -> list[tuple[int, int, float]]:

@@ -125,7 +125,7 @@ def place_detectors(network: Network, share: float) -> tuple[Detector, ...]:
 def _stop_loop(network: Network, pieces: StreetPieces, lane: int) -> Detector:
     name, length_m = f"{network.lanes.ids[lane]}_stop", float(network.lanes.length_m[lane])
     before = int(pieces.before[lane])
-    if length_m >= STOP_LOOP_M or before < 0 or (pieces.before == before).sum() > 1:
+    if length_m >= STOP_LOOP_M or before < 0 or pieces.parting[before]:
         return Detector(name, lane, max(length_m / 2, length_m - STOP_LOOP_M), "stop")
     before_m = float(network.lanes.length_m[before])
     along_m = float(pieces.end_m[lane] - pieces.begin_m[before]) - STOP_LOOP_M

@@ -101,7 +101,7 @@ class Fusion:
         self._edges = EdgeEstimates(network, detectors, prior, _ends_frac(network, prior), pieces)
         self._lamps: list[LampView | None] = [None] * len(network.signals)
         self._lamp_links = [_vehicle_links(s.link_movements) for s in network.signals]
-        self._units = {int(u): RoadsideSight(network, int(u)) for u in instrumented}
+        self._units = {int(u): RoadsideSight(network, self._places, int(u)) for u in instrumented}
         self._tentative = np.zeros(TENTATIVE, np.int64), np.full(TENTATIVE, -np.inf)
         self._passed_up, self._passed_stop = self._settled_before()  # forgotten slowly
         self._since_up, self._since_stop, self._since_s = (np.zeros(len(network.lanes.ids)) for _ in range(3))
@@ -353,7 +353,7 @@ class Fusion:
         for unit in self._units.values():
             if now_s - unit.heard_s <= UNIT_LIVE_S:
                 lanes, low, high = unit.sight()
-                streets, low_m, high_m = self._places.of_parts(lanes, low, high)
+                streets, low_m, high_m = unit.of_streets
                 self._lanes.seen_from_m[streets], self._lanes.seen_to_m[streets] = low_m, high_m
                 length_m = self._network.lanes.length_m[lanes]
                 self._lane_sight_s[lanes[high - low >= 0.7 * length_m]] = unit.heard_s

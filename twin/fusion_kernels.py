@@ -353,12 +353,18 @@ def _ends_here(streets, pool, lanes, v, lane):  # type: ignore[no-untyped-def]
     """Does the trip of v, which has come to the end of the lane, end there: as it told, else by the lane's share?"""
     if streets.movement_offset[lane] == streets.movement_offset[lane + 1]:
         return True
+    return _ends_on(pool, v, streets.edge[lane], lanes.ending, lane, streets.ends_frac[lane])
+
+
+@njit(cache=True)
+def _ends_on(pool, v, edge, due, k, share):  # type: ignore[no-untyped-def]
+    """Does the trip of v end on the edge: as it told, else by the share of those who do, added up in `due[k]`?"""
     if pool.destination[v] >= 0:
-        return pool.destination[v] == streets.edge[lane]
-    lanes.ending[lane] += streets.ends_frac[lane]
-    if lanes.ending[lane] < 1.0:
+        return pool.destination[v] == edge
+    due[k] += share
+    if due[k] < 1.0:
         return False
-    lanes.ending[lane] -= 1.0
+    due[k] -= 1.0
     return True
 
 
@@ -368,11 +374,7 @@ def _ends_within(streets, pool, lanes, v, lane, from_m, to_m):  # type: ignore[n
     for j in range(streets.inner_offset[lane], streets.inner_offset[lane + 1]):
         if not from_m <= streets.inner_end_m[j] < to_m:
             continue
-        if pool.destination[v] >= 0:
-            return pool.destination[v] == streets.inner_edge[j]
-        lanes.inner_ending[j] += streets.inner_ends_frac[j]
-        if lanes.inner_ending[j] >= 1.0:
-            lanes.inner_ending[j] -= 1.0
+        if _ends_on(pool, v, streets.inner_edge[j], lanes.inner_ending, j, streets.inner_ends_frac[j]):
             return True
     return False
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from networks.graph import Floats, Ints, Network
+from twin.street_places import StreetPlaces
 
 MAX_RANGE_M = 150.0
 
@@ -15,7 +16,7 @@ MAX_RANGE_M = 150.0
 class RoadsideSight:
     """One unit: when it last showed anything, when a vehicle known before, and the range that its tracks prove."""
 
-    def __init__(self, network: Network, signal: int) -> None:
+    def __init__(self, network: Network, places: StreetPlaces, signal: int) -> None:
         centre = network.node_xy[list(network.signals[signal].nodes)].mean(axis=0)
         self._x, self._y = float(centre[0]), float(centre[1])
         self.spoke_s = self.heard_s = -math.inf
@@ -26,7 +27,9 @@ class RoadsideSight:
             if np.hypot(*(np.reshape(network.lanes.shape_xy[lane], (-1, 2)) - centre).T).min() < MAX_RANGE_M
         ]
         none = np.zeros(0, np.int32), np.zeros(0), np.zeros(0)
+        self._places = places
         self._sight: tuple[Ints, Floats, Floats] = none
+        self.of_streets: tuple[Ints, Floats, Floats] = none  # the same by street lanes, as of the last `sight`
 
     def hear(self, at_s: float) -> None:
         self.heard_s = max(self.heard_s, at_s)
@@ -46,6 +49,7 @@ class RoadsideSight:
                     rows.append((lane, position[inside].min(), position[inside].max()))
             table = np.array(rows).reshape(-1, 3)
             self._sight = table[:, 0].astype(np.int32), table[:, 1].copy(), table[:, 2].copy()
+            self.of_streets = self._places.of_parts(*self._sight)
         return self._sight
 
 

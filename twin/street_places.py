@@ -19,9 +19,13 @@ class StreetPlaces:
     def __init__(self, pieces: StreetPieces) -> None:
         self.pieces = pieces
         pairs = np.array(pieces.belongings(), np.int32).reshape(-1, 2)
-        order = np.argsort(pairs[:, 0], kind="stable")
-        self._lane, self._street = pairs[order, 0], pairs[order, 1]
-        self._first = np.searchsorted(self._lane, np.arange(len(pieces.line) + 1))
+        key = self._key(pairs[:, 0], pairs[:, 1])
+        order = np.argsort(key)
+        self._keys, self._street = key[order], pairs[order, 1]
+        self._first = np.searchsorted(pairs[order, 0], np.arange(len(pieces.line) + 1))
+        # pairs go upstream street by street: from a piece one moves into the one before it in the list
+        onward = np.where(pairs[:, 0] == pairs[:, 1], -1, np.roll(pieces.into[pairs[:, 0]], 1))
+        self._onward = onward[order].astype(np.int32)
         upward = np.flatnonzero(pieces.before >= 0)
         self._upward = upward[np.argsort(-pieces.begin_m[upward], kind="stable")].tolist()
 
@@ -31,13 +35,11 @@ class StreetPlaces:
 
     def onward(self, lane: Ints, street: Ints) -> Ints:
         """Movement from a piece (N,) to the next on the way to the end of the street lane; -1 from the last."""
-        answer = np.full(len(lane), -1, np.int32)
-        for row in np.flatnonzero(lane != street).tolist():
-            after = int(street[row])
-            while self.pieces.before[after] != lane[row]:
-                after = int(self.pieces.before[after])
-            answer[row] = self.pieces.into[after]
-        return answer
+        onward: Ints = self._onward[np.searchsorted(self._keys, self._key(lane, street))]
+        return onward
+
+    def _key(self, lane: Ints, street: Ints) -> NDArray[np.int64]:
+        return lane.astype(np.int64) * len(self.pieces.line) + street
 
     def of_reports(self, placed: Placement, believed: Ints, believed_lane: Ints) -> Placement:
         """Places on lanes as places on street lanes; `believed` is each one's street lane so far, -1 none."""

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
-import sumolib
 
 from networks.city import CityFolder
 from networks.graph import Network
 from networks.readers.sumo import read_sumo
 from scenarios.simulation import run_in_process
 from tests.scenarios.loop_pairs import count_both
+from tests.signals.drawn_junctions import convert
 
 
 def test_counts_and_presence_agree_with_sumo(tiny_city: CityFolder, tiny_network: Network, tmp_path: Path) -> None:
@@ -38,19 +37,7 @@ def test_a_lane_that_is_driven_over_between_two_looks_counts_as_well(length_m: f
         f'<edge id="{a}{b}" from="{a}" to="{b}" numLanes="2" speed="16" {short if a + b == "kc" else ""}/>'
         for a, b in ("wk", "kc", "ce", "nc")
     )
-    (tmp_path / "a.nod.xml").write_text(f"<nodes>{nodes}</nodes>")
-    (tmp_path / "a.edg.xml").write_text(f"<edges>{edges}</edges>")
-    net, routes, nothing = (tmp_path / name for name in ("net.net.xml", "a.rou.xml", "a.add.xml"))
-    command = [
-        sumolib.checkBinary("netconvert"),
-        "-n",
-        tmp_path / "a.nod.xml",
-        "-e",
-        tmp_path / "a.edg.xml",
-        "-o",
-        net,
-    ]
-    subprocess.run([*map(str, command)], capture_output=True, check=True)
+    net, routes, nothing = convert(tmp_path, nodes, edges), tmp_path / "a.rou.xml", tmp_path / "a.add.xml"
     routes.write_text(
         '<routes><flow id="w" begin="0" end="500" period="3" from="wk" to="ce" departLane="random"/>'
         '<flow id="n" begin="0" end="500" period="9" from="nc" to="ce"/></routes>'
