@@ -8,6 +8,7 @@ killed begins anew, and its plans are numbered above all earlier ones.
 
 from __future__ import annotations
 
+import gc
 import math
 import threading
 import time
@@ -144,6 +145,8 @@ class Service:
         while self._hear() >= WINDOW // 2:  # nothing is planned on half of what the broker has kept
             if stop.wait(LOOK_S):
                 break
+        gc.collect()
+        gc.freeze()  # the city, its models and its tables live as long as we do: never looked through again
         now_s = math.floor(self._clock() / cycle_s) * cycle_s
         while now_s + cycle_s <= until_s:
             due_s = now_s + cycle_s

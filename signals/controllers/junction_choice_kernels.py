@@ -113,6 +113,7 @@ class Desk(NamedTuple):
     stage_now: _I  # (LONGEST,) sequence as realised by the latest roll-out
     counters: _I  # (COUNTERS,) where it stands
     ready_s: _F  # (L,) next departure at saturation flow
+    look_s: _F  # (L,) nobody leaves before, whatever the others do, unless the stage changes
     begin_s: _F  # (K,)
     end_s: _F  # (K,)
     last_cross_s: _F  # (K,)
@@ -127,22 +128,26 @@ class Desk(NamedTuple):
     kept_places: NDArray[np.float64]  # (rows, 3, V) arrival, link and weight; nothing where there are no places
     useful: _I  # (S,) stages worth considering, the first `useful_count` rows
     crossing_s: _F  # (V,) of the latest roll-out
-    spans: _F  # (SPANS,) weight that a stage serves in each span
+    spans: _F  # (S, SPANS + 1) weight that each useful stage serves in each span, and later
     coming: _I  # vehicles, places left out, in the order in which they arrive
     tight: _I  # (O,) receiving lanes without room for all who want to go there, the first `counts[0]` rows
     full: _I  # (L,) approach lanes that all their vehicles do not fit on, the first `counts[1]` rows
-    counts: _I  # (2,)
-    opens: _I  # (S, L) lanes of which the stage lets somebody in view go, for each useful stage
-    opens_count: _I  # (S,)
+    walked: _I  # (K,) crossings that somebody comes to, the first `counts[2]` rows
+    counts: _I  # (3,)
+    lost_s: _F  # (S,) until each useful stage stands
+    free_s: _F  # (S,) when a lane lets the next vehicle go in it
+    step_s: _F  # (K, S) from one vehicle of the link to the next in it, NEVER where it is closed
+    most: int  # vehicles of a lane that leave within the spans
     held: NDArray[np.bool_]  # (L,) one who waits inside the junction stands in the way of the lane behind him
 
 
 @making
-def make_desk(layout: Layout, moment: Moment, rows: int) -> Desk:
+def make_desk(layout: Layout, moment: Moment, drivers: Drivers, rows: int) -> Desk:
     stages, links = layout.stages.shape
     lanes, outs = len(moment.lane_first) - 1, len(moment.space_veh)
     wanted = np.zeros(outs)
-    full, tight, counts = np.empty(lanes, np.int64), np.empty(outs, np.int64), np.zeros(2, np.int64)
+    full, tight, walked = np.empty(lanes, np.int64), np.empty(outs, np.int64), np.empty(links, np.int64)
+    counts = np.zeros(3, np.int64)
     for lane in range(lanes):
         for v in range(moment.lane_first[lane], moment.lane_first[lane + 1]):
             wanted[layout.link_out[moment.link[v]]] += 1.0
@@ -156,15 +161,19 @@ def make_desk(layout: Layout, moment: Moment, rows: int) -> Desk:
         if moment.space_veh[o] < wanted[o] + 1.0:
             tight[counts[0]] = o
             counts[0] += 1
+    for k in layout.crossings:
+        if moment.walkers[k] > 0.0 or moment.walker_rate[k] > 0.0:
+            walked[counts[2]] = k
+            counts[2] += 1
     places = 0
     for lane in range(lanes):
         for v in range(moment.places_from[lane], moment.lane_first[lane + 1]):
             moment.arrival_s[v] = NEVER
             places += 1
     kept = len(moment.arrival_s) if places > 0 else 0
-    floats = np.zeros(lanes + 6 * links + outs + LONGEST + NUMBERS)
+    floats = np.zeros(2 * lanes + 6 * links + outs + LONGEST + NUMBERS)
     ints = np.zeros(3 * lanes + links + LONGEST + COUNTERS, np.int64)
-    f, i = lanes + 6 * links, 3 * lanes
+    f, i = 2 * lanes + 6 * links, 3 * lanes
     return Desk(
         floats,
         ints,
@@ -175,12 +184,13 @@ def make_desk(layout: Layout, moment: Moment, rows: int) -> Desk:
         ints[i + links : i + links + LONGEST],
         ints[i + links + LONGEST :],
         floats[:lanes],
-        floats[lanes : lanes + links],
-        floats[lanes + links : lanes + 2 * links],
-        floats[lanes + 2 * links : lanes + 3 * links],
-        floats[lanes + 3 * links : lanes + 4 * links],
-        floats[lanes + 4 * links : lanes + 5 * links],
-        floats[lanes + 5 * links : f],
+        floats[lanes : 2 * lanes],
+        floats[2 * lanes : 2 * lanes + links],
+        floats[2 * lanes + links : 2 * lanes + 2 * links],
+        floats[2 * lanes + 2 * links : 2 * lanes + 3 * links],
+        floats[2 * lanes + 3 * links : 2 * lanes + 4 * links],
+        floats[2 * lanes + 4 * links : 2 * lanes + 5 * links],
+        floats[2 * lanes + 5 * links : f],
         floats[f : f + outs],
         floats[f + outs : f + outs + LONGEST],
         floats[f + outs + LONGEST :],
@@ -189,13 +199,16 @@ def make_desk(layout: Layout, moment: Moment, rows: int) -> Desk:
         np.empty((rows, 3, kept)),
         np.empty(stages, np.int64),
         np.empty(len(moment.arrival_s)),
-        np.empty(SPANS),
+        np.empty((stages, SPANS + 1)),
         np.argsort(moment.arrival_s, kind="mergesort")[: len(moment.arrival_s) - places],  # places arrive NEVER: last
         tight,
         full,
+        walked,
         counts,
-        np.empty((stages, lanes), np.int64),
-        np.zeros(stages, np.int64),
+        np.empty(stages),
+        np.empty(stages),
+        np.empty((links, stages)),
+        int(SPANS * SPAN_S / drivers.headway_s) + 1,
         np.zeros(lanes, np.bool_),
     )
 
@@ -221,7 +234,7 @@ def search(
     Two kinds compete: those that end the present stage now and those that do not. `next best` is the cost of the
     better one of the other kind, NEVER where there is none. Roll-outs dearer than the best of their kind stop early.
     """
-    desk = make_desk(layout, moment, len(holds_s) + 2)
+    desk = make_desk(layout, moment, drivers, len(holds_s) + 2)
     parting = len(holds_s) + 1
     useful_count = _find_useful(layout, moment, allowed, desk, drivers, targets_max)
     stage_of = np.empty((2, LONGEST), np.int64)  # row 0: stays, row 1: changes now
@@ -389,12 +402,12 @@ def _find_useful(
         count -= 1
         desk.useful[at] = desk.useful[count]
     for u in range(count):
-        for lane in range(len(moment.lane_first) - 1):
-            for v in range(moment.lane_first[lane], moment.lane_first[lane + 1]):
-                if layout.stages[desk.useful[u], moment.link[v]] != CLOSED:
-                    desk.opens[u, desk.opens_count[u]] = lane
-                    desk.opens_count[u] += 1
-                    break
+        for k in range(links):
+            mode = layout.stages[desk.useful[u], k]
+            if mode == CLOSED:
+                desk.step_s[k, u] = NEVER
+            else:
+                desk.step_s[k, u] = drivers.headway_s if mode == PROTECTED else 2.0 * drivers.headway_s
     return count
 
 
@@ -405,6 +418,7 @@ def _begin(layout: Layout, moment: Moment, desk: Desk) -> None:
     for lane in range(lanes):
         desk.head[lane] = desk.arrived[lane] = moment.lane_first[lane]
         desk.ready_s[lane] = moment.stalled_s[lane]
+        desk.look_s[lane] = 0.0
         desk.filled[lane] = moment.places_from[lane]
     for k in range(links):
         desk.begin_s[k], desk.end_s[k] = moment.link_from_s[k], moment.link_until_s[k]
@@ -507,6 +521,7 @@ def _roll(
                     desk.stage_now[realised], desk.hold_now[realised] = current, t - since_s
                     realised += 1
                 ready_s = _change(current, to, t, layout, desk, drivers)
+                desk.look_s[:] = 0.0
                 current, age_s, since_s = to, t - ready_s, ready_s
         age_s += 1.0
         while upcoming < len(desk.coming):
@@ -549,12 +564,22 @@ def _roll(
                         inside_any += desk.inside[k]
                         total += desk.inside_weight[k]
             for lane in range(lanes):
-                if inside_any > 0.0 and desk.held[lane]:
+                if desk.look_s[lane] > t or (inside_any > 0.0 and desk.held[lane]):
                     continue
-                while desk.head[lane] < desk.arrived[lane] and desk.ready_s[lane] <= t:
+                while True:
                     v = desk.head[lane]
+                    if v >= desk.arrived[lane]:
+                        desk.look_s[lane] = moment.arrival_s[v] if v < moment.lane_first[lane + 1] else NEVER
+                        break
+                    if desk.ready_s[lane] > t:
+                        desk.look_s[lane] = desk.ready_s[lane]
+                        break
                     k = moment.link[v]
-                    if t < desk.begin_s[k] or t >= desk.end_s[k] + drivers.usable_yellow_s:
+                    if t < desk.begin_s[k]:
+                        desk.look_s[lane] = desk.begin_s[k]
+                        break
+                    if t >= desk.end_s[k] + drivers.usable_yellow_s:
+                        desk.look_s[lane] = NEVER
                         break
                     permissive = layout.stages[current, k] == PERMISSIVE
                     if permissive != (turn == 1):
@@ -607,7 +632,8 @@ def _roll(
             over = desk.arrived[lane] - desk.head[lane] - layout.storage_veh[lane]
             if over > 0.0:
                 total += over * drivers.overflow_weight
-        for k in layout.crossings:
+        for i in range(desk.counts[2]):
+            k = desk.walked[i]
             if desk.mode[k] != CLOSED and t >= desk.begin_s[k]:
                 desk.walkers[k] = 0.0
             else:
@@ -658,6 +684,7 @@ def _take_place(moment: Moment, layout: Layout, desk: Desk, link: int, weight: f
             comes_s = max(comes_s, before_s if before_s < NEVER else comes_s)
         moment.arrival_s[place], moment.link[place], moment.weight[place] = comes_s, link, weight
         desk.filled[lane] = place + 1
+        desk.look_s[lane] = min(desk.look_s[lane], comes_s)
 
 
 @inlined
@@ -738,32 +765,41 @@ def _base_choice(
 
     As Smith's rule orders jobs by weight over time (Smith 1956): a stage is a batch whose time includes the change.
     """
+    longest_s = 0.0
+    for u in range(useful_count):
+        s = desk.useful[u]
+        desk.lost_s[u] = 0.0 if s == current else layout.change_s[current, s]
+        longest_s = max(longest_s, desk.lost_s[u])
+        for n in range(SPANS + 1):
+            desk.spans[u, n] = 0.0
+    far_s = t + longest_s + SPANS * SPAN_S
+    for lane in range(len(desk.head)):
+        head = desk.head[lane]
+        if head == moment.lane_first[lane + 1]:
+            continue
+        for u in range(useful_count):
+            desk.free_s[u] = max(t + desk.lost_s[u], moment.stalled_s[lane])
+        for v in range(head, min(moment.lane_first[lane + 1], head + desk.most)):
+            arrival_s, weight, link = moment.arrival_s[v], moment.weight[v], moment.link[v]
+            if arrival_s >= far_s:
+                break
+            for u in range(useful_count):  # without branches: who leaves when is hard to guess
+                step_s = desk.step_s[link, u]
+                free_s = max(desk.free_s[u], arrival_s) if step_s < NEVER else NEVER
+                n = min(int((free_s - t - desk.lost_s[u]) * (1.0 / SPAN_S)), SPANS)
+                desk.spans[u, n] += weight
+                desk.free_s[u] = free_s + step_s
     best, best_weight, best_s = current, -1.0, 1.0
     for u in range(useful_count):
         s = desk.useful[u]
-        lost_s, least_s, favour = layout.change_s[current, s], LEAST_SPAN_S, 1.0
+        lost_s, least_s, favour = desk.lost_s[u], LEAST_SPAN_S, 1.0
         if s == current:
             if age_s > drivers.max_green_s:
                 continue
-            lost_s, least_s, favour = 0.0, 0.0, KEEP_FAVOUR
-        for n in range(SPANS):
-            desk.spans[n] = 0.0
-        for i in range(desk.opens_count[u]):
-            lane = desk.opens[u, i]
-            free_s = max(t + lost_s, moment.stalled_s[lane])
-            for v in range(desk.head[lane], moment.lane_first[lane + 1]):
-                mode = layout.stages[s, moment.link[v]]
-                if mode == CLOSED:
-                    break
-                free_s = max(free_s, moment.arrival_s[v])
-                n = int((free_s - t - lost_s) * (1.0 / SPAN_S))
-                if n >= SPANS:
-                    break
-                desk.spans[n] += moment.weight[v]
-                free_s += drivers.headway_s if mode == PROTECTED else 2.0 * drivers.headway_s
+            least_s, favour = 0.0, KEEP_FAVOUR
         served = 0.0
         for n in range(SPANS):
-            served += desk.spans[n]
+            served += desk.spans[u, n]
             span_s = lost_s + max(SPAN_S * (n + 1.0), least_s)
             weight = favour * served
             if s == current:

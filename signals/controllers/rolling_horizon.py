@@ -42,7 +42,8 @@ from signals.controllers.unsure_turns import LEAST_OPEN_FRAC, with_twins
 from signals.lamps import GREEN, LampRecord
 from signals.plan import LampStep, Proposal, SignalPlan
 from signals.priority import Pavement
-from signals.rules import rules_of
+from signals.rules import encode, rules_of
+from signals.safety_kernels import RED
 from signals.transitions import is_stage, settle
 
 VALIDITY_S = 60.0
@@ -160,7 +161,7 @@ class RollingHorizon:
         self._targets: dict[tuple[int, ...], str] = {}  # stage that the plan in force leads to
         self._chosen: dict[tuple[int, ...], tuple[Choice, float]] = {}  # and when
         self._waited: dict[int, float] = {}  # since when a signal waits for those caught inside
-        self._outflow: dict[int, Floats] = {}  # per approach lane, what the plan lets go each second
+        self._outflow = np.full((len(network.lanes.ids), self.tuning.horizon_s), np.nan)  # see `_keep_outflow`
 
     def propose(
         self,
@@ -527,19 +528,17 @@ class RollingHorizon:
         """(O, horizon) how fast receiving lanes empty: as the signal at their end plans, a backward wave later."""
         horizon = self.tuning.horizon_s
         answer = np.repeat((0.1 + 0.4 * moving)[:, None], horizon, axis=1)
-        for o, lane in enumerate(model.outs):
-            flow = self._outflow.get(int(lane))
-            if flow is None:
-                continue
+        for o in np.flatnonzero(~np.isnan(self._outflow[model.outs, 0])).tolist():
+            lane = model.outs[o]
             late_s = int(self.network.lanes.length_m[lane] / WAVE_MPS)
             if late_s < horizon:
-                answer[o, late_s:] = flow[: horizon - late_s]
+                answer[o, late_s:] = self._outflow[lane, : horizon - late_s]
             if stalled[lane]:
                 answer[o, : STALL_LASTS_S + late_s] = 0.0
         return answer
 
     def _keep_outflow(self, model: JunctionModel, choice: Choice) -> None:
-        """What each approach lane can let go, second by second from the next cycle on, as planned."""
+        """What each approach lane can let go, second by second from the next cycle on; NaN: not planned yet."""
         open_at = np.zeros((len(model.lanes), self.tuning.horizon_s + 1), np.bool_)
         begin_s = 0.0
         for i, (stage, hold_s) in enumerate(zip(choice.sequence, choice.hold_each_s, strict=True)):
@@ -548,8 +547,7 @@ class RollingHorizon:
             if i + 1 < len(choice.sequence):
                 begin_s = end_s + model.layout.change_s[stage, choice.sequence[i + 1]]
         flow = np.where(open_at[:, 1:], 1.0 / self.tuning.headway_s, RED_OUTFLOW_VPS)
-        for a, lane in enumerate(model.lanes):
-            self._outflow[int(lane)] = flow[a]
+        self._outflow[model.lanes] = flow
 
     def _patience(self, wait_s: Floats) -> Floats:
         """Weight of a vehicle that has stood so long: nobody is forgotten for the sake of the many."""
@@ -712,10 +710,9 @@ def _latest_end_s(signal: Signal, record: LampRecord, steps: tuple[LampStep, ...
     floor_s = valid_from_s + rules.shortest_wait_s
     red_since = np.where(np.isfinite(record.since_s), record.since_s, valid_from_s)  # not red before: since then
     deadline_s = np.maximum(red_since + rules.max_red_s, floor_s)
-    lit_s, begin_s = np.full(signal.link_count, np.inf), valid_from_s
-    for step in steps:
-        lit_s = np.where([c not in "r" for c in step.state], np.minimum(lit_s, begin_s), lit_s)
-        begin_s += step.duration_s
+    lit = encode([step.state for step in steps]) != RED  # (steps, K)
+    begin_s = valid_from_s + np.cumsum([0.0, *(step.duration_s for step in steps[:-1])])
+    lit_s = np.where(lit.any(axis=0), begin_s[lit.argmax(axis=0)], np.inf)
     end_s = valid_from_s + VALIDITY_S
     late = rules.served & (lit_s > deadline_s)
     if late.any():

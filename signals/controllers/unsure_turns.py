@@ -31,8 +31,10 @@ def with_twins(
     `shares` (M,): of the from-lane; even where None.
     """
     layout = model.layout
+    streams = len(layout.link_lane)
+    if not len(model.lanes):  # nobody drives there: trams, or people on foot alone
+        return model, np.arange(streams)
     lane, part = layout.link_lane, _parts(model, network, shares)
-    streams = len(lane)
     count = np.bincount(lane[lane >= 0], minlength=len(model.lanes))
     real = np.flatnonzero((lane >= 0) & (count[np.maximum(lane, 0)] > 1))
     twin_of = np.arange(streams)

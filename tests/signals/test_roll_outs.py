@@ -64,7 +64,7 @@ def test_a_roll_out_taken_up_again_is_the_one_from_the_start(network, monkeypatc
     parted = 0
     for question in asked(network, monkeypatch, 7):
         layout, moment, drivers, allowed, _, _, _, targets_max = question
-        desk = kernels.make_desk(layout, moment, 3)
+        desk = kernels.make_desk(layout, moment, drivers, 3)
         useful = kernels._find_useful(layout, moment, allowed, desk, drivers, targets_max)
         kernels._begin(layout, moment, desk)
         whole_s = drivers.horizon_s

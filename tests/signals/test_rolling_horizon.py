@@ -553,5 +553,6 @@ def bologna_models(bologna: Network) -> RollingHorizon:
 @given(data=st.data())
 def test_every_plan_is_approved_in_a_real_city(bologna, bologna_models, data):
     controller = RollingHorizon.__new__(RollingHorizon)
-    controller.__dict__.update(bologna_models.__dict__, _targets={}, _chosen={}, _outflow={})
+    outflow = np.full_like(bologna_models._outflow, np.nan)
+    controller.__dict__.update(bologna_models.__dict__, _targets={}, _chosen={}, _outflow=outflow)
     check_cycles(data, bologna, controller, 6)

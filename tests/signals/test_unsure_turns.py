@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from networks.graph import Network
+from networks.readers.sumo import read_sumo
 from signals.controllers import junction_choice_kernels as kernels
 from signals.controllers.junction_choice import JunctionModel, build_model
 from signals.controllers.rolling_horizon import ApproachRows, LaneRoom, RollingHorizon
 from signals.controllers.unsure_turns import with_twins
 from signals.lamps import LampRecord
 from tests.signals.drawn_junctions import crossroads as drawn_crossroads
+from tests.signals.drawn_junctions import drawn_net
 
 NOW_S = 1_772_000_000.0
 
@@ -123,3 +126,18 @@ def _queue(model: JunctionModel, stream: int, count: int) -> ApproachRows:
         onward_m=np.zeros(count),
     )
     return replace(rows, sure=np.zeros(count, np.bool_))
+
+
+def test_a_signal_that_only_people_on_foot_obey_is_left_to_its_own_programme(tmp_path):
+    net = tmp_path / "crossings.net.xml"
+    drawn = drawn_net("nesw", "--sidewalks.guess", "true", "--crossings.guess", "true").read_text()
+    net.write_text(re.sub(r'(<connection from="[^:][^>]*) tl="c" linkIndex="\d+"', r"\1", drawn))
+    network = read_sumo(net)
+    (signal,) = network.signals
+    assert signal.pedestrian.any()
+    assert not any(signal.link_movements)
+    nobody = np.zeros(0, np.int32)
+    rows = ApproachRows(nobody, nobody, nobody, *np.zeros((4, 0)), nobody > 0, nobody, nobody, np.zeros(0))
+    room = LaneRoom(*np.zeros((2, len(network.lanes.ids))))
+    lamps = [LampRecord.start(signal.stages[0].state, NOW_S - 30.0)]
+    assert RollingHorizon(network).plan(rows, room, lamps, valid_from_s=NOW_S) == []
