@@ -38,6 +38,7 @@ from scenarios.waiting import Calls
 from scenarios.weather import RainyDriving
 from signals.executor import Head
 from signals.fixed import fixed_plan
+from signals.loop_calls import LoopCalls
 from signals.watch import LampWatch
 
 COUNTERS_A_LIFE = 1_000_000  # devices count on from here after each restart, so that no counter comes twice
@@ -134,6 +135,7 @@ class Street:
         ]
         self._shown = [""] * len(self._heads)
         self._calls = Calls(sumo, self._network)
+        self._loop_calls = LoopCalls(self._network, self._sensors.detectors)
         self._lamps = LampWatch(self._network.signals)
         self._scan: Scan | None = None
         self._watcher.open_window(now_s)
@@ -227,12 +229,13 @@ class Street:
             self._snapshot(second)
 
     def _show_lamps(self, now_s: float) -> None:
-        self._calls.tell(self._heads, self._sensors.units, now_s)
+        self._calls.tell(self._heads, self._sensors.units, self._loop_calls, now_s)
         for i, (signal, head) in enumerate(zip(self._network.signals, self._heads, strict=True)):
             state = head.step(now_s)
             if state != self._shown[i]:
                 self._sumo.trafficlight.setRedYellowGreenState(signal.id, state)
                 self._shown[i] = state
+                self._loop_calls.note_lamps(i, state)
             self._lamps.look(now_s, i, state, shipped=head.mode == "own")
 
     def _report(self, begin_s: float, now_s: float, second: int) -> None:
@@ -250,6 +253,7 @@ class Street:
                 self._foretold.add(spell)
                 sensors.foretell(spell, now_s, second)
         sensors.observe(now_s, self._scan, second)
+        self._loop_calls.note_loops(sensors.wired, sensors.covered(), now_s)
 
     def _receive(self, payload: bytes) -> None:
         now_s = self.now_s

@@ -93,7 +93,9 @@ class Sensors:
         self._loops = sumo.inductionloop if loops is None else loops
         self._rng = np.random.default_rng([options.seed, 1, first_counter])
         self._counters: dict[tuple[str, str], int] = defaultdict(lambda: first_counter)
+        self._loop_index = {d.id: i for i, d in enumerate(self.detectors)}
         self._cabinets = self._wire_loops()
+        self.wired = np.array([self._loop_index[x[0]] for _, loops in self._cabinets for x in loops], np.int32)
         self._stood: set[str] = set()
         self._always = set(np.flatnonzero(network.lanes.length_m < SHORT_LANE_M).tolist())
         self._busy_before = set(range(len(network.lanes.ids)))
@@ -130,6 +132,12 @@ class Sensors:
         self._hear_vehicles(now_s, scan)
         if second % WEATHER_EVERY_S == 1:
             self._read_weather(now_s, second)
+
+    def covered(self) -> Bools:
+        """(wired,) loops that somebody was on in the second looked at last, of those that are not dead."""
+        now = np.zeros(len(self.detectors), np.bool_)
+        now[[self._loop_index[name] for name in self._stood]] = True
+        return now[self.wired]
 
     def report_lamps(self, at_s: float, junction: str, state: str, plan_version: int, latency_s: float) -> None:
         self.send(

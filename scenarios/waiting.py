@@ -10,6 +10,7 @@ import numpy as np
 from networks.graph import Bools, Floats, Network
 from signals.executor import Head
 from signals.lamps import LampRecord
+from signals.loop_calls import LoopCalls
 from signals.priority import Walkers, impatience
 
 
@@ -47,11 +48,16 @@ class Calls:
         for signal, link in coming:
             self._wanted[signal][link] = True
 
-    def tell(self, heads: Sequence[Head], units: Iterable[int], now_s: float) -> None:
-        """Look at the walkers, and tell the controllers of signals with a roadside unit, which is wired to them."""
+    def tell(self, heads: Sequence[Head], units: Iterable[int], loops: LoopCalls, now_s: float) -> None:
+        """Look at the walkers, and tell the controllers of signals what the devices wired to them vouch for.
+
+        Roadside units, of these signals, see who walks; loops see who stands before the stop line.
+        """
         self.look(())
         for signal in units:
             heads[signal].vouch(self.nobody_on_foot(signal), now_s)
+        for signal, unwanted in loops.unwanted(now_s):
+            heads[signal].vouch(unwanted, now_s)
 
     def unwanted(self, signal: int) -> Bools:
         """(K,) links that nobody waits at or comes to."""

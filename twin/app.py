@@ -29,6 +29,7 @@ from signals.controllers.rolling_horizon import RollingHorizon
 from signals.fallback import Chain
 from signals.fixed import fixed_plan
 from signals.guidance import RouteGuide
+from signals.loop_calls import LoopCalls
 from signals.priority import Policy, expect_walkers, read_policy
 from twin.ahead import Ahead
 from twin.crossing_sight import CrossingSight
@@ -115,6 +116,7 @@ def build_city(
     fixed = [fixed_plan(s, index=i, epoch_of_zero_s=zero_s) for i, s in enumerate(network.signals)]
     mirror = start_mirror(model, begun_s, store) if mirrored else None
     crossings = CrossingSight(network, model.instrumented, expect_walkers(model.policy, network))
+    horizon = RollingHorizon(network, shares=model.prior.movement_share, walkers=crossings, guesses=True)
     return City(
         network=network,
         inbox=Inbox(
@@ -129,7 +131,8 @@ def build_city(
         forecaster=make_forecaster(model),
         ahead=Ahead(folder, network, model.prior) if foreseeing and folder.routes else None,
         crossings=crossings,
-        controllers=(_live_controller(model, crossings), MaxPressure(network)),
+        loop_calls=None if horizon.may_lock else LoopCalls(network, model.detectors),
+        controllers=(_live_controller(model, horizon), MaxPressure(network)),
         guide=RouteGuide(network) if guided else None,
         closures=Closures(network),
         lamps=LampTracker(network, fixed, _remembered(network, store, begun_s)),
@@ -184,10 +187,9 @@ def _forecasters(past: Sequence[LiveCity], registry: Registry) -> tuple[LiveMode
     return tuple(models)
 
 
-def _live_controller(model: CityModel, crossings: CrossingSight) -> Controller:
-    """Rolling horizon within priorities; where some approach has no loops, stepping back where sensors are thin."""
+def _live_controller(model: CityModel, horizon: RollingHorizon) -> Controller:
+    """The controller within priorities; where some approach has no loops, stepping back where sensors are thin."""
     network, policy = model.network, model.policy
-    horizon = RollingHorizon(network, shares=model.prior.movement_share, walkers=crossings, guesses=True)
     followed = covers_approaches(network, model.detectors)
     return Preemption(network, horizon if followed else Chain(network, horizon), policy)
 

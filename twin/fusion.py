@@ -238,6 +238,11 @@ class Fusion:
         passed[self._up_rows] = lanes.stop_count[self._loop_street[self._up_rows]]
         loops.note_passed(passed)
 
+    @property
+    def distrusted(self) -> Bools:
+        """(D,) loops that are left out because they seem to lie."""
+        return self._health.excluded
+
     def _trusted(self, second: int, batch: CountBatch, rows: Ints) -> Ints:
         """The rows of loops that are believed; what those that are not told lately is taken back."""
         moves = self._network.movements

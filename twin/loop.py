@@ -26,6 +26,7 @@ from signals.closures import Closures
 from signals.controllers.base import Controller
 from signals.guidance import RouteGuide, to_order
 from signals.lamps import LampRecord
+from signals.loop_calls import LoopCalls
 from signals.plan import Proposal
 from twin.ahead import Ahead
 from twin.crossing_sight import CrossingSight
@@ -82,6 +83,7 @@ class City:
     history: HistoryBuffer
     forecaster: Forecaster
     crossings: CrossingSight
+    loop_calls: LoopCalls | None  # None: empty lanes are opened by the clock all the same
     controllers: Sequence[Controller]  # in order: the first that answers wins
     ahead: Ahead | None
     guide: RouteGuide | None
@@ -233,6 +235,9 @@ def _note_answers(city: City, batches: Batches, receipts: Sequence[Receipt], now
     city.lamps.note_reports(batches.signals)
     city.crossings.hear(batches.tracks, now_s)
     city.lamps.note_unwanted(city.crossings.unwanted(), now_s)
+    if city.loop_calls is not None:
+        city.loop_calls.note(batches.counts, batches.signals)
+        city.lamps.note_unwanted(city.loop_calls.unwanted(now_s, city.fusion.distrusted), now_s)
     city.closures.note(batches.notices)
     if city.ahead is not None:
         city.ahead.note(batches)

@@ -35,6 +35,7 @@ from signals.executor import Head
 from signals.fallback import LEAST_SEEN_FRAC, Chain, Level
 from signals.fixed import fixed_plan
 from signals.formats import to_order
+from signals.loop_calls import LoopCalls
 from signals.priority import Policy, expect_walkers, read_policy
 from twin.crossing_sight import CrossingSight
 from twin.fusion import Fusion
@@ -92,10 +93,11 @@ class SensedStreet:
         self.heads = [Head(s, f, now_s) for s, f in zip(network.signals, fixed, strict=True)]
         self._shown = [""] * len(self.heads)
         self._calls = Calls(libsumo, network)
+        self._loop_calls = LoopCalls(network, self._sensors.detectors)
         self.scan: Scan | None = None
 
     def show_lamps(self, now_s: float) -> None:
-        self._calls.tell(self.heads, self._sensors.units, now_s)
+        self._calls.tell(self.heads, self._sensors.units, self._loop_calls, now_s)
         for i, (signal, head) in enumerate(zip(self._network.signals, self.heads, strict=True)):
             state = head.step(now_s)
             if state != self._shown[i]:
@@ -112,6 +114,9 @@ class SensedStreet:
         for i, signal in enumerate(self._network.signals):
             self._sensors.report_lamps(now_s, signal.id, self._shown[i], self.heads[i].plan_version, latency_s[i])
         self._sensors.observe(now_s, scan, round(now_s - self._began_s))
+        self._loop_calls.note_loops(self._sensors.wired, self._sensors.covered(), now_s)
+        for i, state in enumerate(self._shown):
+            self._loop_calls.note_lamps(i, state)
         sent = self._frames[:]
         self._frames.clear()
         return sent
@@ -132,12 +137,15 @@ class Twin:
         policy: Policy | None,
         pseudonyms: Pseudonyms,
         crossings: CrossingSight,
+        loop_calls: bool,
     ) -> None:
+        """`loop_calls`: empty lanes are not opened by the clock."""
         self._crossings = crossings
         self._network, self._chain = network, chain
         self._controller = chain if policy is None else Preemption(network, chain, policy)
         self.levels = dict.fromkeys(Level, 0)  # junction cycles
         detectors = find_detectors(network, coverage)
+        self._loop_calls = LoopCalls(network, detectors) if loop_calls else None
         self.inbox = Inbox(network, detectors, pseudonyms=pseudonyms)
         self.fusion = Fusion(network, detectors, instrumented_signals(network, coverage), prior)
         fixed = [fixed_plan(s, index=i, epoch_of_zero_s=MIDNIGHT_S) for i, s in enumerate(network.signals)]
@@ -162,6 +170,9 @@ class Twin:
         self.lamps.note_unwanted(self._crossings.unwanted(), second_s)
         fused = time.perf_counter()
         self.state = self.fusion.update(batches, second_s, None)
+        if self._loop_calls is not None:
+            self._loop_calls.note(batches.counts, batches.signals)
+            self.lamps.note_unwanted(self._loop_calls.unwanted(second_s, self.fusion.distrusted), second_s)
         valid_from_s = second_s + LEAD_S
         foreseen = self.lamps.foresee(valid_from_s)
         asked = time.perf_counter()
@@ -245,7 +256,7 @@ def control_by_sensors(
     chain = Chain(network, horizon, least_seen_frac=least_seen_frac)
     street = SensedStreet(libsumo, network, sight, MIDNIGHT_S + begin_s)
     pseudonyms = Pseudonyms(f"simulation {sight.seed}".encode())  # of nobody real: a run can be repeated exactly
-    twin = Twin(network, sight.coverage, prior, chain, policy, pseudonyms, crossings)
+    twin = Twin(network, sight.coverage, prior, chain, policy, pseudonyms, crossings, not horizon.may_lock)
     return SensedControl(street, twin, cycle_s=cycle_s, junctions=len(network.signals))
 
 
