@@ -26,6 +26,7 @@ EQUAL = 1e-8
 ONWARD_USE = 0.5  # what a vehicle at the stop line before counts when stages are picked
 INSIDE_S = 5.0  # that one who waits inside the junction comes later to the next stop line
 FINE_S = 20  # the base policy looks every second until then, and every other second after
+FAR_S = 8.0  # behind a longer hold the base policy alone picks the next stage: there is time to think it over again
 COUNTERS, NUMBERS = 5, 7  # of a roll-out that is kept
 
 _F = NDArray[np.float64]
@@ -227,7 +228,7 @@ def search(
     """The best sequence found: (stages (N,), seconds each holds (N,), cost, next best, served, crossings (V,)).
 
     allowed       (S,) stages that may come next; where the present one is not among them it has to end now
-    holds_s       seconds for which the present stage is tried to stay on, ascending
+    holds_s       seconds for which the present stage is tried to stay on, ascending; see FAR_S
     before_stage  sequence chosen a moment ago, less the time passed since: the search goes on from there
     targets_max   next stages tried, the most useful first
 
@@ -265,7 +266,7 @@ def search(
             continue
         for u in range(-1, useful_count):  # -1: the base policy picks the next stage
             count = 1 if u < 0 else 2
-            if (u < 0 and kind == 1) or (u >= 0 and desk.useful[u] == moment.stage):
+            if (u < 0 and kind == 1) or (u >= 0 and (desk.useful[u] == moment.stage or holds_s[h] > FAR_S)):
                 continue
             if u >= 0:
                 trial_stage[1], trial_hold[1] = desk.useful[u], 5.0
