@@ -26,7 +26,7 @@ EQUAL = 1e-8
 ONWARD_USE = 0.5  # what a vehicle at the stop line before counts when stages are picked
 INSIDE_S = 5.0  # that one who waits inside the junction comes later to the next stop line
 FINE_S = 20  # the base policy looks every second until then, and every other second after
-FAR_S = 8.0  # behind a longer hold the base policy alone picks the next stage: there is time to think it over again
+FAR_S = 8.0  # behind a longer hold the base policy alone picks the next stage, unless signals are planned as one
 COUNTERS, NUMBERS = 5, 7  # of a roll-out that is kept
 
 _F = NDArray[np.float64]
@@ -238,6 +238,7 @@ def search(
     desk = make_desk(layout, moment, drivers, len(holds_s) + 2)
     parting = len(holds_s) + 1
     useful_count = _find_useful(layout, moment, allowed, desk, drivers, targets_max)
+    far_s = NEVER if layout.lane_out.max() >= 0 else FAR_S
     stage_of = np.empty((2, LONGEST), np.int64)  # row 0: stays, row 1: changes now
     hold_of = np.empty((2, LONGEST))
     length = np.zeros(2, np.int64)
@@ -266,7 +267,7 @@ def search(
             continue
         for u in range(-1, useful_count):  # -1: the base policy picks the next stage
             count = 1 if u < 0 else 2
-            if (u < 0 and kind == 1) or (u >= 0 and (desk.useful[u] == moment.stage or holds_s[h] > FAR_S)):
+            if (u < 0 and kind == 1) or (u >= 0 and (desk.useful[u] == moment.stage or holds_s[h] > far_s)):
                 continue
             if u >= 0:
                 trial_stage[1], trial_hold[1] = desk.useful[u], 5.0
