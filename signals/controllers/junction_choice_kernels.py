@@ -136,8 +136,8 @@ class Desk(NamedTuple):
     walked: _I  # (K,) crossings that somebody comes to, the first `counts[2]` rows
     counts: _I  # (3,)
     lost_s: _F  # (S,) until each useful stage stands
-    free_s: _F  # (S,) when a lane lets the next vehicle go in it
-    step_s: _F  # (K, S) from one vehicle of the link to the next in it, NEVER where it is closed
+    free_s: _F  # (S,) when the lane looked at lets its next vehicle go in each useful stage
+    step_s: _F  # (K, S) from one vehicle of a link to the next in each useful stage, NEVER where it is closed
     most: int  # vehicles of a lane that leave within the spans
     held: NDArray[np.bool_]  # (L,) one who waits inside the junction stands in the way of the lane behind him
 
@@ -339,7 +339,7 @@ def _try(
 def _find_useful(
     layout: Layout, moment: Moment, allowed: NDArray[np.bool_], desk: Desk, drivers: Drivers, targets_max: int
 ) -> int:
-    """Fill `desk.useful`; answer the number of useful stages.
+    """Fill `desk.useful` and `desk.step_s`; answer the number of useful stages.
 
     A stage is useful when no other one opens all that it opens, and more, among the links that somebody wants within
     the horizon. More than `targets_max` are cut by the weight they serve; the present stage always stays.
@@ -785,7 +785,7 @@ def _base_choice(
             arrival_s, weight, link = moment.arrival_s[v], moment.weight[v], moment.link[v]
             if arrival_s >= far_s:
                 break
-            for u in range(useful_count):  # without branches: who leaves when is hard to guess
+            for u in range(useful_count):  # all at once: a loop over vehicles ends at a guess
                 step_s = desk.step_s[link, u]
                 free_s = max(desk.free_s[u], arrival_s) if step_s < NEVER else NEVER
                 n = min(int((free_s - t - desk.lost_s[u]) * (1.0 / SPAN_S)), SPANS)
