@@ -50,6 +50,7 @@ class LoopCalls:
         self._called = np.ones(self._first[-1], np.bool_)  # of what was before, nobody knows
         self._red = np.zeros(self._first[-1], np.bool_)
         self._states = [""] * len(counts)
+        self._reported_s = [-np.inf] * len(counts)
 
     def note_lamps(self, signal: int, state: str) -> None:
         """What a signal shows from now on. A green answers the calls of its links."""
@@ -66,21 +67,27 @@ class LoopCalls:
         loops    (N,) index of the detector
         covered  (N,) somebody was on it
         """
-        self._heard_s[loops] = at_s
-        self._covered_s[loops[covered]] = at_s
+        self._heard_s[loops] = np.maximum(self._heard_s[loops], at_s)
+        self._covered_s[loops[covered]] = np.maximum(self._covered_s[loops[covered]], at_s)
         now = np.zeros(len(self._heard_s), np.bool_)
         now[loops[covered]] = True
         self._called[self._link[now[self._loop] & self._red[self._link]]] = True
 
     def note(self, counts: CountBatch, lamps: SignalStateBatch) -> None:
-        """Reports of some seconds. Lamps are told of as they begin to show, loops when their second is over."""
+        """Reports of some seconds. Lamps are told of as they begin to show, loops when their second is over.
+
+        Lamps older than the newest known of their signal are passed over: a green of before answers no call of now.
+        """
         moments = np.unique(np.concatenate([counts.measured_at_s, lamps.measured_at_s]))
         for at_s in moments.tolist():
             rows = counts.measured_at_s == at_s
             if rows.any():
                 self.note_loops(counts.detector[rows], counts.occupancy[rows] > 0.0, at_s)
             for row in np.flatnonzero(lamps.measured_at_s == at_s).tolist():
-                self.note_lamps(int(lamps.signal[row]), lamps.state[row])
+                signal = int(lamps.signal[row])
+                if at_s >= self._reported_s[signal]:
+                    self._reported_s[signal] = at_s
+                    self.note_lamps(signal, lamps.state[row])
 
     def unwanted(self, now_s: float, distrusted: Bools | None = None) -> Iterator[tuple[int, Bools]]:
         """Signals some of whose links (K,) nobody waits at, and these. `distrusted` (D,): loops that seem to lie."""

@@ -238,7 +238,7 @@ def search(
     desk = make_desk(layout, moment, drivers, len(holds_s) + 2)
     parting = len(holds_s) + 1
     useful_count = _find_useful(layout, moment, allowed, desk, drivers, targets_max)
-    far_s = NEVER if layout.lane_out.max() >= 0 else FAR_S
+    far_s = NEVER if (layout.lane_out >= 0).any() else FAR_S
     stage_of = np.empty((2, LONGEST), np.int64)  # row 0: stays, row 1: changes now
     hold_of = np.empty((2, LONGEST))
     length = np.zeros(2, np.int64)

@@ -32,7 +32,7 @@ def with_twins(
     """
     layout = model.layout
     streams = len(layout.link_lane)
-    if not len(model.lanes):  # nobody drives there: trams, or people on foot alone
+    if not len(model.lanes):  # people on foot alone
         return model, np.arange(streams)
     lane, part = layout.link_lane, _parts(model, network, shares)
     count = np.bincount(lane[lane >= 0], minlength=len(model.lanes))

@@ -113,6 +113,25 @@ def test_loops_tell_of_the_lamps_before_their_report(network):
     assert street.unwanted() == NORTH + SOUTH
 
 
+def test_a_green_that_is_told_late_answers_no_call(network):
+    street = Street(network)
+    street.live()
+    street.second(ACROSS, "nc_1_stop")
+    nobody, none = np.zeros(0, np.int32), np.zeros(0)
+    counts = CountBatch(nobody, nobody, none, none, none, none, none)
+
+    def told(state: str, at_s: float) -> SignalStateBatch:
+        moment = np.array([at_s])
+        return SignalStateBatch(np.zeros(1, np.int32), (state,), np.zeros(1, np.int64), moment, moment)
+
+    street.calls.note(counts, told(ACROSS, street.now_s))
+    street.calls.note(counts, told(ALONG, street.now_s - 5.0))
+    assert street.unwanted() == [2, 3, *SOUTH]
+    street.calls.note(counts, told(ALONG, street.now_s + 1.0))
+    street.calls.note(counts, told(ACROSS, street.now_s + 2.0))
+    assert street.unwanted() == NORTH + SOUTH
+
+
 @given(data=st.data())
 def test_nobody_who_stands_at_red_is_vouched_away(data):
     """Whatever happens, a link is vouched for only if no loop of its lane was covered at red since its last green."""
