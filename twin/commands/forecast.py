@@ -1,4 +1,4 @@
-"""`citytwin forecast bench` and `predict`, and where the verbs of other files join (train, models)."""
+"""`citytwin forecast bench`, `predict` and `sense`, and where verbs of other files join (import, train, models)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from forecasting.stid import train_stid
 from forecasting.virtual_sensors import fit_virtual_sensors
 from forecasting.window_file import read_windows, write_forecasts
 from networks.state import QUANTILES
-from twin.commands import forecast_models, forecast_train
+from twin.commands import forecast_import, forecast_models, forecast_train
 from twin.commands.answers import answering
 from twin.commands.forecast_terms import DEFAULT_MODELS, AsJson, Models, progress
 
@@ -44,7 +44,7 @@ BASELINES: dict[str, Callable[[], WindowForecaster]] = {
     epilog="Example: citytwin forecast bench city.npz --windows windows.npz --model shipped --out forecasts.npz"
 )
 def bench(
-    series: Annotated[Path, typer.Argument(metavar="FILE", help="Series of a city (.npz, .h5, .csv).")],
+    series: Annotated[Path, typer.Argument(metavar="FILE", help="Series of a city (folder, .npz, .h5, .csv).")],
     windows: Annotated[Path, typer.Option("--windows", "-w", help="Windows to forecast (.npz: x, t, train_rows).")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Forecasts to write: pred, q, levels, p_cong.")],
     model: Annotated[
@@ -100,7 +100,9 @@ def bench(
 
 @app.command(epilog="Example: citytwin forecast predict city.npz --out next_hour.csv")
 def predict(
-    series: Annotated[Path, typer.Argument(metavar="FILE", help="Series of a city (.npz, .h5, .csv), newest last.")],
+    series: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Series of a city (folder, .npz, .h5, .csv), newest last.")
+    ],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="CSV to write: place, time, quantiles.")] = None,
     model: Annotated[
         str,
@@ -148,7 +150,7 @@ def predict(
 
 @app.command(epilog="Example: citytwin forecast sense city.npz --out unseen.csv")
 def sense(
-    series: Annotated[Path, typer.Argument(metavar="FILE", help="Series of a city (.npz), newest last.")],
+    series: Annotated[Path, typer.Argument(metavar="FILE", help="Series of a city (folder, .npz), newest last.")],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="CSV to write: place, time, quantiles.")] = None,
     rows: Annotated[int, typer.Option("--rows", min=1, help="Newest steps to tell of.")] = 12,
     as_json: AsJson = False,
@@ -221,5 +223,6 @@ def make_forecaster(
 
 
 # Verbs with files of their own join here.
+app.command("import", epilog=forecast_import.EPILOG)(forecast_import.import_)
 app.command(epilog=forecast_train.EPILOG)(forecast_train.train)
 app.add_typer(forecast_models.app, name="models")

@@ -27,7 +27,9 @@ _JUDGED_WINDOWS = 300
 
 
 def train(
-    series: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Series of the cities (.npz, .h5, .csv).")],
+    series: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="Series of the cities (folder, .npz, .h5, .csv).")
+    ],
     name: Annotated[str, typer.Option("--name", help="What the model will be called.")],
     steps: Annotated[int, typer.Option(min=1, help="Steps of each member.")] = 3000,
     members: Annotated[
