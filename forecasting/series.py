@@ -58,6 +58,11 @@ class CitySeries:
     def nodes(self) -> int:
         return int(self.values.shape[1])
 
+    def place_names(self) -> tuple[str, ...]:
+        """As the source calls its places, else their numbers."""
+        names = self.meta.get("places")
+        return names if isinstance(names, tuple) else tuple(str(k) for k in range(self.nodes))
+
     def window_starts(self, rows: int = WINDOW) -> Rows:
         """First rows of all runs of so many rows without a gap in time."""
         if len(self.start_s) < rows:

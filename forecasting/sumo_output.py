@@ -98,6 +98,8 @@ class _Table:
         self._path = path
         self._kind = ""
         self._step_s = 0
+        self._span: tuple[str, str] | None = None  # of the interval in hand
+        self._times = 0, 0, False
         self._newest_s = -math.inf  # begin of the newest whole interval
         self._short_from_s: int | None = None
         self._row: dict[int, int] = {}  # begin -> row
@@ -116,10 +118,10 @@ class _Table:
         if self._kind not in ("", reading.kind):
             raise InputError(f"{where}: is of {reading.kind}, the rest of {self._kind}")
         self._kind = reading.kind
-        begin_s, end_s = (
-            _seconds(where, name, text) for name, text in (("begin", reading.begin), ("end", reading.end))
-        )
-        whole = self._is_whole(where, begin_s, end_s)
+        if self._span != (reading.begin, reading.end):
+            self._times = self._check_span(where, reading.begin, reading.end)
+            self._span = reading.begin, reading.end
+        begin_s, end_s, whole = self._times
         key = "" if place is None else place  # edgeData: the intervals themselves must not overlap either
         if begin_s < self._ends_s.get(key, begin_s):
             raise InputError(f"{where}: begins before {self._ends_s[key]}, the end of the one before")
@@ -131,15 +133,15 @@ class _Table:
         if place is None:
             return
         kind = _KINDS[reading.kind]
-        vehicles = sum(_number(where, name, reading.attributes) for name in kind.counts)
-        if min(_number(where, name, reading.attributes) for name in kind.counts) < 0:
+        counts = [_number(where, name, reading.attributes) for name in kind.counts]
+        if min(counts) < 0:
             raise InputError(f"{where}: {kind.counts[0]}: a count is below 0")
         speed_kmh = math.nan
         if _number(where, kind.presence, reading.attributes) > 0:
             speed_kmh = _KMH * _number(where, kind.speed, reading.attributes)
         self._at[0].append(row)
         self._at[1].append(self._column.setdefault(place, len(self._column)))
-        self._values[0].append(vehicles * 3600 / self._step_s)
+        self._values[0].append(sum(counts) * 3600 / self._step_s)
         self._values[1].append(speed_kmh if speed_kmh >= 0 else math.nan)
 
     def recording(self, from_s: int) -> Recording:
@@ -165,8 +167,9 @@ class _Table:
             source=f"{self._path} (SUMO {self._kind})",
         )  # fmt: skip
 
-    def _is_whole(self, where: str, begin_s: int, end_s: int) -> bool:
-        """Whether an interval has the length of the others; a shorter one has to be the last."""
+    def _check_span(self, where: str, begin: str, end: str) -> tuple[int, int, bool]:
+        """An interval's begin and end, and whether it is as long as the others; a shorter one has to be the last."""
+        begin_s, end_s = _seconds(where, "begin", begin), _seconds(where, "end", end)
         length_s = end_s - begin_s
         self._step_s = self._step_s or length_s
         if not 0 < length_s <= DAY_S:
@@ -179,7 +182,7 @@ class _Table:
             self._short_from_s = begin_s
         else:
             self._newest_s = max(self._newest_s, begin_s)
-        return not short
+        return begin_s, end_s, not short
 
 
 def _seconds(where: str, name: str, text: str) -> int:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from forecasting.recording import Recording
+from forecasting.recording import UNITS, Recording
 from forecasting.series import Float32s, Rows
 from forecasting.wall_time import find_zone, to_wall_s
 from networks.errors import InputError
@@ -48,9 +48,12 @@ def find_layout(path: Path) -> Layout | None:
     if head.empty:
         raise InputError(f"{path}: is empty")
     columns = tuple("" if pd.isna(name) else str(name).strip() for name in head.iloc[0])
-    named = [name for name in columns if name.lower() in _TIMES]
     first = head.iloc[1:, 0].dropna()
-    if not named and not (len(first) and first.str.fullmatch(_DATE).all()):
+    dated = bool(len(first)) and bool(first.str.strip().str.fullmatch(_DATE).all())
+    if dated and not columns[0]:  # as pandas writes an index
+        columns = (_TIMES[0], *columns[1:])
+    named = [name for name in columns if name.lower() in _TIMES]
+    if not named and not dated:
         return None
     twice = [name for k, name in enumerate(columns) if name in columns[:k]]
     if twice:
@@ -64,8 +67,6 @@ def read_timed_csv(
 ) -> Recording:
     """Read a CSV file with times. `channel`: what the numbers are where no column says it; `null`: the number that
     stands for a missing reading. Raises InputError naming the line and the column."""
-    if layout.time == "" or (layout.place is None and len(layout.columns) < 2):
-        raise InputError(f"{path} line 1: a column without a name, or no column beside the times")
     texts = {layout.time: str} | ({layout.place: str} if layout.place else {})
     frame = _parsed(path, header=0, names=list(layout.columns), dtype=texts, index_col=False, skip_blank_lines=False)
     frame.index += 2  # line of the file
@@ -73,9 +74,15 @@ def read_timed_csv(
     if frame.empty:
         raise InputError(f"{path}: holds no row beside its header")
     instant_s, zone, shown = _instants(path, frame[layout.time].str.strip(), time_zone)
+
+    def of_column(name: str) -> str:
+        return channel if layout.place is None or name.lower() == "value" else name
+
     numbers: dict[str, Float32s] = {}
     for name in layout.columns:
-        column = None if name in texts else _numbers(path, frame[name], null)
+        if name == "" or name in texts:  # unnamed: numbers of rows
+            continue
+        column = _numbers(path, frame[name], null, unsigned=of_column(name) in UNITS)
         if column is not None:
             numbers[name] = column
     if not numbers:
@@ -100,7 +107,7 @@ def read_timed_csv(
         for name, values in numbers.items():
             table = np.full((len(times), len(found)), np.nan, np.float32)
             table[row, number] = values
-            channels[channel if name.lower() == "value" else name] = table
+            channels[of_column(name)] = table
     line = np.empty(len(times), np.int64)
     line[row[::-1]] = lines[::-1]  # the first line of each time
     step_s = _step(path, line, times)
@@ -125,7 +132,7 @@ def _parsed(path: Path, **options: Any) -> pd.DataFrame:
     except pd.errors.ParserWarning as defect:
         raise InputError(f"{path}: some row has more fields than the header") from defect
     except (OSError, EOFError, zlib.error, ValueError) as defect:  # a ParserError is a ValueError
-        raise InputError(f"{path}: not readable as CSV: {defect}") from defect
+        raise InputError(f"{path}: not readable as CSV: {str(defect).strip()}") from defect
 
 
 def _instants(path: Path, text: pd.Series[str], time_zone: str) -> tuple[Rows, str | None, str]:
@@ -133,6 +140,13 @@ def _instants(path: Path, text: pd.Series[str], time_zone: str) -> tuple[Rows, s
     where = f"{path} line"
     if text.isna().any():
         raise InputError(f"{where} {text.index[text.isna()][0]}: {text.name}: is empty")
+    number, _ = pd.factorize(text)
+    seconds, zone, shown = _instants_once(where, text.drop_duplicates(), time_zone)
+    return seconds[number], zone, shown
+
+
+def _instants_once(where: str, text: pd.Series[str], time_zone: str) -> tuple[Rows, str | None, str]:
+    """The same of texts that differ; the index holds the line of each."""
     numbers = pd.to_numeric(text, errors="coerce")
     if numbers.notna().all():
         wrong = ~numbers.between(*_EPOCH_S) | (numbers % 1 != 0)
@@ -165,8 +179,8 @@ def _instants(path: Path, text: pd.Series[str], time_zone: str) -> tuple[Rows, s
     return seconds, zone, zone
 
 
-def _numbers(path: Path, cells: pd.Series[Any], null: float | None) -> Float32s | None:
-    """A column as numbers; None: it holds text alone."""
+def _numbers(path: Path, cells: pd.Series[Any], null: float | None, *, unsigned: bool) -> Float32s | None:
+    """A column as numbers; None: it holds text alone. `unsigned`: nothing below 0 is possible."""
     numbers = pd.to_numeric(cells, errors="coerce").astype(np.float64)
     wrong = numbers.isna() & cells.notna()
     if wrong.any():
@@ -175,11 +189,11 @@ def _numbers(path: Path, cells: pd.Series[Any], null: float | None) -> Float32s 
         raise InputError(f"{path} line {cells.index[wrong][0]}: {cells.name}: {cells[wrong].iloc[0]!r} is no number")
     if null is not None:
         numbers = numbers.mask(numbers == null)
-    impossible = (numbers < 0) | np.isinf(numbers)
+    impossible = (numbers < (0.0 if unsigned else -np.inf)) | np.isinf(numbers)
     if impossible.any():
         line = cells.index[impossible][0]
         raise InputError(
-            f"{path} line {line}: {cells.name}: {cells[line]} is no reading (a null rule may say missing)"
+            f"{path} line {line}: {cells.name}: {cells[line]:g} is no reading (a null rule may say missing)"
         )
     return numbers.to_numpy().astype(np.float32)
 

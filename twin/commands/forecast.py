@@ -124,7 +124,7 @@ def predict(
         quantiles = made.quantiles[0]  # (12, N, Q)
         if out is not None:
             congested = None if made.congested is None else made.congested[0]
-            _write_csv(out, range(quantiles.shape[1]), when, quantiles, congested)
+            _write_csv(out, data.place_names(), when, quantiles, congested)
         times = [_clock(at) for at in when]
         means = [round(float(v), 3) for v in quantiles[..., QUANTILES.index(0.5)].mean(axis=1)]
         document = {
@@ -161,7 +161,7 @@ def sense(
         virtual = fit_virtual_sensors(data, len(data.values))
         told = virtual.read(data.values[-rows:])  # (K, M, Q)
         if out is not None:
-            _write_csv(out, virtual.places.tolist(), data.start_s[-rows:], told, None)
+            _write_csv(out, [data.place_names()[k] for k in virtual.places], data.start_s[-rows:], told, None)
         document = {
             "series": str(series),
             "sensors": len(virtual.sensors),
@@ -181,7 +181,7 @@ def sense(
         typer.echo(f"{len(virtual.places)} places read from {len(virtual.sensors)} sensors")
 
 
-def _write_csv(out: Path, places: Sequence[int], when: Rows, quantiles: Float32s, congested: Float32s | None) -> None:
+def _write_csv(out: Path, places: Sequence[str], when: Rows, quantiles: Float32s, congested: Float32s | None) -> None:
     """Quantiles (K, N, Q) of N places at the steps `when`."""
     levels = [f"q{round(100 * level):02d}" for level in QUANTILES]
     with out.open("w", encoding="utf-8", newline="") as file:
