@@ -69,7 +69,7 @@ def import_(
         datetime | None, typer.Option("--epoch", formats=_SECONDS, help="Local time of second 0 of SUMO's output.")
     ] = None,
     daily: Annotated[
-        bool, typer.Option("--daily", help="Each source is a day later than the one before, whatever it says.")
+        bool, typer.Option("--daily", help="The second source is of the day after the first, and so on.")
     ] = False,
     places: Annotated[
         Places, typer.Option("--places", help="Of a run: edges of the fused state, or loops as they reported.")
