@@ -14,6 +14,7 @@ from networks.state import QUANTILES
 _CAPACITY = 4096  # newest truths that decide, of a horizon
 _PER_UPDATE = 160  # of one update enter: edges of one minute err together, forty minutes of a few tell more
 _REFRESH_EVERY = 5  # updates: sorting the newest truths is most of the cost
+_TRUSTED = 5  # updates, from which on what was assumed no longer counts
 _GAIN = 0.02  # step of the level per update; Gibbs & Candès use 0.005 to 0.05
 _LEVELS = np.array(QUANTILES)
 _MIDDLE = QUANTILES.index(0.5)
@@ -34,8 +35,8 @@ class Coverage:
 class Bands:
     """Stretches quantiles around their median, per horizon and state of the place, as recent truths demand.
 
-    Until enough truths are known the stretch is an assumed one, too wide rather than too narrow; once a shorter
-    horizon has learnt its own, that one.
+    Before any truth the stretch is an assumed one, too wide rather than too narrow, from which the first updates lead
+    to the learnt one; a horizon that has not learnt takes the stretch of the nearest shorter one that has.
     """
 
     def __init__(self, horizons: int, assumed: float = 1.0) -> None:
@@ -45,6 +46,7 @@ class Bands:
         self._state = np.zeros((horizons, _CAPACITY), np.int8)
         self._seen = np.zeros(horizons, np.int64)
         self._updates = np.zeros(horizons, np.int64)
+        self._assumed = assumed
         self._stretch = np.full((horizons, STATES, len(_LEVELS)), assumed, np.float32)
         self._learnt = np.zeros(horizons, np.bool_)
         self._inside = np.zeros((horizons, len(_BANDS)))
@@ -70,7 +72,7 @@ class Bands:
             self._inside[horizon, band] += ((truth >= issued[:, low]) & (truth <= issued[:, high])).sum()
         self._count[horizon] += len(truth)
         wanted = self._wanted[horizon]
-        if self._learnt[horizon]:  # what was only assumed is no promise to be corrected
+        if self._updates[horizon] >= _TRUSTED:  # what was only assumed is no promise to be corrected
             correct_levels(wanted, issued.astype(np.float32), truth.astype(np.float32), gain=_GAIN)
         kept = np.linspace(0, len(truth) - 1, min(len(truth), _PER_UPDATE)).astype(np.int64)
         at = (self._seen[horizon] + np.arange(len(kept))) % _CAPACITY
@@ -79,13 +81,16 @@ class Bands:
         self._state[horizon, at] = state[kept]
         self._seen[horizon] += len(kept)
         self._updates[horizon] += 1
-        if self._updates[horizon] % _REFRESH_EVERY:
+        early = self._updates[horizon] < _TRUSTED
+        if self._updates[horizon] % _REFRESH_EVERY and not early:
             return
         held = slice(0, int(min(self._seen[horizon], _CAPACITY)))
-        self._stretch[horizon] = stretches(
+        learnt = stretches(
             self._quantiles[horizon, held], self._truth[horizon, held], self._state[horizon, held],
             np.sort(wanted), self._rng,
         )  # fmt: skip
+        trust = min(1.0, float(self._updates[horizon]) / _TRUSTED)
+        self._stretch[horizon] = trust * learnt + (1.0 - trust) * self._assumed
         self._learnt[horizon] = True
 
     def coverage(self) -> Coverage:

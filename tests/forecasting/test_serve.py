@@ -408,6 +408,20 @@ def test_a_longer_horizon_takes_the_stretch_of_the_nearest_that_has_learnt() -> 
     assert sent[1, 0, -1] == pytest.approx(1.645 * 3.0, rel=0.15)
 
 
+def test_the_first_truths_lead_from_the_assumed_stretch_to_the_learnt_one() -> None:
+    bands, rng = Bands(1, assumed=1.5), np.random.default_rng(0)
+    made = np.broadcast_to(np.linspace(-1.0, 1.0, len(QUANTILES)), (1, 400, len(QUANTILES)))
+    state = np.zeros((1, 400), np.int8)
+    widths = [float(bands.stretch(made, state)[0, 0, -1])]
+    for _ in range(5):
+        bands.learn(0, made[0], bands.stretch(made, state)[0], state[0], rng.normal(0.0, 0.3, 400))
+        widths.append(float(bands.stretch(made, state)[0, 0, -1]))
+    assert widths[0] == 1.5
+    assert (np.diff(widths) < 0.05).all()
+    assert widths[1] < 1.45
+    assert widths[-1] == pytest.approx(1.645 * 0.3, rel=0.15)
+
+
 def test_congestion_follows_the_speed_ratio() -> None:
     ratios = np.array([0.95, 0.6, 0.4, 0.1])
     narrow = ratios[:, None] * 20.0 + np.linspace(-0.1, 0.1, len(QUANTILES))
