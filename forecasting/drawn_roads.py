@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from forecasting.drawn_noise import STEP_S, draw_missing, slow_noise
 from forecasting.drawn_roads_kernels import run_cells
 from forecasting.series import DAY_S, CitySeries
 from networks.graph import Floats
 
-_STEP_S = 300
 _CELL_S = 15.0  # step of the cells; a vehicle at the highest free speed does not cross a whole cell in it
 _MONDAY_S = 1_767_571_200  # 2026-01-05
 
@@ -62,33 +62,33 @@ def draw_roads(
     on_ramp[:, 0] = 0.0
     demand = _demand(rng, corridors, days)  # (T, corridors), over the capacity of the entrance
     factor = _capacity_factors(rng, shape, len(demand), days)
-    ramp_noise = _slow_noise(rng, len(demand), shape, hours=1.0, spread=0.08)
+    ramp_noise = slow_noise(rng, len(demand), shape, hours=1.0, spread=0.08)
     flow, speed = np.zeros((len(demand), *shape)), np.zeros((len(demand), *shape))
     run_cells(
         demand * capacity[:, 0], ramp_noise * demand[..., None] * on_ramp * capacity[:, :1], off_ramp, free, capacity,
         length, factor, rng.uniform(*kind.slowing, corridors), rng.uniform(*kind.drop, corridors), _CELL_S,
-        int(_STEP_S / _CELL_S), flow, speed,
+        int(STEP_S / _CELL_S), flow, speed,
     )  # fmt: skip
     seen = np.flatnonzero(rng.random(corridors * cells) < 0.85)
     flow, speed = flow.reshape(len(demand), -1)[:, seen], speed.reshape(len(demand), -1)[:, seen]
-    count = rng.poisson(np.maximum(flow, 0.0) * _STEP_S / 3600.0)
+    count = rng.poisson(np.maximum(flow, 0.0) * STEP_S / 3600.0)
     if quantity == "flow":
         values = count.astype(np.float64)
     else:
         relative = rng.uniform(*kind.noise, len(seen)) * (1.0 + 3.0 / np.sqrt(1.0 + count))
         values = speed * rng.normal(1.0, 0.04, len(seen)) * (1.0 + relative * rng.standard_normal(speed.shape))
         values = np.maximum(values, 1.0)
-    values[_missing(rng, values.shape)] = np.nan
+    values[draw_missing(rng, values.shape)] = np.nan
     edges, metres = _edges(rng, seen, length)
-    start = _MONDAY_S + int(rng.integers(0, 7)) * DAY_S + np.arange(len(demand)) * _STEP_S
+    start = _MONDAY_S + int(rng.integers(0, 7)) * DAY_S + np.arange(len(demand)) * STEP_S
     name = f"drawn roads {seed}"
-    return CitySeries(name, quantity, values.astype(np.float32), start, _STEP_S, edges, metres.astype(np.float32))
+    return CitySeries(name, quantity, values.astype(np.float32), start, STEP_S, edges, metres.astype(np.float32))
 
 
 def _demand(rng: np.random.Generator, corridors: int, days: int) -> Floats:
     """Demand over capacity (T, corridors): two peaks on workdays, a broad one at weekends, moods of day and hour."""
-    per_day = DAY_S // _STEP_S
-    hour = np.arange(per_day) * _STEP_S / 3600.0
+    per_day = DAY_S // STEP_S
+    hour = np.arange(per_day) * STEP_S / 3600.0
     first_free = int(rng.integers(0, 7))
     level = rng.uniform(0.45, 0.95, corridors)
     tide = rng.uniform(0.0, 1.0, corridors)  # of the morning
@@ -109,43 +109,22 @@ def _demand(rng: np.random.Generator, corridors: int, days: int) -> Floats:
         night = 0.06 + 0.04 * (hour > 5.0)
         parts.append((night[:, None] + shape) * level * rng.normal(1.0, 0.05) * rng.normal(1.0, 0.03, corridors))
     whole = np.concatenate(parts)
-    return np.maximum(whole * _slow_noise(rng, len(whole), (corridors,), hours=2.0, spread=0.06), 0.0)
-
-
-def _slow_noise(
-    rng: np.random.Generator, steps: int, shape: tuple[int, ...], *, hours: float, spread: float
-) -> Floats:
-    """Factors around one that keep for hours (T, *shape)."""
-    keep = float(np.exp(-_STEP_S / 3600.0 / hours))
-    noise = rng.standard_normal((steps, *shape)) * spread * np.sqrt(1.0 - keep**2)
-    for t in range(1, steps):
-        noise[t] += keep * noise[t - 1]
-    factors: Floats = np.exp(noise)
-    return factors
+    return np.maximum(whole * slow_noise(rng, len(whole), (corridors,), hours=2.0, spread=0.06), 0.0)
 
 
 def _capacity_factors(rng: np.random.Generator, shape: tuple[int, int], steps: int, days: int) -> Floats:
     """What is left of the capacity (T, C, K): rain on some days, incidents in single cells."""
     factor = np.ones((steps, *shape))
-    per_day = DAY_S // _STEP_S
+    per_day = DAY_S // STEP_S
     for day in range(days):
         if rng.random() < 0.2:
             first = day * per_day + int(rng.integers(0, per_day // 2))
             factor[first : first + int(rng.integers(24, 144))] *= rng.uniform(0.84, 0.97)
         for _ in range(rng.poisson(0.25 * shape[0])):
-            first = day * per_day + int(rng.uniform(6.0, 22.0) * 3600 / _STEP_S)
+            first = day * per_day + int(rng.uniform(6.0, 22.0) * 3600 / STEP_S)
             c, k = int(rng.integers(shape[0])), int(rng.integers(shape[1]))
             factor[first : first + int(rng.integers(3, 18)), c, k] *= rng.uniform(0.35, 0.8)
     return factor
-
-
-def _missing(rng: np.random.Generator, shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """Single readings, and stretches of hours at some sensors."""
-    gone: NDArray[np.bool_] = rng.random(shape) < rng.choice([0.0, 0.01, 0.04])
-    for _ in range(rng.poisson(shape[1] * rng.choice([0.0, 0.1, 0.5]))):
-        first = int(rng.integers(shape[0]))
-        gone[first : first + int(rng.integers(12, 288)), int(rng.integers(shape[1]))] = True
-    return gone
 
 
 def _edges(rng: np.random.Generator, seen: NDArray[np.int64], length_km: Floats) -> tuple[NDArray[np.int64], Floats]:

@@ -1,0 +1,31 @@
+"""What drawn series share: moods that keep for hours, and readings that were never reported."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from networks.graph import Floats
+
+STEP_S = 300  # of all drawn series
+
+
+def slow_noise(
+    rng: np.random.Generator, steps: int, shape: tuple[int, ...], *, hours: float, spread: float
+) -> Floats:
+    """Factors around one that keep for hours (T, *shape)."""
+    keep = float(np.exp(-STEP_S / 3600.0 / hours))
+    noise = rng.standard_normal((steps, *shape)) * spread * np.sqrt(1.0 - keep**2)
+    for t in range(1, steps):
+        noise[t] += keep * noise[t - 1]
+    factors: Floats = np.exp(noise)
+    return factors
+
+
+def draw_missing(rng: np.random.Generator, shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """Single readings, and stretches of hours at some sensors."""
+    gone: NDArray[np.bool_] = rng.random(shape) < rng.choice([0.0, 0.01, 0.04])
+    for _ in range(rng.poisson(shape[1] * rng.choice([0.0, 0.1, 0.5]))):
+        first = int(rng.integers(shape[0]))
+        gone[first : first + int(rng.integers(12, 288)), int(rng.integers(shape[1]))] = True
+    return gone
