@@ -1,11 +1,12 @@
-"""Train the model that ships, from openly licensed recordings and drawn roads.
+"""Train the model that ships, from openly licensed recordings, drawn roads and drawn towns.
 
 python benchmarks/shipped_model.py --out FILE [--data ../shared/data/forecasting] [--members 2] [--steps 6000]
     [--begin FILE]                   an earlier artefact whose members go on, with half the learning rate
     [--sets darmstadt_2024_03,...]   other recordings, for models that do not ship
     [--own-share 0.5]                of a city's steps that go to it as it is; more for a model of these cities
     [--seed 0]                       of the first member
-    [--scratch FOLDER]               checkpoints; the same command goes on from there
+    [--scratch FOLDER]               checkpoints and drawn towns; the same command goes on from there
+    [--processes 2]                  that draw towns (SUMO: a quarter of an hour on two cores, once)
 
 Every recording gives its training part alone. One thread.
 """
@@ -13,6 +14,7 @@ Every recording gives its training part alone. One thread.
 from __future__ import annotations
 
 import argparse
+import pickle
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -31,6 +33,7 @@ from forecasting.model import ModelShape
 from forecasting.reading import read_series
 from forecasting.series import CitySeries
 from forecasting.train import Plan, native_bf16, train_model
+from scenarios.drawn_towns import draw_town
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 OPEN = "darmstadt_2024_03,berlin_2023,scats_boroondara_2006_10,guangzhou_500,i94_weather_hourly"
@@ -38,7 +41,10 @@ DRAWN: tuple[tuple[RoadKind, str, int], ...] = (  # kind, quantity, days
     (FREEWAY, "speed", 6), (FREEWAY, "speed", 9), (FREEWAY, "speed", 14), (FREEWAY, "speed", 21),
     (ARTERIAL, "speed", 7), (ARTERIAL, "speed", 14), (FREEWAY, "flow", 10), (ARTERIAL, "flow", 9),
 )  # fmt: skip
+COUNTRIES = {"i94_weather_hourly": "US-MN"}  # of recordings without coordinates
+TOWNS = (10, 14, 9, 18, 12, 7, 21, 10, 16, 11, 14, 8)  # days of the town of each seed, from 1 on
 DRAWN_TURNS = 90.0  # of each drawn city; a recording has 100 to 800
+TOWN_TURNS = {"flow": 90.0, "speed": 45.0}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,9 +54,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if missing:
         print(f"--data {options.data}: has no {missing[0]}.npz", file=sys.stderr)
         return 2
-    cities = [read_series(options.data / f"{name}.npz") for name in options.sets.split(",")]
+    cities = [_recorded(options.data / f"{name}.npz") for name in options.sets.split(",")]
     courses = make_courses(cities, own_share=options.own_share, tell=lambda line: print(line, file=sys.stderr))
-    courses += drawn_courses()
+    towns = draw_towns(options.scratch, options.processes)
+    courses += drawn_courses() + [
+        course for k, series in enumerate(towns) for course in town_courses(series, k // 2 + 1)
+    ]
     before = load_artifact(options.begin).members if options.begin else []
     members = []
     for member in range(options.members):
@@ -72,9 +81,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
          "training_rows": c.training_rows(), "step_s": c.step_s, "places": c.nodes}
         for c in cities
     ] + [{"name": c.name, "fingerprint": c.fingerprint(), "licence": "own simulation", "training_rows": len(c.values),
-          "step_s": c.step_s, "places": c.nodes} for c in drawn_cities()]  # fmt: skip
+          "step_s": c.step_s, "places": c.nodes} for c in [*drawn_cities(), *towns]]  # fmt: skip
     save_artifact(options.out, Artifact(options.out.stem, members, told, plan.as_dict()))
     return 0
+
+
+def _recorded(path: Path) -> CitySeries:
+    series = read_series(path)
+    country = COUNTRIES.get(path.stem)
+    return series if country is None else replace(series, meta={**series.meta, "country": country})
 
 
 def drawn_cities() -> list[CitySeries]:
@@ -85,12 +100,32 @@ def drawn_cities() -> list[CitySeries]:
 
 
 def drawn_courses() -> list[Course]:
-    courses: list[Course] = []
-    for seed, city in enumerate(drawn_cities()):
-        of_city = make_courses([city], seed=seed)
-        turns = sum(c.turns for c in of_city)
-        courses += [replace(c, turns=c.turns / turns * DRAWN_TURNS) for c in of_city]
-    return courses
+    return [c for seed, city in enumerate(drawn_cities()) for c in _with_turns(city, seed, DRAWN_TURNS)]
+
+
+def draw_towns(scratch: Path, processes: int) -> list[CitySeries]:
+    """Flow and speed of every town, drawn once and kept."""
+    series: list[CitySeries] = []
+    for seed, days in enumerate(TOWNS, 1):
+        kept = {q: scratch / f"town{seed}.{days}.{q}.pkl" for q in TOWN_TURNS}
+        if not all(path.is_file() for path in kept.values()):
+            print(f"drawing town {seed} of {len(TOWNS)}, {days} days", file=sys.stderr)
+            town = draw_town(seed, days=days, processes=processes)
+            scratch.mkdir(parents=True, exist_ok=True)
+            for quantity, path in kept.items():
+                path.write_bytes(pickle.dumps(getattr(town, quantity)))
+        series += [pickle.loads(path.read_bytes()) for path in kept.values()]
+    return series
+
+
+def town_courses(series: CitySeries, seed: int) -> list[Course]:
+    return _with_turns(series, seed, TOWN_TURNS[series.quantity])
+
+
+def _with_turns(city: CitySeries, seed: int, turns: float) -> list[Course]:
+    courses = make_courses([city], seed=seed)
+    drawn = sum(c.turns for c in courses)
+    return [replace(c, turns=c.turns / drawn * turns) for c in courses]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -104,6 +139,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--begin", type=Path)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--scratch", type=Path, default=Path("training"))
+    parser.add_argument("--processes", type=int, default=2)
     return parser
 
 

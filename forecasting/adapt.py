@@ -17,7 +17,7 @@ from torch import nn
 from forecasting.features import WindowFeatures, window_features
 from forecasting.forecasters import FittedCity
 from forecasting.model import MIDDLE, GraphModel, deviations, pinball
-from forecasting.series import WINDOW
+from forecasting.series import DAY_S, WINDOW
 from forecasting.train import draw_hidden, native_bf16, pace
 
 _HOURS = 168
@@ -171,6 +171,7 @@ def _offset(adapter: Adapter | None, city: FittedCity, starts: torch.Tensor) -> 
 
 def hour_of_week(city: FittedCity, starts: torch.Tensor) -> torch.Tensor:
     """Of the first target of windows at grid rows `starts`; 0 is Monday midnight."""
-    rows = np.minimum(starts.numpy() + WINDOW // 2, len(city.context.grid.start_s) - 1)
-    hour = (city.context.grid.start_s[rows] // 3600 + 72) % _HOURS
+    grid = city.context.grid
+    rows = np.minimum(starts.numpy() + WINDOW // 2, len(grid.start_s) - 1)
+    hour = grid.weekday[rows] * 24 + grid.start_s[rows] % DAY_S // 3600
     return torch.from_numpy(hour.astype(np.int64))

@@ -7,13 +7,17 @@ window: the profile and the drift of a row know nothing younger than a day befor
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import sparse
+from scipy.ndimage import uniform_filter1d
 
-from forecasting.series import WINDOW, CitySeries, Float32s, Grid, Rows, weekday
+from forecasting.free_days import country_of, worked_holidays
+from forecasting.grid import Grid
+from forecasting.series import DAY_S, WINDOW, CitySeries, Float32s, Rows
 from forecasting.usual import Usual, fit_usual
 
 _DRIFT_DAYS = 7
@@ -23,6 +27,10 @@ _ALIKE_ROWS = 4000  # of the training part decide who is alike
 _ALIKE_MOST_NODES = 4000  # beyond, a full correlation matrix costs too much: the road graph alone
 GRAPHS = ("out", "in", "near", "alike")
 STATISTICS = 10
+_RETURNS = 3  # of random walks of 2, 4 and 8 steps
+STRUCTURE = _RETURNS + 2  # and degrees
+_UNREST_S = 3600.0  # readings so far away in the day speak for its restlessness too, less and less
+_UNREST_OF_ALL, _UNREST_OF_DAY = 20.0, 200.0  # readings that speak for the city's rhythm, and for none
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +53,9 @@ class CityContext:
     contrast: torch.Tensor  # (G, N) what a day of the other type would bring beyond the profile, over scale
     support: torch.Tensor  # (G, 2) days that the profile rests on, of the own type and in all, log1p over 3
     graphs: tuple[torch.Tensor, ...]  # GRAPHS, (N, N) sparse, rows sum to one or are empty
+    unrest: torch.Tensor  # (G, N) log of how far off the profile the place is at this time of day, over its mean
     statistics: torch.Tensor  # (N, STATISTICS)
+    structure: torch.Tensor  # (N, STRUCTURE) where in the network
     reliability: float
     history_days: float
 
@@ -57,7 +67,9 @@ class CityContext:
 def fit_context(series: CitySeries, training_rows: int | None = None) -> CityContext:
     """The context of a series whose first `training_rows` rows may be fitted on; None: its training part."""
     training_rows = series.training_rows() if training_rows is None else training_rows
-    grid = Grid.of(series.start_s, series.step_s)
+    country = country_of(series)
+    worked = worked_holidays(series.values[:training_rows], series.start_s[:training_rows], country)
+    grid = Grid.of(series.start_s, series.step_s, country, worked)
     values = grid.place(series.values)
     training = int(grid.row[training_rows - 1]) + 1
     usual = fit_usual(values, grid, training)
@@ -91,6 +103,8 @@ def fit_context(series: CitySeries, training_rows: int | None = None) -> CityCon
         contrast=torch.from_numpy(np.where(np.isfinite(contrast), contrast, 0.0).astype(np.float32)),
         support=torch.from_numpy(np.log1p(usual.support) / 3.0),
         graphs=(*(to_sparse(g) for g in graphs), to_sparse(alike)),
+        unrest=torch.from_numpy(_unrest(deviation, known, grid, training)),
+        structure=torch.from_numpy(_structure(graphs)),
         statistics=torch.from_numpy(_statistics(deviation[:training], known[:training], mean, spread, scale, graphs)),
         reliability=usual.reliability,
         history_days=float(days),
@@ -225,6 +239,56 @@ def _statistics(
     return limited
 
 
+def _unrest(deviation: Float32s, known: NDArray[np.bool_], grid: Grid, training: int) -> Float32s:
+    """Of every row from the other days of the training part (G, N): a row must not tell of itself."""
+    slot = (grid.start_s % DAY_S * grid.per_day // DAY_S).astype(np.int64)
+    day = grid.start_s // DAY_S
+    shape = (grid.per_day, deviation.shape[1])
+    width = 1 + 2 * int(_UNREST_S * grid.per_day / DAY_S / 2)
+
+    def of_rows(rows: slice) -> tuple[Float32s, Float32s]:
+        off, count = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+        off[slot[rows]] = np.minimum(np.abs(deviation[rows]), 6.0) * known[rows]
+        count[slot[rows]] = known[rows]
+        for array in (off, count):
+            for _ in range(2):  # twice a moving sum: a triangle
+                array[:] = uniform_filter1d(array, width, axis=0, mode="wrap") * width**0.5
+        return off, count
+
+    def told(off: Float32s, count: Float32s) -> Float32s:
+        typical = max(float(off.sum() / max(count.sum(), 1.0)), 1e-3)
+        rhythm = (off.sum(axis=1) / typical + _UNREST_OF_DAY) / (count.sum(axis=1) + _UNREST_OF_DAY)
+        own = off.sum(axis=0) / np.maximum(count.sum(axis=0), 1.0)
+        usual = np.where(own > 0, own, typical)
+        found: Float32s = (off / usual + _UNREST_OF_ALL * rhythm[:, None]) / (count + _UNREST_OF_ALL)
+        return np.log(np.clip(found, 0.1, 10.0)).astype(np.float32)
+
+    days = [
+        slice(int(a), int(b)) for a, b in pairwise([*np.flatnonzero(np.diff(day[:training], prepend=-1)), training])
+    ]
+    off, count = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    for rows in days:
+        for whole, part in zip((off, count), of_rows(rows), strict=True):
+            whole += part
+    answer = np.empty((len(slot), shape[1]), np.float32)
+    answer[training:] = told(off, count)[slot[training:]]
+    for rows in days:
+        own_off, own_count = of_rows(rows)
+        answer[rows] = told(np.maximum(off - own_off, 0.0), np.maximum(count - own_count, 0.0))[slot[rows]]
+    return answer
+
+
+def _structure(graphs: tuple[sparse.csr_array, ...]) -> Float32s:
+    """Random-walk encodings (Dwivedi et al. 2022) on the links of either direction, and degrees (N, STRUCTURE)."""
+    walk = _normalised(sparse.csr_array(((graphs[0] + graphs[1]) > 0).astype(np.float64)))
+    columns = []
+    for _ in range(_RETURNS):
+        columns.append(np.asarray(walk.multiply(walk.T).sum(axis=1)).ravel())  # back after twice as many steps
+        walk = sparse.csr_array(walk @ walk)
+    columns += [np.log1p(graph.count_nonzero(axis=1)) / 2.0 for graph in graphs[:2]]
+    return np.stack(columns, axis=1).astype(np.float32)
+
+
 def grid_starts(context: CityContext, starts: Rows) -> torch.Tensor:
     """Grid rows of the first row of windows that start at these series rows."""
     return torch.from_numpy(context.grid.row[starts])
@@ -233,9 +297,9 @@ def grid_starts(context: CityContext, starts: Rows) -> torch.Tensor:
 def calendar(context: CityContext, starts: torch.Tensor) -> torch.Tensor:
     """Known in advance of each window (B, 12): time of day of the first target, weekday."""
     row = starts.numpy() + WINDOW // 2
-    when = context.grid.start_s[np.minimum(row, len(context.grid.start_s) - 1)]
+    row = np.minimum(row, len(context.grid.start_s) - 1)
+    when, day = context.grid.start_s[row], context.grid.weekday[row]
     angle = 2 * np.pi * (when % 86400) / 86400
-    day = weekday(when)
     columns = [np.sin(angle), np.cos(angle), np.sin(2 * angle), np.cos(2 * angle)]
     columns += [(day == d).astype(float) for d in range(7)]
     columns.append((day >= 5).astype(float))

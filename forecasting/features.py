@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from forecasting.city_context import GRAPHS, STATISTICS, CityContext, calendar
+from forecasting.city_context import GRAPHS, STATISTICS, STRUCTURE, CityContext, calendar
 from forecasting.series import STEPS_IN, STEPS_OUT
 
 _IN, _OUT = torch.arange(STEPS_IN), STEPS_IN + torch.arange(STEPS_OUT)
@@ -17,7 +17,8 @@ PAST, AHEAD = slice(12, 24), slice(24, 36)  # the profile among the linear featu
 ALIKE, CITY = slice(72, 84), slice(84, 96)  # deviations of places alike, of the whole city
 DRIFT = slice(96, 132)
 OWN = 12 + 4 + 3 + 12  # of the linear ones that a place's own correction reads
-EXTRA = STEPS_IN + 3 + len(GRAPHS) + 1 + STATISTICS + 12 + 5 + 3
+_UNREST = 4  # means of three steps ahead each
+EXTRA = STEPS_IN + 3 + len(GRAPHS) + 1 + STATISTICS + 12 + 5 + 3 + _UNREST + STRUCTURE
 _RATIO_WEIGHT = 2.0  # usual readings that speak for a usual day
 
 
@@ -79,6 +80,8 @@ def window_features(
             _setting(context).expand(nodes, windows, -1),
             context.support[rows_out[:, STEPS_OUT // 2]][None].expand(nodes, -1, -1),
             likeness,
+            context.unrest[rows_out].permute(2, 0, 1).reshape(nodes, windows, _UNREST, -1).mean(dim=-1),
+            context.structure[:, None].expand(-1, windows, -1),
         ],
         dim=-1,
     )

@@ -14,7 +14,8 @@ import torch
 
 from forecasting.features import WindowFeatures, window_features
 from forecasting.forecasters import FittedCity, WindowForecaster, fit_city
-from forecasting.series import DAY_S, STEPS_IN, WINDOW, CitySeries, Float32s, Grid, Rows
+from forecasting.grid import Grid
+from forecasting.series import DAY_S, STEPS_IN, WINDOW, CitySeries, Float32s, Rows, weekday
 from networks.graph import Bools, Floats, Ints, Network
 from networks.state import History, TimeGrid
 
@@ -132,6 +133,7 @@ class LiveCity:
         context, step_s = self.city.context, self.city.context.step_s
         start_s = now_s + (np.arange(WINDOW, dtype=np.float64) - STEPS_IN) * step_s
         local_s = start_s + self.utc_offset_s
+        clock_s = np.round(local_s).astype(np.int64)
         low, high, share = self._rows(local_s)
         mix = torch.from_numpy(share.astype(np.float32))[:, None]
 
@@ -142,7 +144,7 @@ class LiveCity:
         nodes = context.nodes
         seen = replace(
             context,
-            grid=Grid(np.arange(WINDOW), np.round(local_s).astype(np.int64), context.grid.per_day),
+            grid=Grid(np.arange(WINDOW), clock_s, context.grid.per_day, weekday(clock_s)),
             training=0,
             usual=usual,
             deviation=torch.zeros(WINDOW, nodes),
@@ -151,6 +153,7 @@ class LiveCity:
             drift_known=context.drift_known[:, low],
             contrast=between(context.contrast),
             support=context.support[low],
+            unrest=between(context.unrest),
         )
         plain = usual.numpy().astype(np.float64)
         moved = np.zeros(plain.shape) if change is None else change.at(self.quantity, start_s)

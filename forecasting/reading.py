@@ -121,7 +121,8 @@ def _all_channels(path: Path, step_s: int) -> Recording:
         name=target.name, places=places, start_s=target.start_s, step_s=target.step_s, channels=values, target=wanted,
         units={name: str(units.get(name, "")) for name in values}, edges=target.edges,
         edge_length_m=target.edge_length_m, attributes=target.attributes, split=target.split,
-        licence=str(target.meta.get("licence", "")), source=str(target.meta.get("source", path)),
+        country=str(target.meta.get("country", "")), licence=str(target.meta.get("licence", "")),
+        source=str(target.meta.get("source", path)),
     )  # fmt: skip
 
 

@@ -37,6 +37,7 @@ class Recording:
     edge_length_m: Float32s = field(default_factory=lambda: NO_LENGTHS)  # (L,)
     attributes: Mapping[str, Floats] = field(default_factory=dict)  # (N,) each, NaN unknown; lat and lon too
     time_zone: str = ""  # of the wall time: a name of the IANA data base or an offset from UTC, "" unknown
+    country: str = ""  # whose holidays are kept there, see `forecasting.free_days`; "" unknown
     licence: str = ""
     source: str = ""
     split: tuple[float, float, float] = (6.0, 2.0, 2.0)
@@ -57,8 +58,7 @@ class Recording:
         if wanted not in self.channels:
             raise InputError(f"{self.name}: has no channel {wanted!r}, only {', '.join(self.channels)}")
         meta: dict[str, Any] = {"places": self.places, "unit": self.units.get(wanted, "")}
-        if self.licence:
-            meta["licence"] = self.licence
+        meta |= {name: said for name in ("country", "licence") if (said := getattr(self, name))}
         return CitySeries(
             name=self.name, quantity="speed" if wanted == "speed" else "flow", values=self.channels[wanted],
             start_s=self.start_s, step_s=self.step_s, edges=self.edges, edge_length_m=self.edge_length_m,

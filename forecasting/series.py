@@ -148,32 +148,6 @@ class CitySeries:
         )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Grid:
-    """Series rows on a grid without gaps."""
-
-    row: Rows  # (T,) grid row of each series row
-    start_s: Rows  # (G,) of each grid row, whole weeks of emptiness taken out
-    per_day: int
-
-    @staticmethod
-    def of(start_s: Rows, step_s: int) -> Grid:
-        per_day = max(1, round(DAY_S / step_s))
-        jumps = np.diff(start_s, prepend=start_s[:1])
-        spare = np.maximum(jumps - DAY_S, 0) // WEEK_S * WEEK_S  # a day of emptiness stays, so that parts never touch
-        compact = start_s - np.cumsum(spare)
-        row = np.round((compact - compact[0]) / step_s).astype(np.int64)
-        if (np.diff(row) <= 0).any():
-            raise InputError("t: two rows fall into one step")
-        return Grid(row, compact[0] + np.arange(int(row[-1]) + 1) * step_s, per_day)
-
-    def place(self, values: Float32s) -> Float32s:
-        """Values (T, N) of the series on the grid (G, N), NaN where there is no row."""
-        placed = np.full((len(self.start_s), values.shape[1]), np.nan, np.float32)
-        placed[self.row] = values
-        return placed
-
-
 def weekday(start_s: Rows) -> NDArray[np.int64]:
     """0 = Monday; 1970-01-01 was a Thursday."""
     return (start_s // DAY_S + 3) % 7

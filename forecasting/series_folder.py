@@ -27,6 +27,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from forecasting.free_days import check_country
 from forecasting.recording import Recording
 from forecasting.series import DAY_S, Float32s, Rows
 from forecasting.wall_time import find_zone
@@ -72,6 +73,7 @@ class _Meta(BaseModel):
     channels: dict[Annotated[str, Field(pattern=f"^{_CHANNEL}$")], _Channel] = Field(min_length=1)
     target: str
     split: tuple[float, float, float] = (6.0, 2.0, 2.0)
+    country: str = ""
     licence: str = ""
     source: str = ""
 
@@ -120,7 +122,8 @@ def read_folder(folder: Path) -> Recording:
     return Recording(
         name=meta.name, places=places, start_s=start_s, step_s=meta.step_s, channels=channels, target=meta.target,
         units={name: channel.unit for name, channel in meta.channels.items()}, edges=edges, edge_length_m=lengths,
-        attributes=attributes, time_zone=meta.time_zone, licence=meta.licence, source=meta.source, split=meta.split,
+        attributes=attributes, time_zone=meta.time_zone, country=meta.country, licence=meta.licence,
+        source=meta.source, split=meta.split,
     )  # fmt: skip
 
 
@@ -140,7 +143,8 @@ def _fill(draft: Path, recording: Recording) -> None:
         format="citytwin series", version=1, name=recording.name, places=len(recording.places),
         step_s=recording.step_s, time_zone=recording.time_zone, runs=_runs(recording.start_s, recording.step_s),
         channels={name: _Channel(unit=recording.units.get(name, "")) for name in recording.channels},
-        target=recording.target, split=recording.split, licence=recording.licence, source=recording.source,
+        target=recording.target, split=recording.split, country=recording.country, licence=recording.licence,
+        source=recording.source,
     )  # fmt: skip
     (draft / META).write_text(json.dumps(meta.model_dump(), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     for path in (*draft.iterdir(), draft):
@@ -187,9 +191,11 @@ def _read_meta(path: Path) -> _Meta:
         raise InputError(f"{path}: target: no channel is called {meta.target!r}")
     if not all(np.isfinite(meta.split)) or min(meta.split) < 0 or sum(meta.split) <= 0:
         raise InputError(f"{path}: split: {meta.split} are no three shares")
-    if meta.time_zone:
+    if meta.time_zone or meta.country:
         try:
-            find_zone(meta.time_zone)
+            if meta.time_zone:
+                find_zone(meta.time_zone)
+            check_country(meta.country)
         except InputError as defect:
             raise InputError(f"{path}: {defect}") from defect
     return meta

@@ -14,7 +14,7 @@ from torch import nn
 
 from forecasting.features import WindowFeatures
 from forecasting.forecasters import FittedCity, around
-from forecasting.series import STEPS_IN, STEPS_OUT, weekday
+from forecasting.series import STEPS_IN, STEPS_OUT
 from forecasting.train import pace
 
 _WIDTH = 32
@@ -104,6 +104,7 @@ def train_stid(
 
 def _clock(city: FittedCity, starts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Time of day and weekday of the last input."""
-    when = city.context.grid.start_s[starts.numpy() + STEPS_IN - 1]
+    row = starts.numpy() + STEPS_IN - 1
+    when = city.context.grid.start_s[row]
     step = (when % 86400 // city.context.step_s) % city.context.grid.per_day
-    return torch.from_numpy(step), torch.from_numpy(weekday(when))
+    return torch.from_numpy(step), torch.from_numpy(city.context.grid.weekday[row])

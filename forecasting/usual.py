@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
-from forecasting.series import WINDOW, Float32s, Grid, weekday
+from forecasting.grid import Grid
+from forecasting.series import WINDOW, Float32s
 
 ROBUST_WEEKS = 3  # below this, a weekday's cell holds too few values for a mean of its own: pool by day type
 _CLIP = 4.0  # deviations of a cell
@@ -57,7 +58,7 @@ def fit_usual(values: Float32s, grid: Grid, training: int) -> Usual:
 
 def _candidates(values: Float32s, grid: Grid, training: int) -> Iterator[tuple[str, Float32s, Float32s]]:
     """(name, leave-one-day-out within training and causal after it, causal everywhere), finest first."""
-    days = weekday(grid.start_s)
+    days = grid.weekday
     day = grid.start_s // 86400
     weeks = len(np.unique((day[:training] + 3) // 7))
     weekend = days >= 5
@@ -116,7 +117,7 @@ def _day_means(
 
 def _other_type(values: Float32s, grid: Grid, training: int) -> tuple[Float32s, Float32s]:
     """What a day of the other type would bring, and how many days of its own type and in all a row rests on."""
-    of_type: NDArray[np.bool_] = np.stack([weekday(grid.start_s) < 5, weekday(grid.start_s) >= 5], axis=1)
+    of_type: NDArray[np.bool_] = np.stack([grid.weekday < 5, grid.weekday >= 5], axis=1)
     known = np.isfinite(values)
     filled = np.where(known, values, 0.0).astype(np.float32)
     reach = max(1, round(grid.per_day / 96))

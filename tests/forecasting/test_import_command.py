@@ -40,13 +40,21 @@ def town(tmp_path_factory: pytest.TempPathFactory) -> Path:
     frame["d8"] = np.nan
     frame.insert(0, "time", pd.to_datetime(city.start_s, unit="s"))
     frame.to_csv(folder / "counts.csv", index=False)
-    options = ("--unit", "flow=veh/10 min", "--time-zone", "Asia/Shanghai", "--licence", "CC0", "--json")
+    options = ["--unit", "flow=veh/10 min", "--time-zone", "Asia/Shanghai", "--country", "CN"]
+    options += ["--licence", "CC0", "--json"]
     document = json.loads(run_import(folder / "counts.csv", "--out", folder / "north", *options))
     assert (document["places"], document["rows"], document["step_s"]) == (9, len(city.values), 600)
     assert document["channels"] == {"flow": {"unit": "veh/10 min", "missing_frac": pytest.approx(0.13, abs=0.02)}}
-    assert (document["time_zone"], document["licence"]) == ("Asia/Shanghai", "CC0")
+    assert (document["time_zone"], document["country"], document["licence"]) == ("Asia/Shanghai", "CN", "CC0")
+    assert read_folder(folder / "north").series().meta["country"] == "CN"
     assert (document["first"], document["last"]) == ("2026-01-05T00:00:00", "2026-01-10T23:50:00")
     return folder
+
+
+def test_an_unknown_country_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    counts = write_csv(tmp_path / "counts.csv", a=[1.0, 2.0])
+    assert "'Atlantis'" in run_import(counts, "--out", tmp_path / "north", "--country", "Atlantis", code=2)
+    assert not (tmp_path / "north").exists()
 
 
 def test_a_folder_is_forecast_under_the_names_of_its_places(town: Path) -> None:

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from forecasting.grid import Grid
 from forecasting.reading import read_series
-from forecasting.series import DAY_S, Grid, weekday
+from forecasting.series import DAY_S, weekday
 from forecasting.window_file import read_windows
 from networks.errors import InputError
 from tests.forecasting.cities import drawn_city, write_city, write_windows

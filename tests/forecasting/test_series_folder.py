@@ -34,12 +34,12 @@ def recording(rows: int = 6, places: tuple[str, ...] = ("a", "b", "长安街"), 
         channels={"flow": flow, "speed": flow / 10}, target="flow", units={"flow": "veh/h", "speed": "km/h"},
         edges=np.array([[0, 1], [1, 0]]), edge_length_m=np.array([120.5, np.nan], np.float32),
         attributes={"lat": np.array([39.9, np.nan, 40.0])[: len(places)], "lanes": np.arange(float(len(places)))},
-        time_zone="Asia/Shanghai", licence="CC BY 4.0", source="a drawing", split=(7.0, 1.0, 2.0),
+        time_zone="Asia/Shanghai", country="CN", licence="CC BY 4.0", source="a drawing", split=(7.0, 1.0, 2.0),
     )  # fmt: skip
 
 
 def assert_same(one: Recording, other: Recording) -> None:
-    for name in ("name", "places", "step_s", "target", "time_zone", "licence", "source", "split"):
+    for name in ("name", "places", "step_s", "target", "time_zone", "country", "licence", "source", "split"):
         assert getattr(one, name) == getattr(other, name), name
     np.testing.assert_array_equal(one.start_s, other.start_s)
     np.testing.assert_array_equal(one.edges, other.edges)
@@ -127,6 +127,7 @@ def cut_short(path: Path) -> None:
         (lambda f: change_meta(f, lambda m: m.update(target="speeds")), r"meta\.json: target"),
         (lambda f: change_meta(f, lambda m: m.update(split=[0, 0, 0])), r"meta\.json: split"),
         (lambda f: change_meta(f, lambda m: m.update(time_zone="Asia/Nowhere")), r"meta\.json: time zone"),
+        (lambda f: change_meta(f, lambda m: m.update(country="Atlantis")), r"meta\.json: country"),
         (lambda f: change_meta(f, lambda m: m["runs"][0].update(start="today")), r"meta\.json: runs\.0\.start"),
         (
             lambda f: change_meta(f, lambda m: m["runs"][0].update(start="2026-01-05T00:00:00Z")),

@@ -139,7 +139,7 @@ def test_later_windows_decide_how_far_to_adapt() -> None:
         ]
         assert error[1] <= error[0]
         mixes.append(adapted.mix)
-    assert mixes[0] >= 0.5
+    assert mixes[0] > 0.0
 
 
 def artifact(name: str) -> Artifact:

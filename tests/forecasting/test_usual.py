@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forecasting.city_context import fit_context
-from forecasting.series import Grid
+from forecasting.grid import Grid
+from forecasting.series import CitySeries
 from forecasting.usual import fit_usual
 from tests.forecasting.cities import PER_DAY, drawn_city
 
@@ -77,3 +80,42 @@ def test_every_place_listens_to_those_alike() -> None:
     same = alike[:3, :3].sum() + alike[3:, 3:].sum()
     assert same > 0.8 * alike.sum()
     assert alike.sum(axis=1) == pytest.approx(1.0)
+
+
+def restless_mornings() -> CitySeries:
+    """Days that differ from each other in the morning alone."""
+    city = drawn_city(days=8, nodes=3, missing=0.0)
+    rng = np.random.default_rng(4)
+    hour = np.arange(len(city.values)) % PER_DAY * 24 / PER_DAY
+    spread = np.where((hour >= 6) & (hour < 10), 30.0, 3.0)
+    city.values[:] = 200.0 + spread[:, None] * rng.normal(size=city.values.shape)
+    return city
+
+
+def test_a_place_is_restless_at_the_hours_at_which_its_days_differ() -> None:
+    context = fit_context(restless_mornings(), 6 * PER_DAY)
+    unrest = context.unrest[6 * PER_DAY : 7 * PER_DAY].mean(dim=1).numpy()
+    hour = np.arange(PER_DAY) * 24 / PER_DAY
+    assert unrest[(hour >= 7) & (hour < 9)].min() > 0.5
+    assert unrest[(hour >= 14) & (hour < 22)].max() < -0.5
+
+
+def test_no_row_tells_of_its_own_unrest() -> None:
+    city = restless_mornings()
+    base = fit_context(city, 8 * PER_DAY).unrest
+    wild = slice(3 * PER_DAY + 100, 3 * PER_DAY + 112)
+    city.values[wild] += 40.0 * np.random.default_rng(5).normal(size=(12, 3)).astype(np.float32)
+    after = fit_context(city, 8 * PER_DAY).unrest
+    moved = (after - base)[:, :].mean(dim=1)
+    assert moved[4 * PER_DAY + 106] > 0.3  # another day, at the same time
+    assert abs(float(moved[3 * PER_DAY + 106])) < 0.1
+
+
+def test_walks_on_a_ring_come_back_as_they_must() -> None:
+    """On a ring of places joined both ways a walk of two steps is back with a half, one of four with 3/8."""
+    nodes = 24
+    city = drawn_city(days=4, nodes=nodes)
+    ends = np.stack([np.arange(nodes), (np.arange(nodes) + 1) % nodes])
+    ring = replace(city, edges=ends, edge_length_m=np.full(nodes, 100.0, np.float32))
+    returns = fit_context(ring).structure[:, :3].numpy()
+    np.testing.assert_allclose(returns, np.tile([1 / 2, 3 / 8, 70 / 256], (nodes, 1)), rtol=1e-5)

@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from forecasting.free_days import check_country
 from forecasting.reading import Unsaid, read_recording
 from forecasting.recording import Recording, join
 from forecasting.series import DAY_S
@@ -31,7 +32,7 @@ from twin.commands.answers import answering
 from twin.commands.forecast_terms import AsJson
 from twin.history_series import LATENESS_S, Cut, Places, holds_history, read_history
 
-EPILOG = "Example: citytwin forecast import counts.csv --out cities/north --time-zone Asia/Shanghai --unit flow=veh/h"
+EPILOG = "Example: citytwin forecast import counts.csv --out cities/north --time-zone Asia/Shanghai --country CN"
 _SECONDS = ["%Y-%m-%dT%H:%M:%S"]
 
 
@@ -53,6 +54,9 @@ def import_(
     ] = "",
     time_zone: Annotated[
         str, typer.Option("--time-zone", help="Local time, such as Asia/Shanghai; unknown where nobody says it.")
+    ] = "",
+    country: Annotated[
+        str, typer.Option("--country", help="Whose holidays are kept there, such as CN or DE-HE: known in advance.")
     ] = "",
     licence: Annotated[str, typer.Option("--licence", help="Licence of the readings.")] = "",
     unit: Annotated[
@@ -91,6 +95,7 @@ def import_(
     with answering():
         if time_zone:
             find_zone(time_zone)
+        check_country(country)
         streets = Streets(net)
         unsaid = Unsaid(step_s=step_s, channel=channel or "flow", null=null, time_zone=time_zone)
         if epoch is not None:
@@ -108,7 +113,8 @@ def import_(
             whole = on_streets(whole, streets.network)
         whole.series(channel)
         whole = replace(
-            whole, name=out.name, target=channel or whole.target, licence=licence or whole.licence,
+            whole, name=out.name, target=channel or whole.target, country=country or whole.country,
+            licence=licence or whole.licence,
             units=dict(whole.units) | _units(unit or (), whole), time_zone=whole.time_zone or time_zone,
         )  # fmt: skip
         write_folder(whole, out)
@@ -166,6 +172,7 @@ def _tell(kept: Recording, sources: Sequence[Path], out: Path, *, as_json: bool)
                 name: {"unit": kept.units.get(name) or None, "missing_frac": round(share, 4)}
                 for name, share in missing.items()
             },
+            "country": kept.country or None,
             "licence": kept.licence or None,
         }
         typer.echo(json.dumps(document, ensure_ascii=False))
