@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,10 +63,7 @@ class _Trips:
     likes: list[Floats]  # shares of the ways
 
 
-def draw_town(
-    seed: int, *, days: int, processes: int = 1, junctions: int | None = None,
-    on_day: Callable[[int], None] = lambda _day: None,
-) -> Town:  # fmt: skip
+def draw_town(seed: int, *, days: int, processes: int = 1, junctions: int | None = None) -> Town:
     """A town of its own for every seed; equal arguments give equal towns.
 
     `junctions`: about so many; None draws it. Raises ProcessError when SUMO does not do a day.
@@ -91,7 +88,6 @@ def draw_town(
         with ThreadPoolExecutor(processes) as pool:
             for day, table in enumerate(pool.map(live, range(days))):
                 _fill(table, network, day, counted, speed_mps)
-                on_day(day)
     return _detect(rng, seed, network, calendar.first_weekday, counted, speed_mps)
 
 
