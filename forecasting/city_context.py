@@ -282,9 +282,10 @@ def _structure(graphs: tuple[sparse.csr_array, ...]) -> Float32s:
     """Random-walk encodings (Dwivedi et al. 2022) on the links of either direction, and degrees (N, STRUCTURE)."""
     walk = _normalised(sparse.csr_array(((graphs[0] + graphs[1]) > 0).astype(np.float64)))
     columns = []
-    for _ in range(_RETURNS):
+    for doubling in range(_RETURNS):
+        if doubling:
+            walk = sparse.csr_array(walk @ walk)
         columns.append(np.asarray(walk.multiply(walk.T).sum(axis=1)).ravel())  # back after twice as many steps
-        walk = sparse.csr_array(walk @ walk)
     columns += [np.log1p(graph.count_nonzero(axis=1)) / 2.0 for graph in graphs[:2]]
     return np.stack(columns, axis=1).astype(np.float32)
 

@@ -14,7 +14,6 @@ from functools import lru_cache
 
 import holidays
 import numpy as np
-import reverse_geocode
 from numpy.typing import NDArray
 
 from forecasting.series import DAY_S, CitySeries, Float32s, Rows, weekday
@@ -112,6 +111,8 @@ def _days(country: str, first_year: int, last_year: int) -> tuple[dict[date, str
 @lru_cache(maxsize=256)
 def _country_at(lat: float, lon: float) -> str:
     """The code of the country, with that of its part where both packages mean the same by its name."""
+    import reverse_geocode  # half a second, for series with coordinates alone
+
     place = reverse_geocode.get((lat, lon))
     if max(abs(place["latitude"] - lat), abs(place["longitude"] - lon)) > _FARTHEST_DEG:
         return ""
