@@ -207,7 +207,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--sets", default="")
     parser.add_argument("--columns", default=COLUMNS)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=1800, help="of an adaptation")
+    parser.add_argument("--steps", type=int, default=2400, help="of an adaptation")
     parser.add_argument("--drop", type=float, default=0.0)
     parser.add_argument("--drop-kind", choices=("node", "point", "block"), default="node")
     parser.add_argument("--out", type=Path)

@@ -80,7 +80,7 @@ class Adapted:
 
 
 def adapt_model(
-    name: str, members: list[GraphModel], city: FittedCity, *, steps: int = 1800, seed: int = 0,
+    name: str, members: list[GraphModel], city: FittedCity, *, steps: int = 2400, seed: int = 0,
     judged: torch.Tensor | None = None, on_step: Callable[[int], None] = lambda _: None,
 ) -> Adapted:  # fmt: skip
     """Adapt every member to the training part of a city; `steps` are shared among the members.

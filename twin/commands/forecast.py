@@ -53,7 +53,7 @@ def bench(
     adapt: Annotated[
         bool, typer.Option("--adapt", help="Adapt the model to the city's training part first.")
     ] = False,
-    steps: Annotated[int, typer.Option("--steps", min=1, help="Steps of the adaptation.")] = 1800,
+    steps: Annotated[int, typer.Option("--steps", min=1, help="Steps of the adaptation.")] = 2400,
     threads: Annotated[int, typer.Option(min=0, help="Threads; 0: what torch takes.")] = 0,
     seed: Annotated[int, typer.Option(min=0, help="Equal seeds adapt alike.")] = 0,
     models: Models = DEFAULT_MODELS,
