@@ -47,12 +47,14 @@ def lived_weekday(start_s: Rows, country: str, worked: frozenset[str] = frozense
     """0 = Monday .. 6 = Sunday of local wall times (T,); `country` "" knows no holidays.
 
     Else an ISO 3166 code, of a country ("CN") or of a part of one ("DE-HE"). `worked`: names of holidays that are
-    lived as usual. Raises InputError for an unknown country.
+    lived as usual. Raises InputError for an unknown country, or for times beyond the calendar.
     """
     plain = weekday(start_s)
     if not country or not len(start_s):
         return plain
     day, row = np.unique(start_s // DAY_S, return_inverse=True)
+    if day[0] + _EPOCH < date.min.toordinal() or day[-1] + _EPOCH > date.max.toordinal():
+        raise InputError(f"t: {start_s.min()} to {start_s.max()} are no seconds since 1970: beyond the calendar")
     dates = [date.fromordinal(int(d) + _EPOCH) for d in day]
     free, at_work = _days(country, dates[0].year, dates[-1].year)
     lived = plain.copy()

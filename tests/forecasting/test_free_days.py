@@ -47,6 +47,12 @@ def test_an_unknown_country_is_named() -> None:
         lived_weekday(np.array([noon("2024-03-29")]), "DE-XX")
 
 
+def test_times_that_are_no_seconds_are_told() -> None:
+    milliseconds = 1000 * np.array([noon("2024-03-29")])
+    with pytest.raises(InputError, match=r"t: .* beyond the calendar"):
+        lived_weekday(milliseconds, "DE")
+
+
 @given(st.integers(0, 3_000), st.sampled_from(["", "CN", "DE-HE", "US-CA"]))
 def test_only_holidays_and_their_make_up_days_move(first: int, country: str) -> None:
     start_s = noon("2018-01-01") + (first + np.arange(30)) * DAY_S
