@@ -263,9 +263,8 @@ def _unrest(deviation: Float32s, known: NDArray[np.bool_], grid: Grid, training:
         found: Float32s = (off / usual + _UNREST_OF_ALL * rhythm[:, None]) / (count + _UNREST_OF_ALL)
         return np.log(np.clip(found, 0.1, 10.0)).astype(np.float32)
 
-    days = [
-        slice(int(a), int(b)) for a, b in pairwise([*np.flatnonzero(np.diff(day[:training], prepend=-1)), training])
-    ]
+    begins = np.flatnonzero(np.diff(day[:training], prepend=day[0] - 1)).tolist()
+    days = [slice(first, last) for first, last in pairwise([*begins, training])]
     off, count = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
     for rows in days:
         for whole, part in zip((off, count), of_rows(rows), strict=True):
