@@ -14,7 +14,6 @@ Every recording gives its training part alone. One thread.
 from __future__ import annotations
 
 import argparse
-import pickle
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -31,7 +30,9 @@ from forecasting.courses import OWN_SHARE, Course, make_courses
 from forecasting.drawn_roads import ARTERIAL, FREEWAY, RoadKind, draw_roads
 from forecasting.model import ModelShape
 from forecasting.reading import read_series
+from forecasting.recording import Recording
 from forecasting.series import CitySeries
+from forecasting.series_folder import holds_series, read_folder, write_folder
 from forecasting.train import Plan, native_bf16, train_model
 from scenarios.drawn_towns import draw_town
 
@@ -56,10 +57,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     cities = [_recorded(options.data / f"{name}.npz") for name in options.sets.split(",")]
     courses = make_courses(cities, own_share=options.own_share, tell=lambda line: print(line, file=sys.stderr))
-    towns = draw_towns(options.scratch, options.processes)
-    courses += drawn_courses() + [
-        course for k, series in enumerate(towns) for course in town_courses(series, k // 2 + 1)
-    ]
+    drawn = [(city, seed, DRAWN_TURNS) for seed, city in enumerate(drawn_cities())]
+    for seed, town in enumerate(draw_towns(options.scratch, options.processes), 1):
+        drawn += [(town.series(channel), seed, turns) for channel, turns in TOWN_TURNS.items()]
+    for city, seed, turns in drawn:
+        courses += _with_turns(city, seed, turns)
     before = load_artifact(options.begin).members if options.begin else []
     members = []
     for member in range(options.members):
@@ -81,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
          "training_rows": c.training_rows(), "step_s": c.step_s, "places": c.nodes}
         for c in cities
     ] + [{"name": c.name, "fingerprint": c.fingerprint(), "licence": "own simulation", "training_rows": len(c.values),
-          "step_s": c.step_s, "places": c.nodes} for c in [*drawn_cities(), *towns]]  # fmt: skip
+          "step_s": c.step_s, "places": c.nodes} for c, _, _ in drawn]  # fmt: skip
     save_artifact(options.out, Artifact(options.out.stem, members, told, plan.as_dict()))
     return 0
 
@@ -99,27 +101,16 @@ def drawn_cities() -> list[CitySeries]:
     ]
 
 
-def drawn_courses() -> list[Course]:
-    return [c for seed, city in enumerate(drawn_cities()) for c in _with_turns(city, seed, DRAWN_TURNS)]
-
-
-def draw_towns(scratch: Path, processes: int) -> list[CitySeries]:
-    """Flow and speed of every town, drawn once and kept."""
-    series: list[CitySeries] = []
+def draw_towns(scratch: Path, processes: int) -> list[Recording]:
+    """Every town, drawn once and kept."""
+    towns: list[Recording] = []
     for seed, days in enumerate(TOWNS, 1):
-        kept = {q: scratch / f"town{seed}.{days}.{q}.pkl" for q in TOWN_TURNS}
-        if not all(path.is_file() for path in kept.values()):
+        kept = scratch / f"town{seed}.{days}"
+        if not holds_series(kept):
             print(f"drawing town {seed} of {len(TOWNS)}, {days} days", file=sys.stderr)
-            town = draw_town(seed, days=days, processes=processes)
-            scratch.mkdir(parents=True, exist_ok=True)
-            for quantity, path in kept.items():
-                path.write_bytes(pickle.dumps(getattr(town, quantity)))
-        series += [pickle.loads(path.read_bytes()) for path in kept.values()]
-    return series
-
-
-def town_courses(series: CitySeries, seed: int) -> list[Course]:
-    return _with_turns(series, seed, TOWN_TURNS[series.quantity])
+            write_folder(draw_town(seed, days=days, processes=processes), kept)
+        towns.append(read_folder(kept))
+    return towns
 
 
 def _with_turns(city: CitySeries, seed: int, turns: float) -> list[Course]:

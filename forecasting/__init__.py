@@ -7,9 +7,10 @@ stop line.
 
 For recorded series of whole cities `backcast.forecast_windows`, the graph model. In the order of the data: `reading`
 (of `series_folder`, `timed_csv`, `sumo_output`; `recording` holds all channels, `street_graph` joins edges), `series`
-(one channel), `usual` (the profile), `city_context`, `features`, `ridge` and `lags` (linear, per city), `model` (one
-net for all cities), `stacking` (corrected by recent errors), `conformal` (bands). `forecasters` puts all of them and
-the baselines behind one interface, `stid` adds a rival; `courses`, `drawn_roads` (days of own simulation), `train`
-and `adapt` make models; `gate`, `artifact` and `registry` decide which of them is live.
+(one channel), `grid` and `free_days` (rows by the time of day, days as they are lived), `usual` (the profile),
+`city_context`, `features`, `ridge` and `lags` (linear, per city), `model` (one net for all cities), `stacking`
+(corrected by recent errors), `conformal` (bands). `forecasters` puts all of them and the baselines behind one
+interface, `stid` adds a rival; `courses`, `drawn_roads` (days of own simulation), `train` and `adapt` make models;
+`gate`, `artifact` and `registry` decide which of them is live.
 It sees arrays and files only: neither signals nor a running SUMO.
 """

@@ -246,14 +246,17 @@ def _unrest(deviation: Float32s, known: NDArray[np.bool_], grid: Grid, training:
     shape = (grid.per_day, deviation.shape[1])
     width = 1 + 2 * int(_UNREST_S * grid.per_day / DAY_S / 2)
 
-    def of_rows(rows: slice) -> tuple[Float32s, Float32s]:
-        off, count = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-        off[slot[rows]] = np.minimum(np.abs(deviation[rows]), 6.0) * known[rows]
-        count[slot[rows]] = known[rows]
-        for array in (off, count):
-            for _ in range(2):  # twice a moving sum: a triangle
-                array[:] = uniform_filter1d(array, width, axis=0, mode="wrap") * width**0.5
-        return off, count
+    def of_day(rows: slice) -> Float32s:
+        """How far off its readings are, and where there are any (2, steps of a day, N)."""
+        found = np.zeros((2, *shape), np.float32)
+        found[0, slot[rows]] = np.minimum(np.abs(deviation[rows]), 6.0) * known[rows]
+        found[1, slot[rows]] = known[rows]
+        return found
+
+    def spread_out(sums: Float32s) -> Float32s:
+        for _ in range(2):  # twice a moving sum: a triangle
+            sums = uniform_filter1d(sums, width, axis=1, mode="wrap") * width**0.5
+        return sums
 
     def told(off: Float32s, count: Float32s) -> Float32s:
         typical = max(float(off.sum() / max(count.sum(), 1.0)), 1e-3)
@@ -265,15 +268,14 @@ def _unrest(deviation: Float32s, known: NDArray[np.bool_], grid: Grid, training:
 
     begins = np.flatnonzero(np.diff(day[:training], prepend=day[0] - 1)).tolist()
     days = [slice(first, last) for first, last in pairwise([*begins, training])]
-    off, count = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    whole = np.zeros((2, *shape), np.float32)
     for rows in days:
-        for whole, part in zip((off, count), of_rows(rows), strict=True):
-            whole += part
+        whole += of_day(rows)
+    whole = spread_out(whole)
     answer = np.empty((len(slot), shape[1]), np.float32)
-    answer[training:] = told(off, count)[slot[training:]]
+    answer[training:] = told(*whole)[slot[training:]]
     for rows in days:
-        own_off, own_count = of_rows(rows)
-        answer[rows] = told(np.maximum(off - own_off, 0.0), np.maximum(count - own_count, 0.0))[slot[rows]]
+        answer[rows] = told(*np.maximum(whole - spread_out(of_day(rows)), 0.0))[slot[rows]]
     return answer
 
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from networks.graph import Floats
 
 STEP_S = 300  # of all drawn series
+MONDAY_S = 1_767_571_200  # 2026-01-05, from which on they are dated
 
 
 def slow_noise(

@@ -12,13 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from forecasting.drawn_noise import STEP_S, draw_missing, slow_noise
+from forecasting.drawn_noise import MONDAY_S, STEP_S, draw_missing, slow_noise
 from forecasting.drawn_roads_kernels import run_cells
 from forecasting.series import DAY_S, CitySeries
 from networks.graph import Floats
 
 _CELL_S = 15.0  # step of the cells; a vehicle at the highest free speed does not cross a whole cell in it
-_MONDAY_S = 1_767_571_200  # 2026-01-05
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +79,7 @@ def draw_roads(
         values = np.maximum(values, 1.0)
     values[draw_missing(rng, values.shape)] = np.nan
     edges, metres = _edges(rng, seen, length)
-    start = _MONDAY_S + int(rng.integers(0, 7)) * DAY_S + np.arange(len(demand)) * STEP_S
+    start = MONDAY_S + int(rng.integers(0, 7)) * DAY_S + np.arange(len(demand)) * STEP_S
     name = f"drawn roads {seed}"
     return CitySeries(name, quantity, values.astype(np.float32), start, STEP_S, edges, metres.astype(np.float32))
 

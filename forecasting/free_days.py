@@ -12,7 +12,6 @@ import unicodedata
 from datetime import date
 from functools import lru_cache
 
-import holidays
 import numpy as np
 from numpy.typing import NDArray
 
@@ -102,6 +101,8 @@ def worked_holidays(values: Float32s, start_s: Rows, country: str) -> frozenset[
 @lru_cache(maxsize=64)
 def _days(country: str, first_year: int, last_year: int) -> tuple[dict[date, str], frozenset[date]]:
     """Days off with their names, and weekend days at work."""
+    import holidays  # a sixth of a second, where a country is known
+
     code, _, part = country.partition("-")
     try:
         found = holidays.country_holidays(code, subdiv=part or None, years=range(first_year, last_year + 1))
@@ -113,6 +114,7 @@ def _days(country: str, first_year: int, last_year: int) -> tuple[dict[date, str
 @lru_cache(maxsize=256)
 def _country_at(lat: float, lon: float) -> str:
     """The code of the country, with that of its part where both packages mean the same by its name."""
+    import holidays
     import reverse_geocode  # half a second, for series with coordinates alone
 
     place = reverse_geocode.get((lat, lon))

@@ -16,29 +16,14 @@ from forecasting.features import WindowFeatures, window_features
 from forecasting.forecasters import FittedCity, WindowForecaster, fit_city
 from forecasting.grid import Grid
 from forecasting.series import DAY_S, STEPS_IN, WINDOW, CitySeries, Float32s, Rows, weekday
-from networks.graph import Bools, Floats, Ints, Network
+from forecasting.street_graph import Links
+from networks.graph import Bools, Floats
 from networks.state import History, TimeGrid
 
 FARTHEST = 12.0  # scales from the profile: readings beyond are limited
 AHEAD = slice(STEPS_IN, WINDOW)
 _VPH = 3600.0
 _LEAST_KEPT = 0.3
-
-
-@dataclass(frozen=True, slots=True)
-class Links:
-    """Which edge leads into which, and how far it is from middle to middle."""
-
-    ends: Ints  # (2, L) from, to
-    length_m: Float32s  # (L,)
-
-
-def links_of(network: Network) -> Links:
-    """The edges of a network that movements join, each pair once."""
-    moves, lanes, edges = network.movements, network.lanes, network.edges
-    pairs = np.unique(np.stack([lanes.edge[moves.from_lane], lanes.edge[moves.to_lane]], axis=1), axis=0)
-    length = (edges.length_m[pairs[:, 0]] + edges.length_m[pairs[:, 1]]) / 2
-    return Links(pairs.T.astype(np.int32), length.astype(np.float32))
 
 
 @dataclass(frozen=True, slots=True)

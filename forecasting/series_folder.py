@@ -12,7 +12,6 @@ written beside its place and renamed into it, so that it is there whole or not a
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import tempfile
@@ -33,6 +32,7 @@ from forecasting.series import DAY_S, Float32s, Rows
 from forecasting.wall_time import find_zone
 from networks.errors import InputError
 from networks.graph import Floats
+from networks.sync import sync
 
 META, NODES, EDGES = "meta.json", "nodes.parquet", "edges.parquet"
 _CHANNEL = r"[A-Za-z0-9_]+"  # a part of a file's name
@@ -148,7 +148,7 @@ def _fill(draft: Path, recording: Recording) -> None:
     )  # fmt: skip
     (draft / META).write_text(json.dumps(meta.model_dump(), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     for path in (*draft.iterdir(), draft):
-        _sync(path)
+        sync(path)
 
 
 def _put_in_place(draft: Path, target: Path) -> None:
@@ -162,15 +162,7 @@ def _put_in_place(draft: Path, target: Path) -> None:
             replaced.rename(target)
         raise
     shutil.rmtree(replaced, ignore_errors=True)
-    _sync(target.parent)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync(target.parent)
 
 
 def _runs(start_s: Rows, step_s: int) -> list[_Run]:
@@ -191,13 +183,12 @@ def _read_meta(path: Path) -> _Meta:
         raise InputError(f"{path}: target: no channel is called {meta.target!r}")
     if not all(np.isfinite(meta.split)) or min(meta.split) < 0 or sum(meta.split) <= 0:
         raise InputError(f"{path}: split: {meta.split} are no three shares")
-    if meta.time_zone or meta.country:
-        try:
-            if meta.time_zone:
-                find_zone(meta.time_zone)
-            check_country(meta.country)
-        except InputError as defect:
-            raise InputError(f"{path}: {defect}") from defect
+    try:
+        if meta.time_zone:
+            find_zone(meta.time_zone)
+        check_country(meta.country)
+    except InputError as defect:
+        raise InputError(f"{path}: {defect}") from defect
     return meta
 
 

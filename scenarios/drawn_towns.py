@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.csgraph import dijkstra
 
-from forecasting.drawn_noise import STEP_S, draw_missing, slow_noise
-from forecasting.series import DAY_S, CitySeries
+from forecasting.drawn_noise import MONDAY_S, STEP_S, draw_missing, slow_noise
+from forecasting.recording import UNITS, Recording
+from forecasting.series import DAY_S
 from networks.errors import ProcessError
 from networks.graph import PASSENGER, Floats, Ints, Network
 from networks.readers.sumo import read_sumo
@@ -32,7 +33,6 @@ from scenarios.edge_run import MESOSCOPIC_OPTIONS
 from scenarios.shortest import Leg, find_ways
 
 _PER_DAY = DAY_S // STEP_S
-_MONDAY_S = 1_767_571_200  # 2026-01-05
 _PLACES = 45  # edges where trips begin or end
 _PAIRS = 420
 _LANE_VPS = 0.5  # of a street with green all the time
@@ -46,14 +46,6 @@ _HOMEWARD, _WORKWARD, _OTHER = range(3)
 
 
 @dataclass(frozen=True, slots=True)
-class Town:
-    """What its detectors counted and how fast they saw vehicles drive: the same places and steps."""
-
-    flow: CitySeries  # veh/h
-    speed: CitySeries  # km/h
-
-
-@dataclass(frozen=True, slots=True)
 class _Trips:
     """The pairs of places, with up to three ways each."""
 
@@ -63,8 +55,8 @@ class _Trips:
     likes: list[Floats]  # shares of the ways
 
 
-def draw_town(seed: int, *, days: int, processes: int = 1, junctions: int | None = None) -> Town:
-    """A town of its own for every seed; equal arguments give equal towns.
+def draw_town(seed: int, *, days: int, processes: int = 1, junctions: int | None = None) -> Recording:
+    """Flows and speeds at the detectors of a town of its own for every seed; equal arguments give equal towns.
 
     `junctions`: about so many; None draws it. Raises ProcessError when SUMO does not do a day.
     """
@@ -142,17 +134,16 @@ def _draw_trips(rng: np.random.Generator, network: Network) -> _Trips:
     found = find_ways(network, [leg for leg, _ in legs], others=True)
     ways = [[found[leg].own, *found[leg].others[:2]] for leg, _ in legs]
     good = [k for k, w in enumerate(ways) if len(w[0]) > 1]
-    kinds = np.array([legs[k][1] for k in good])
+    ways, kinds = [ways[k] for k in good], np.array([legs[k][1] for k in good])
     volume = rng.lognormal(0.0, 0.6, len(good))
-    likes = [_shares_of_ways(rng, len(ways[k])) for k in good]
-    trips = _Trips([ways[k] for k in good], kinds, volume, likes)
+    likes = [_shares_of_ways(rng, len(of_pair)) for of_pair in ways]
     peak = np.zeros(len(edges.ids))
-    for pair_ways, often, like in zip(trips.ways, volume, likes, strict=True):
-        for way, of_way in zip(pair_ways, like, strict=True):
+    for of_pair, often, like in zip(ways, volume, likes, strict=True):
+        for way, of_way in zip(of_pair, like, strict=True):
             np.add.at(peak, list(way), 0.7 * often * of_way)
     load = peak / (edges.lane_count * _LANE_VPS * _GREEN)
     busiest = float(np.quantile(load[load > 0], 0.97))
-    return _Trips(trips.ways, kinds, volume * rng.uniform(*_LOAD) / busiest, likes)
+    return _Trips(ways, kinds, volume * rng.uniform(*_LOAD) / busiest, likes)
 
 
 def _shares_of_ways(rng: np.random.Generator, count: int) -> Floats:
@@ -294,7 +285,7 @@ def _fill(table: pd.DataFrame, network: Network, day: int, counted: Floats, spee
 
 def _detect(
     rng: np.random.Generator, seed: int, network: Network, first_weekday: int, counted: Floats, speed_mps: Floats
-) -> Town:
+) -> Recording:
     """What detectors at some of the streets make of it."""
     mean = counted.mean(axis=0)
     worth = np.flatnonzero(mean >= min(_LEAST_VEH, mean.max()))
@@ -314,16 +305,14 @@ def _detect(
     speed_kph[count == 0] = np.nan
     gone = draw_missing(rng, count.shape)
     flow[gone] = speed_kph[gone] = np.nan
-    start_s = _MONDAY_S + first_weekday * DAY_S + np.arange(len(counted)) * STEP_S
     edges, metres = _neighbours(network, places)
-
-    def series(quantity: str, values: Floats) -> CitySeries:
-        return CitySeries(
-            f"drawn town {seed}, {quantity}", quantity, values.astype(np.float32), start_s, STEP_S, edges,
-            metres.astype(np.float32),
-        )  # fmt: skip
-
-    return Town(series("flow", flow), series("speed", np.maximum(speed_kph, 1.0)))
+    return Recording(
+        name=f"drawn town {seed}", places=tuple(network.edges.ids[k] for k in places),
+        start_s=MONDAY_S + first_weekday * DAY_S + np.arange(len(counted)) * STEP_S, step_s=STEP_S,
+        channels={"flow": flow.astype(np.float32), "speed": np.maximum(speed_kph, 1.0).astype(np.float32)},
+        target="flow", units=UNITS, edges=edges, edge_length_m=metres.astype(np.float32), licence="own simulation",
+        source="mesoscopic SUMO runs of a random network",
+    )  # fmt: skip
 
 
 def _neighbours(network: Network, places: NDArray[np.int64]) -> tuple[NDArray[np.int64], Floats]:

@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
+from networks.sync import sync
+
 _HEADER = struct.Struct("<4sII")
 _MAGIC = b"CTB1"
 MAX_BLOCK_BYTES = 1 << 30
@@ -92,12 +94,3 @@ class BlockReader:
 
 def _checksum(payload: bytes) -> int:
     return zlib.crc32(payload, zlib.crc32(struct.pack("<I", len(payload))))
-
-
-def sync(path: Path) -> None:
-    """Make a file's bytes, or a folder's names, safe on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -28,7 +28,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from networks.errors import CityTwinError
-from twin.blocks import BlockReader, BlockWriter, sync
+from networks.sync import sync
+from twin.blocks import BlockReader, BlockWriter
 from twin.cycle_record import CycleRecord, to_tables
 
 SEGMENTS = "segments"

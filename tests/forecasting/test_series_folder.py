@@ -170,7 +170,7 @@ def test_a_write_that_dies_leaves_what_was_there(tmp_path: Path, monkeypatch: py
         raise KeyboardInterrupt
 
     old, new = recording(), recording(rows=9, seed=1)
-    for step in ("_sync", "_put_in_place"):
+    for step in ("sync", "_put_in_place"):
         with monkeypatch.context() as broken:
             broken.setattr(series_folder, step, dies)
             with pytest.raises(KeyboardInterrupt):
@@ -178,7 +178,7 @@ def test_a_write_that_dies_leaves_what_was_there(tmp_path: Path, monkeypatch: py
         assert not list(tmp_path.iterdir()), "nothing half done is left"
     write_folder(old, tmp_path / "town")
     with monkeypatch.context() as broken:
-        broken.setattr(series_folder, "_sync", dies)
+        broken.setattr(series_folder, "sync", dies)
         with pytest.raises(KeyboardInterrupt):
             write_folder(new, tmp_path / "town")
     assert_same(read_folder(tmp_path / "town"), old)

@@ -14,8 +14,9 @@ from forecasting.congestion import congestion_probabilities, cumulative
 from forecasting.features import WindowFeatures
 from forecasting.forecasters import FittedCity, Ridge
 from forecasting.gate import Verdict
-from forecasting.live_city import ExpectedChange, Links, LiveCity, fit_live_city
+from forecasting.live_city import ExpectedChange, LiveCity, fit_live_city
 from forecasting.serve import SIMPLE, Forecaster, LiveModel, admit
+from forecasting.street_graph import Links
 from networks.graph import Floats
 from networks.state import QUANTILES, History, TimeGrid
 
