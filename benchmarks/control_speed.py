@@ -23,7 +23,8 @@ from networks.graph import Network
 from networks.readers.sumo import read_sumo
 from scenarios.cities import find_city
 from signals.arbiter import decide
-from signals.controllers.rolling_horizon import ApproachRows, LaneRoom, RollingHorizon
+from signals.controllers.approach_rows import ApproachRows, LaneRoom
+from signals.controllers.rolling_horizon import RollingHorizon
 from signals.lamps import LampRecord
 from signals.plan import SignalPlan
 

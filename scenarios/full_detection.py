@@ -19,10 +19,11 @@ from networks.state import Estimate, NetworkState, VehicleTable
 from scenarios.travellers import Travellers
 from scenarios.waiting import Calls
 from signals.arbiter import decide
+from signals.controllers.approach_rows import ApproachRows, LaneRoom
 from signals.controllers.approaches import StopLineMap
 from signals.controllers.junction_choice import Tuning, driven_speed_mps, travel_time_s
 from signals.controllers.preemption import Preemption
-from signals.controllers.rolling_horizon import ApproachRows, LaneRoom, RollingHorizon
+from signals.controllers.rolling_horizon import RollingHorizon
 from signals.lamps import LampRecord
 from signals.plan import Proposal, SignalPlan
 from signals.priority import Policy, expect_walkers

@@ -9,6 +9,7 @@ import pytest
 
 from networks.readers.sumo import read_sumo
 from signals.controllers import coupled_signals
+from signals.controllers.approach_rows import ApproachRows, LaneRoom
 from signals.controllers.coupled_signals import (
     ROOM_KNOWN_VEH,
     find_knots,
@@ -17,7 +18,7 @@ from signals.controllers.coupled_signals import (
     join_signals,
 )
 from signals.controllers.junction_choice import build_model
-from signals.controllers.rolling_horizon import ApproachRows, LaneRoom, RollingHorizon
+from signals.controllers.rolling_horizon import RollingHorizon
 from signals.lamps import LampRecord
 from signals.rules import rules_of
 from signals.safety import find_violations

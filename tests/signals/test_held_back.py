@@ -11,9 +11,11 @@ import pytest
 
 from networks.graph import STRAIGHT, Network
 from networks.readers.sumo import read_sumo
+from signals.controllers.approach_rows import ApproachRows, LaneRoom
 from signals.controllers.approaches import build_stop_lines
+from signals.controllers.caught import CAUGHT_S
 from signals.controllers.junction_choice import ApproachView, Tuning, build_model, choose
-from signals.controllers.rolling_horizon import CAUGHT_S, ApproachRows, LaneRoom, RollingHorizon
+from signals.controllers.rolling_horizon import RollingHorizon
 from signals.lamps import GREEN, LampRecord
 from signals.safety import find_violations
 from tests.signals.drawn_junctions import convert, crossroads, tee

@@ -11,7 +11,8 @@ from networks.graph import Network
 from networks.readers.sumo import read_sumo
 from signals.controllers import junction_choice
 from signals.controllers import junction_choice_kernels as kernels
-from signals.controllers.rolling_horizon import ApproachRows, LaneRoom, RollingHorizon
+from signals.controllers.approach_rows import ApproachRows, LaneRoom
+from signals.controllers.rolling_horizon import RollingHorizon
 from signals.lamps import LampRecord
 from tests.signals.drawn_junctions import close_pair_net, crossroads
 

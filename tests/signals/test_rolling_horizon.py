@@ -17,6 +17,7 @@ from networks.graph import VEHICLE_SPACE_M, Network, Ragged
 from networks.readers.sumo import read_sumo
 from networks.state import Estimate, NetworkState, VehicleTable
 from signals.arbiter import decide
+from signals.controllers.approach_rows import ApproachRows, LaneRoom
 from signals.controllers.junction_choice import (
     ApproachView,
     Choice,
@@ -26,7 +27,7 @@ from signals.controllers.junction_choice import (
     driven_speed_mps,
     travel_time_s,
 )
-from signals.controllers.rolling_horizon import ApproachRows, LaneRoom, RollingHorizon
+from signals.controllers.rolling_horizon import RollingHorizon
 from signals.lamps import LampRecord
 from signals.plan import LampStep, Proposal
 from signals.rules import rules_of

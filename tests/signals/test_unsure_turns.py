@@ -11,8 +11,9 @@ import pytest
 from networks.graph import Network
 from networks.readers.sumo import read_sumo
 from signals.controllers import junction_choice_kernels as kernels
+from signals.controllers.approach_rows import ApproachRows, LaneRoom
 from signals.controllers.junction_choice import JunctionModel, build_model
-from signals.controllers.rolling_horizon import ApproachRows, LaneRoom, RollingHorizon
+from signals.controllers.rolling_horizon import RollingHorizon
 from signals.controllers.unsure_turns import with_twins
 from signals.lamps import LampRecord
 from tests.signals.drawn_junctions import crossroads as drawn_crossroads
