@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int32]
+Int64s = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 # Bits of LaneTable.allowed: who may drive or walk there.

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from networks.graph import VEHICLE_SPACE_M, Bools, Floats, Network
+from networks.graph import VEHICLE_SPACE_M, Bools, Floats, Int64s, Network
 from signals.controllers import junction_choice_kernels as kernels
 from signals.controllers.approach_rows import ApproachRows, LaneRoom
 from signals.controllers.approaches import StopLineMap
 from signals.controllers.held_back import STALL_LASTS_S
-from signals.controllers.junction_choice import ApproachView, Choice, Int64s, Tuning
+from signals.controllers.junction_choice import ApproachView, Choice, Tuning
 from signals.controllers.planned_units import Unit
 
 PRESS_M = 60.0

@@ -14,13 +14,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from networks.graph import VEHICLE_SPACE_M, Bools, Floats, Network, Signal
+from networks.graph import VEHICLE_SPACE_M, Bools, Floats, Int64s, Network, Signal
 from signals.controllers import junction_choice_kernels as kernels
 from signals.controllers.stage_sets import further_stages
 from signals.lamps import GREEN, LampRecord
 from signals.rules import rules_of
-
-Int64s = NDArray[np.int64]
 
 HOLDS_S = (0.0, 1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 18.0)
 

@@ -11,16 +11,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from networks.graph import U_TURN, Floats, Network
+from networks.graph import U_TURN, Floats, Int64s, Network
 from signals.controllers import junction_choice_kernels as kernels
 from signals.controllers.junction_choice import JunctionModel
 
 LEAST_OPEN_FRAC = 0.75  # of a lane's drivers; where less is open, one of unknown turn is not counted on to go
 U_TURN_SHARE = 0.02  # beside 1 for any other movement, where no shares are known
-
-Int64s = NDArray[np.int64]
 
 
 def with_twins(
