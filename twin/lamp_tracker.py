@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from networks.batches import SignalStateBatch
+from networks.batches import Batches, SignalStateBatch
 from networks.graph import Bools, Network
 from signals.lamps import GREEN, RED, LampRecord
+from signals.loop_calls import LoopCalls
 from signals.plan import ApprovedPlan, SignalPlan
 from signals.transitions import is_stage
 
@@ -69,6 +70,11 @@ class LampTracker:
             record = self._records[signal]
             if record is not None and len(record.state) == len(unwanted):
                 self._records[signal] = record.vouched(unwanted, at_s)
+
+    def note_calls(self, calls: LoopCalls, batches: Batches, distrusted: Bools, at_s: float) -> None:
+        """The same of loops, all but those distrusted (D,), which are told of the batches first."""
+        calls.note(batches.counts, batches.signals)
+        self.note_unwanted(calls.unwanted(at_s, distrusted), at_s)
 
     def note_refused(self, signal: int, version: int) -> None:
         """Forget a plan that the street's controller refused."""

@@ -236,8 +236,7 @@ def _note_answers(city: City, batches: Batches, receipts: Sequence[Receipt], now
     city.crossings.hear(batches.tracks, now_s)
     city.lamps.note_unwanted(city.crossings.unwanted(), now_s)
     if city.loop_calls is not None:
-        city.loop_calls.note(batches.counts, batches.signals)
-        city.lamps.note_unwanted(city.loop_calls.unwanted(now_s, city.fusion.distrusted), now_s)
+        city.lamps.note_calls(city.loop_calls, batches, city.fusion.distrusted, now_s)
     city.closures.note(batches.notices)
     if city.ahead is not None:
         city.ahead.note(batches)

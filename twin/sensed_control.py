@@ -171,8 +171,7 @@ class Twin:
         fused = time.perf_counter()
         self.state = self.fusion.update(batches, second_s, None)
         if self._loop_calls is not None:
-            self._loop_calls.note(batches.counts, batches.signals)
-            self.lamps.note_unwanted(self._loop_calls.unwanted(second_s, self.fusion.distrusted), second_s)
+            self.lamps.note_calls(self._loop_calls, batches, self.fusion.distrusted, second_s)
         valid_from_s = second_s + LEAD_S
         foreseen = self.lamps.foresee(valid_from_s)
         asked = time.perf_counter()
