@@ -15,6 +15,7 @@ from networks.state import DAY_S, Estimate, History
 from twin.edge_speeds import FREE_FRAC, EdgeSpeeds
 from twin.fusion_kernels import Lanes
 from twin.loop_record import WINDOW_S, LoopRecord
+from twin.prior_view import PriorView
 from twin.turn_flows import LEAST_VPS, Told, TurnFlows, count_variance
 
 HONESTY_EVERY_S, HONESTY_HALF_LIFE_S = 60.0, 900.0
@@ -55,19 +56,20 @@ class MirrorView(Protocol):
     def lane_vehicles(self) -> Floats: ...
 
 
-class PriorView(Protocol):
-    """What is used of `scenarios.prior.Prior`."""
+class Listed(NamedTuple):
+    """What the vehicle lists say of each lane (L,), in expected vehicles."""
 
-    @property
-    def profile(self) -> History: ...
-    @property
-    def departed_vps(self) -> Floats: ...
-    @property
-    def arrived_vps(self) -> Floats: ...
-    @property
-    def movement_share(self) -> Floats: ...
-    @property
-    def movement_vehicles(self) -> Floats: ...
+    vehicles: Floats
+    queue: Floats  # of those the ones slower than 2 m/s
+    coming: Floats  # not yet counted upstream
+
+
+class Seen(NamedTuple):
+    """When each lane (L,) was last seen by others than loops, epoch seconds."""
+
+    report_s: Floats  # by a vehicle on it, or by a unit that showed one
+    most_s: Floats  # most of it by a roadside unit
+    line_s: Floats  # its end by a roadside unit
 
 
 class Answer(NamedTuple):
@@ -153,21 +155,17 @@ class EdgeEstimates:
         loops: LoopRecord,
         lanes: Lanes,
         shares: tuple[Floats, Floats],
-        lane_seen_s: Floats,
-        sight_s: tuple[Floats, Floats],
-        vehicles: Floats,
-        queue: Floats,
-        coming: Floats,
+        seen: Seen,
+        lists: Listed,
         mirror: MirrorView | None,
     ) -> Answer:
-        """All (L,). `sight_s`: when a roadside unit last saw most of the lane, and its end; `vehicles`, `queue`,
-        `coming`: listed, of those slower than 2 m/s, and not yet counted upstream."""
+        """`shares` (M,): turning shares and their variance."""
         edge, count = self._edge, self._edge_count
         loop_heard_s = np.full(len(edge), -np.inf)
         trusted = ~loops.stuck & np.isfinite(loops.last_s)
         np.maximum.at(loop_heard_s, self._detector_lane[trusted], loops.last_s[trusted])
         edge_loop_s = _latest(loop_heard_s, edge, count)
-        edge_seen_s = _latest(lane_seen_s, edge, count)
+        edge_seen_s = _latest(seen.report_s, edge, count)
         own_s = np.maximum(edge_loop_s, edge_seen_s)
         own = now_s - own_s <= OWN_EVIDENCE_S
         counted_before = self._counted_before(lanes)
@@ -181,18 +179,19 @@ class EdgeEstimates:
         flow_variance = flow_variance + (FAR_FRAC * far * flow) ** 2
         known = own | fed
         speed, speed_variance = self._speed(counted, mirror, now_s)
+        queue, coming = lists.queue, lists.coming
         unlisted = self._unlisted(loops, coming, now_s)
-        vehicles = vehicles + unlisted
+        vehicles = lists.vehicles + unlisted
         edge_vehicles = np.bincount(edge, vehicles, count)
         density = edge_vehicles / self._length_m
         spread = edge_vehicles * np.where(counted, 0.15, 0.5) + 0.3 + 0.02 * np.minimum(age, 3600.0)
         # lists reach further than evidence: a flow that only the lists tell needs the edge to be fed or seen
         loop_heard_s = np.maximum(loop_heard_s, loop_heard_s[self._line])
-        lane_age = np.maximum(now_s - np.maximum(loop_heard_s, lane_seen_s), 0.0)
+        lane_age = np.maximum(now_s - np.maximum(loop_heard_s, seen.report_s), 0.0)
         lane_age = np.where(np.isfinite(lane_age), lane_age, age[edge])
         # reports of equipped vehicles alone leave out everybody else: not a lane's load while the mirror has one
         listed_to_line = counted[edge[self._line]]  # lists go on over the pieces of a street
-        lane_known = listed_to_line | fed[edge] | (now_s - sight_s[0] <= OWN_EVIDENCE_S)
+        lane_known = listed_to_line | fed[edge] | (now_s - seen.most_s <= OWN_EVIDENCE_S)
         lane_known &= self._motor
         if mirror is None:
             lane_variance_extra = np.where(lane_known, 0.0, 4.0 + 4.0 * vehicles)
@@ -200,8 +199,8 @@ class EdgeEstimates:
             lane_known = lane_known | (known[edge] & self._motor)
         else:
             lane_variance_extra = np.zeros(len(edge))
-        seen_only = ~lane_known & self._motor & (now_s - sight_s[1] <= OWN_EVIDENCE_S)
-        queue_known, queue_age = lane_known | seen_only, np.where(seen_only, now_s - sight_s[1], lane_age)
+        seen_only = ~lane_known & self._motor & (now_s - seen.line_s <= OWN_EVIDENCE_S)
+        queue_known, queue_age = lane_known | seen_only, np.where(seen_only, now_s - seen.line_s, lane_age)
         grown = np.minimum(GROWTH_PER_S * np.maximum(lane_age - 5.0, 0.0), 1.0) * self._storage**2 / 4.0
         listed = np.where(listed_to_line, 0.1, 0.5) * vehicles
         beyond = np.where(listed_to_line, BEYOND[0] * coming + BEYOND[1] * coming**2, 0.0)

@@ -75,6 +75,13 @@ class StreetPlaces:
         moving: Floats = np.bincount(lane, weight * speed, count).astype(np.float64)
         return vehicles, queue, moving
 
+    def coming(self, pool: Pool) -> Floats:
+        """Of the expected vehicles of each lane (L,) those that its upstream loop has not counted yet."""
+        rows = np.flatnonzero((pool.lane >= 0) & (pool.position_m >= 0.0) & ~pool.counted)
+        lane, _ = self.of_pool(pool, rows)
+        coming: Floats = np.bincount(lane, pool.certainty[rows], len(self.pieces.line)).astype(np.float64)
+        return coming
+
     def passed(self, left: Floats) -> Floats:
         """Vehicles that left each street lane (L,) as vehicles that passed the end of every lane of it."""
         passed = left.copy()

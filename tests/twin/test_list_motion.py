@@ -10,7 +10,17 @@ from hypothesis import strategies as st
 from networks.city import Detector
 from networks.pieces import join_pieces
 from tests.signals.small_graphs import Road, small_network
-from twin import fusion_kernels as kernels
+from twin import fusion_kernels
+from twin.fusion_kernels import (
+    STANDSTILL_GAP_M,
+    FirstSights,
+    Reports,
+    apply_occupancy,
+    apply_reports,
+    apply_upstream_counts,
+    move_all,
+    tidy,
+)
 from twin.lane_vehicles import make_lanes, make_pool, make_streets
 
 IN, OUT, ON = 0, 1, 2  # lanes of the roads below, in their order
@@ -28,7 +38,7 @@ def lists(*detectors: Detector, ends_frac: float = 0.0):
 
 
 def put(held, lane: int, position_m: float, speed_mps: float = 0.0) -> int:
-    make = getattr(kernels._make, "py_func", kernels._make)  # jitted or, for coverage, plain
+    make = getattr(fusion_kernels.make, "py_func", fusion_kernels.make)  # jitted or, for coverage, plain
     return int(make(*held, lane, position_m, speed_mps, 1.0, 0.0))
 
 
@@ -38,20 +48,29 @@ def report(held, v: int, lane: int, position_m: float, speed_mps: float, now_s: 
     held_lane = int(pool.lane[v])
     one, none = np.array([position_m]), np.array([np.inf])
     believed_m = np.array([3.2 - off_m]) if lane != held_lane else np.array([off_m])
-    kernels.apply_reports(
-        *held, now_s, False, np.array([7]), np.array([v], np.int32), np.zeros(1, np.int32), np.array([-1], np.int32),
-        np.array([lane], np.int32), one, np.array([off_m]), one if lane != held_lane else none, believed_m,
-        np.array([speed_mps]), np.array([now_s]), np.zeros(8, np.int64), np.full(8, -np.inf),
-    )  # fmt: skip
+    reports = Reports(
+        key=np.array([7]),
+        known=np.array([v], np.int32),
+        kind=np.zeros(1, np.int32),
+        destination=np.array([-1], np.int32),
+        lane=np.array([lane], np.int32),
+        position_m=one,
+        lateral_m=np.array([off_m]),
+        prior_position_m=one if lane != held_lane else none,
+        prior_lateral_m=believed_m,
+        speed_mps=np.array([speed_mps]),
+        measured_s=np.array([now_s]),
+    )
+    apply_reports(*held, now_s, False, reports, FirstSights(np.zeros(8, np.int64), np.full(8, -np.inf)))
 
 
 def test_a_queue_starts_one_driver_a_second():
     """A driver moves a reaction time (1 s) after the one ahead has: Krauss' rule on a queue without surplus gaps."""
     held = lists()
     pool = held[1]
-    queue = [put(held, IN, 199.7 - k * (5.0 + kernels.STANDSTILL_GAP_M)) for k in range(6)]
+    queue = [put(held, IN, 199.7 - k * (5.0 + STANDSTILL_GAP_M)) for k in range(6)]
     for second in range(1, 6):
-        kernels.move_all(*held, float(second))
+        move_all(*held, float(second))
         here = [v for v in queue if pool.lane[v] == IN]
         assert sum(pool.speed_mps[v] < 0.1 for v in here) == 6 - second
 
@@ -71,7 +90,7 @@ def test_nobody_overtakes_or_drives_backwards_on_a_lane(gaps, lamps):
     for second, lamp in enumerate(lamps):
         before_m = {v: pool.position_m[v] for v in order if pool.lane[v] == IN}
         lanes.open[0] = lamp
-        kernels.move_all(*held, float(second))
+        move_all(*held, float(second))
         here = [v for v in order if pool.lane[v] == IN]
         assert all(pool.position_m[v] >= before_m[v] for v in here)
         assert all(np.diff([pool.position_m[v] for v in here]) <= 0.0)
@@ -84,7 +103,7 @@ def test_the_share_of_trips_that_end_on_an_edge_ends_there(ends_frac, expected):
     for _ in range(8):
         put(held, OUT, 199.9, 10.0)
         for second in range(2):  # those before drive out of the way
-            kernels.move_all(*held, float(second))
+            move_all(*held, float(second))
     assert int((pool.lane == ON).sum()) == 8 - expected
 
 
@@ -93,7 +112,7 @@ def test_who_told_a_destination_ends_the_trip_there_and_nowhere_else(destination
     held = lists(ends_frac=1.0)
     v = put(held, OUT, 199.9, 10.0)
     held[1].destination[v] = destination
-    kernels.move_all(*held, 1.0)
+    move_all(*held, 1.0)
     assert bool(held[1].lane[v] == ON) == goes_on
 
 
@@ -103,9 +122,9 @@ def test_an_equipped_vehicle_that_falls_silent_is_taken_for_somebody_else():
     v = put(held, IN, 150.0)
     report(held, v, IN, 150.0, 0.0, 0.0)
     pool.destination[v], pool.sure[v] = ON, True
-    kernels.tidy(*held, 3.0, 45.0)
+    tidy(*held, 3.0, 45.0)
     assert pool.probe[v] == 7
-    kernels.tidy(*held, 6.0, 45.0)
+    tidy(*held, 6.0, 45.0)
     assert (pool.lane[v], pool.probe[v], pool.destination[v], pool.sure[v]) == (IN, 0, -1, False)
 
 
@@ -118,7 +137,7 @@ def test_a_count_is_not_for_one_just_seen_elsewhere(place_m, taken):
     report(held, v, IN, place_m, 2.0, 10.0)
     pool.counted[v] = False
     lanes.up_count[IN], lanes.up_mps[IN] = 1, 2.0
-    kernels.apply_upstream_counts(*held, 10.0)
+    apply_upstream_counts(*held, 10.0)
     assert int(lanes.listed[IN]) == (1 if taken else 2)
 
 
@@ -141,7 +160,7 @@ def test_a_front_vehicle_that_the_free_loop_denies_stands_before_it():
     lanes.stop_share[IN] = 0.0
     for second in range(4):
         pool.position_m[v] = 199.0
-        kernels.apply_occupancy(*held, float(second))
+        apply_occupancy(*held, float(second))
     assert (pool.speed_mps[v], pool.position_m[v] < 198.0) == (0.0, True)
 
 
@@ -152,6 +171,6 @@ def test_who_reports_from_on_top_of_an_upstream_loop_is_counted_once():
     v = put(held, IN, UP.position_m + 2.0, 10.0)
     assert not pool.counted[v]
     lanes.up_count[IN], lanes.up_mps[IN] = 1, 10.0
-    kernels.apply_upstream_counts(*held, 1.0)
+    apply_upstream_counts(*held, 1.0)
     assert pool.counted[v]
     assert lanes.listed[IN] == 1

@@ -15,8 +15,9 @@ from networks.state import NetworkState
 from signals.controllers.approaches import build_stop_lines
 from tests.signals.drawn_junctions import convert
 from tests.twin import one_street as town
-from twin import fusion_kernels as kernels
+from twin import fusion_kernels
 from twin.fusion import Fusion
+from twin.fusion_kernels import move_all
 from twin.lane_vehicles import make_lanes, make_pool, make_streets
 
 NODES = """<node id="w" x="-300" y="0"/><node id="j" x="0" y="0" type="traffic_light"/><node id="e" x="200" y="0"/>
@@ -116,11 +117,11 @@ def test_trips_end_on_the_piece_where_they_end(streets, ends_frac, reach_the_lin
     lists = make_streets(network, (), pieces, ends)
     pool, lanes = make_pool(lists), make_lanes(lists, np.ones(len(lists.to_lane)))
     lanes.open[:] = 0
-    make = getattr(kernels._make, "py_func", kernels._make)  # jitted or, for coverage, plain
+    make = getattr(fusion_kernels.make, "py_func", fusion_kernels.make)  # jitted or, for coverage, plain
     for k in range(4):
         make(lists, pool, lanes, line, 40.0 - 10.0 * k, 10.0, 1.0, 0.0)
     for second in range(1, 61):
-        kernels.move_all(lists, pool, lanes, float(second))
+        move_all(lists, pool, lanes, float(second))
     assert lanes.listed[line] == reach_the_line
 
 
@@ -134,6 +135,6 @@ def test_who_comes_to_a_parting_is_spread_as_the_lanes_are_used(tmp_path):
     lanes = make_lanes(lists, np.ones(len(lists.to_lane)))
     both = [network.lane_index[f"last_{i}"] for i in range(2)]
     lanes.stop_cum[both] = 0.25, 1.0
-    part = getattr(kernels._part, "py_func", kernels._part)
+    part = getattr(fusion_kernels.draw_part, "py_func", fusion_kernels.draw_part)
     sent = [int(part(lists, lanes, pieces.line[network.lane_index["far_0"]])) for _ in range(100)]
     assert [sent.count(lane) for lane in both] == pytest.approx([25, 75], abs=2)
