@@ -41,10 +41,12 @@ OPEN = "darmstadt_2024_03,berlin_2023,scats_boroondara_2006_10,guangzhou_500,i94
 DRAWN: tuple[tuple[RoadKind, str, int], ...] = (  # kind, quantity, days
     (FREEWAY, "speed", 6), (FREEWAY, "speed", 9), (FREEWAY, "speed", 14), (FREEWAY, "speed", 21),
     (ARTERIAL, "speed", 7), (ARTERIAL, "speed", 14), (FREEWAY, "flow", 10), (ARTERIAL, "flow", 9),
+    (FREEWAY, "speed", 5), (FREEWAY, "speed", 7), (FREEWAY, "speed", 11), (FREEWAY, "speed", 8),
+    (FREEWAY, "speed", 16), (FREEWAY, "flow", 14), (FREEWAY, "speed", 6), (FREEWAY, "speed", 10),
 )  # fmt: skip
 COUNTRIES = {"i94_weather_hourly": "US-MN"}  # of recordings without coordinates
 TOWNS = (10, 14, 9, 18, 12, 7, 21, 10, 16, 11, 14, 8)  # days of the town of each seed, from 1 on
-DRAWN_TURNS = 90.0  # of each drawn city; a recording has 100 to 800
+DRAWN_TURNS = 65.0  # of each drawn city; a recording has 100 to 800
 TOWN_TURNS = {"flow": 90.0, "speed": 45.0}
 
 

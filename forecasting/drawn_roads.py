@@ -2,7 +2,9 @@
 
 Open recordings of freeway speeds are few, so the shipped model learns from kinematic waves how jams begin, grow
 upstream and dissolve: the cell transmission model (Daganzo 1994) with a capacity drop at active bottlenecks (Cassidy
-& Bertini 1999), on drawn corridors with ramps, daily demand, incidents and rain. Nothing is fitted to a place.
+& Bertini 1999), on drawn corridors with ramps, daily demand, incidents and rain. Jams are not smooth: what a
+bottleneck lets go surges, and slower and faster stretches travel against the traffic at the speed of a jam's waves
+(Treiber & Helbing 2002). Nothing is fitted to a place.
 """
 
 from __future__ import annotations
@@ -12,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from forecasting.drawn_noise import MONDAY_S, STEP_S, draw_missing, slow_noise
-from forecasting.drawn_roads_kernels import run_cells
+from forecasting.drawn_noise import MONDAY_S, STEP_S, draw_missing, moving_noise, slow_noise
+from forecasting.drawn_roads_kernels import WAVE_KPH, run_cells
 from forecasting.series import DAY_S, CitySeries
 from networks.graph import Floats
 
@@ -30,10 +32,16 @@ class RoadKind:
     slowing: tuple[float, float]  # share of the free speed lost below capacity
     drop: tuple[float, float]  # share of the capacity lost once a jam stands
     noise: tuple[float, float]  # of a speed reading, relative
+    surges: tuple[float, float]  # of the capacity, relative, within minutes to half an hour
+    waves: tuple[float, float]  # of the speed in a standing jam, relative
 
 
-FREEWAY = RoadKind((95.0, 118.0), (1900.0, 2300.0), (0.55, 0.9), (0.02, 0.12), (0.03, 0.12), (0.015, 0.04))
-ARTERIAL = RoadKind((32.0, 62.0), (650.0, 950.0), (0.3, 0.5), (0.2, 0.5), (0.0, 0.05), (0.02, 0.09))
+FREEWAY = RoadKind(
+    (95.0, 118.0), (1900.0, 2300.0), (0.55, 0.9), (0.02, 0.12), (0.03, 0.12), (0.015, 0.04), (0.0, 0.1), (0.1, 0.8)
+)
+ARTERIAL = RoadKind(
+    (32.0, 62.0), (650.0, 950.0), (0.3, 0.5), (0.2, 0.5), (0.0, 0.05), (0.02, 0.09), (0.0, 0.1), (0.0, 0.3)
+)
 
 
 def draw_roads(
@@ -61,6 +69,7 @@ def draw_roads(
     on_ramp[:, 0] = 0.0
     demand = _demand(rng, corridors, days)  # (T, corridors), over the capacity of the entrance
     factor = _capacity_factors(rng, shape, len(demand), days)
+    factor *= slow_noise(rng, len(demand), shape, hours=rng.uniform(0.1, 0.5), spread=rng.uniform(*kind.surges))
     ramp_noise = slow_noise(rng, len(demand), shape, hours=1.0, spread=0.08)
     flow, speed = np.zeros((len(demand), *shape)), np.zeros((len(demand), *shape))
     run_cells(
@@ -68,6 +77,10 @@ def draw_roads(
         length, factor, rng.uniform(*kind.slowing, corridors), rng.uniform(*kind.drop, corridors), _CELL_S,
         int(STEP_S / _CELL_S), flow, speed,
     )  # fmt: skip
+    jam = (1.0 - speed / free).clip(0.0, 1.0)
+    to_end_km = length.sum(axis=1, keepdims=True) - np.cumsum(length, axis=1)
+    rough = rng.uniform(*kind.waves, (corridors, 1))
+    speed *= np.exp(rough * jam * moving_noise(rng, len(demand), to_end_km / WAVE_KPH * 60.0))
     seen = np.flatnonzero(rng.random(corridors * cells) < 0.85)
     flow, speed = flow.reshape(len(demand), -1)[:, seen], speed.reshape(len(demand), -1)[:, seen]
     count = rng.poisson(np.maximum(flow, 0.0) * STEP_S / 3600.0)

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from forecasting.series import STEPS_IN, STEPS_OUT, Float32s, Rows
 
-_HALF_LIFE_WINDOWS = 200
-_PRIOR = 4.0  # windows whose deviations are of one scale each speak for the lead alone
-_LEAST_PRIOR = 400.0  # places times windows; a single place has too few readings for four weights in a week
+_HALF_LIFE_WINDOWS = 100
+_PRIOR = 40.0  # windows whose deviations are of one scale each speak for the lead alone
+_LEAST_PRIOR = 4000.0  # places times windows; few places have too few readings for four weights in a week
 _FARTHEST = 4.0  # scales: single readings beyond count as this far
 _WEIGHTS = (-0.2, 1.2)
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from forecasting.drawn_noise import moving_noise
 from forecasting.drawn_roads import ARTERIAL, FREEWAY, RoadKind, draw_roads
 from forecasting.drawn_roads_kernels import run_cells
 
@@ -58,3 +59,20 @@ def test_without_a_bottleneck_traffic_flows_freely() -> None:
     flow, speed = one_road(1.0, 3000.0)
     assert flow[100:150, 2] == pytest.approx(3000.0, rel=1e-6)
     assert speed.min() > 89.0
+
+
+def test_waves_of_a_jam_come_to_the_cells_upstream_later() -> None:
+    minutes_a_cell = 3.0
+    late_min = np.arange(12)[::-1][None] * minutes_a_cell  # the last cell first
+    noise = moving_noise(np.random.default_rng(0), 500, late_min)[:, 0]
+    behind, later = 5, 3  # five cells upstream, fifteen minutes
+    assert np.array_equal(noise[later:, 11 - behind], noise[:-later, 11])
+    assert 0.7 < noise.std() < 1.1
+
+
+def test_jams_of_drawn_freeways_are_rougher_than_free_traffic() -> None:
+    speed = draw_roads(2, corridors=5, days=5).values
+    step = np.diff(speed, axis=0) / speed[1:]
+    jam = speed[1:] < 0.5 * np.nanquantile(speed, 0.9, axis=0)
+    assert np.isfinite(step[jam]).sum() > 500
+    assert np.nanmedian(np.abs(step[jam])) > 1.5 * np.nanmedian(np.abs(step[~jam]))

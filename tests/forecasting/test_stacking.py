@@ -5,12 +5,13 @@ import pytest
 
 from forecasting.stacking import correct
 
-SCALE = np.ones(6, np.float32)
+PLACES = 120
+SCALE = np.ones(PLACES, np.float32)
 
 
 def drawn(windows: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
-    truth = rng.normal(size=(windows, 12, 6)).astype(np.float32)
+    truth = rng.normal(size=(windows, 12, PLACES)).astype(np.float32)
     lead, other = (truth + s * rng.normal(size=truth.shape).astype(np.float32) for s in (1.0, 1.0))
     return truth, lead.astype(np.float32), other.astype(np.float32)
 
