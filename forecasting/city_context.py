@@ -29,6 +29,7 @@ GRAPHS = ("out", "in", "near", "alike")
 STATISTICS = 10
 _RETURNS = 3  # of random walks of 2, 4 and 8 steps
 STRUCTURE = _RETURNS + 2  # and degrees
+_REACH = (0.1, 0.9)
 _UNREST_S = 3600.0  # readings so far away in the day speak for its restlessness too, less and less
 _UNREST_OF_ALL, _UNREST_OF_DAY = 20.0, 200.0  # readings that speak for the city's rhythm, and for none
 
@@ -54,6 +55,7 @@ class CityContext:
     support: torch.Tensor  # (G, 2) days that the profile rests on, of the own type and in all, log1p over 3
     graphs: tuple[torch.Tensor, ...]  # GRAPHS, (N, N) sparse, rows sum to one or are empty
     unrest: torch.Tensor  # (G, N) log of how far off the profile the place is at this time of day, over its mean
+    reach: torch.Tensor  # (2, N) what a tenth of the values are below, and above, original unit
     statistics: torch.Tensor  # (N, STATISTICS)
     structure: torch.Tensor  # (N, STRUCTURE) where in the network
     reliability: float
@@ -104,6 +106,7 @@ def fit_context(series: CitySeries, training_rows: int | None = None) -> CityCon
         support=torch.from_numpy(np.log1p(usual.support) / 3.0),
         graphs=(*(to_sparse(g) for g in graphs), to_sparse(alike)),
         unrest=torch.from_numpy(_unrest(deviation, known, grid, training)),
+        reach=torch.from_numpy(_reach(values[:training], mean)),
         structure=torch.from_numpy(_structure(graphs)),
         statistics=torch.from_numpy(_statistics(deviation[:training], known[:training], mean, spread, scale, graphs)),
         reliability=usual.reliability,
@@ -129,6 +132,12 @@ def _moments(train: Float32s) -> tuple[Float32s, Float32s]:
     wide = spread[seen].mean() if seen.any() else 1.0
     spread = np.where(seen & (spread > 1e-3 * max(wide, 1e-6)), spread, max(wide, 1e-6))
     return np.where(seen, mean, overall).astype(np.float32), spread.astype(np.float32)
+
+
+def _reach(train: Float32s, mean: Float32s) -> Float32s:
+    seen = np.isfinite(train).any(axis=0)
+    found = np.nanquantile(np.where(seen, train, 0.0), _REACH, axis=0)
+    return np.where(seen, found, mean).astype(np.float32)
 
 
 def _scale(off: Float32s, spread: Float32s) -> Float32s:

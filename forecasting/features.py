@@ -17,8 +17,8 @@ PAST, AHEAD = slice(12, 24), slice(24, 36)  # the profile among the linear featu
 ALIKE, CITY = slice(72, 84), slice(84, 96)  # deviations of places alike, of the whole city
 DRIFT = slice(96, 132)
 OWN = 12 + 4 + 3 + 12  # of the linear ones that a place's own correction reads
-_UNREST = 4  # means of three steps ahead each
-EXTRA = STEPS_IN + 3 + len(GRAPHS) + 1 + STATISTICS + 12 + 5 + 3 + _UNREST + STRUCTURE
+_AHEAD = 4  # means of three steps ahead each
+EXTRA = STEPS_IN + 3 + len(GRAPHS) + 1 + STATISTICS + 12 + 5 + 3 + 3 * _AHEAD + STRUCTURE
 _RATIO_WEIGHT = 2.0  # usual readings that speak for a usual day
 
 
@@ -80,13 +80,20 @@ def window_features(
             _setting(context).expand(nodes, windows, -1),
             context.support[rows_out[:, STEPS_OUT // 2]][None].expand(nodes, -1, -1),
             likeness,
-            context.unrest[rows_out].permute(2, 0, 1).reshape(nodes, windows, _UNREST, -1).mean(dim=-1),
+            *_ways_ahead(context, rows_out),
             context.structure[:, None].expand(-1, windows, -1),
         ],
         dim=-1,
     )
     target_known = context.known[rows_out].permute(2, 0, 1)
     return WindowFeatures(linear, extra, context.deviation[rows_out].permute(2, 0, 1), target_known)
+
+
+def _ways_ahead(context: CityContext, rows_out: torch.Tensor) -> list[torch.Tensor]:
+    """Unrest, and how far below and above the profile the place reaches, over scale (N, B, _AHEAD) each."""
+    reach = (context.reach[:, None, None] - context.usual[rows_out]) / context.scale
+    ways = [context.unrest[rows_out], *reach.clamp(-8.0, 8.0)]
+    return [way.permute(2, 0, 1).unflatten(-1, (_AHEAD, -1)).mean(dim=-1) for way in ways]
 
 
 def own_features(linear: torch.Tensor) -> torch.Tensor:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -109,6 +110,16 @@ def test_no_row_tells_of_its_own_unrest() -> None:
     moved = (after - base)[:, :].mean(dim=1)
     assert moved[4 * PER_DAY + 106] > 0.3  # another day, at the same time
     assert abs(float(moved[3 * PER_DAY + 106])) < 0.1
+
+
+def test_a_place_reaches_from_its_slow_to_its_fast_tenth() -> None:
+    city = drawn_city(days=6, nodes=3, missing=0.0)
+    city.values[:] = np.where(np.arange(len(city.values)) % 5 == 0, 20.0, 100.0)[:, None]
+    city.values[:, 1] = np.nan  # says nothing: no reach
+    reach = fit_context(city, 4 * PER_DAY).reach
+    np.testing.assert_allclose(reach[:, [0, 2]].numpy(), [[20.0, 20.0], [100.0, 100.0]])
+    assert reach[0, 1] == reach[1, 1]
+    assert torch.isfinite(reach).all()
 
 
 def test_walks_on_a_ring_come_back_as_they_must() -> None:
