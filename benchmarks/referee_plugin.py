@@ -13,7 +13,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from networks.city import Coverage
-from networks.readers.sumo import read_sumo
+from networks.readers.sumo import read_sumo, with_plan
 from scenarios.full_detection import DetectedControl
 from scenarios.side_by_side import ScenarioFiles
 from signals.controllers.junction_choice import Tuning
@@ -58,7 +58,9 @@ def adaptive_sensors(
         default.equipped if equipped is None else float(equipped),
     )
     scenario = ctx.scenario
-    network = read_sumo(Path(scenario.net), (Path(plan),) if plan else ())
+    network = read_sumo(Path(scenario.net))
+    if plan:
+        network = with_plan(network, Path(plan))
     others = (tuple(map(Path, names)) for names in (scenario.routes, scenario.additional))
     files = ScenarioFiles(Path(scenario.net), *others, float(scenario.begin), float(scenario.end))
     return control_by_sensors(

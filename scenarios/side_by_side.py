@@ -21,7 +21,7 @@ from networks.city import CityFolder, Coverage
 from networks.errors import CityError, ProcessError
 from networks.graph import Network
 from networks.readers.formats import holds_programmes
-from networks.readers.sumo import read_sumo
+from networks.readers.sumo import read_sumo, with_plan
 from scenarios.demand import read_schedule
 from scenarios.full_detection import DetectedControl
 from scenarios.lamp_measures import walk_loss_s
@@ -145,7 +145,8 @@ Told = Callable[[Job, float], None]  # how far a run is, in simulated seconds
 
 def network_of(scenario: ScenarioFiles, plan: Path | None = None) -> Network:
     """The scenario's network under its programmes, those of `plan` in force. Raises NetworkError."""
-    return read_sumo(scenario.network, (*scenario.programmes(), *((plan,) if plan is not None else ())))
+    network = read_sumo(scenario.network, scenario.programmes())
+    return network if plan is None else with_plan(network, plan)
 
 
 def run_jobs(scenario: ScenarioFiles, jobs: Sequence[Job], *, workers: int, told: Told) -> Generator[Result]:

@@ -12,6 +12,7 @@ import xml.etree.ElementTree as ET
 import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +79,36 @@ def read_sumo(path: Path, programmes: Sequence[Path] = ()) -> Network:
     return _assemble(raw, path, _fingerprint(path, *programmes))
 
 
+def with_plan(network: Network, plan: Path) -> Network:
+    """The network with the programmes of an additional file in force, and all that signals may do as it was.
+
+    Stages, yellows, clearances and conflicts stay those of the programmes that came with the network: an authority's
+    word. A plan of our own, in whose interstages links wait for others, says nothing new about them.
+
+    Raises NetworkError naming the file and the signal that the network lacks or that has more links than lamps.
+    """
+    try:
+        loaded = parse_sumo(plan).programmes
+    except (ET.ParseError, EOFError, gzip.BadGzipFile, zlib.error, OSError, LookupError, ValueError) as defect:
+        raise NetworkError(f"{plan}: not readable as SUMO XML: {defect}") from defect
+    missing = set(loaded) - {signal.id for signal in network.signals}
+    if missing:
+        raise NetworkError(f"{plan}: signal {min(missing)!r} is not in the network")
+    signals = tuple(_in_force(plan, s, loaded[s.id]) if s.id in loaded else s for s in network.signals)
+    return replace(network, signals=signals, fingerprint=_fingerprint_of(network.fingerprint, plan))
+
+
+def _in_force(plan: Path, signal: Signal, loaded: Sequence[Programme]) -> Signal:
+    programmes = _newest_first(plan, signal.id, loaded)
+    least = min((len(p.state) for programme in programmes for p in programme.phases), default=signal.link_count)
+    if least < signal.link_count:
+        raise NetworkError(
+            f"{plan}: signal {signal.id!r} has {signal.link_count} links but a phase with {least} lamps"
+        )
+    longest_s = max((programme.cycle_s for programme in programmes), default=0.0)
+    return replace(signal, programmes=(*programmes, *signal.programmes), max_red_s=max(signal.max_red_s, longest_s))
+
+
 def _newest_first(path: Path, signal: str, loaded: Sequence[Programme]) -> list[Programme]:
     """SUMO starts with the programme loaded last and refuses one twice; without phases a programme means "off"."""
     names = [programme.id for programme in loaded]
@@ -89,6 +120,10 @@ def _newest_first(path: Path, signal: str, loaded: Sequence[Programme]) -> list[
 
 def _fingerprint(*paths: Path) -> str:
     return hashlib.sha256(b"".join(p.read_bytes() for p in paths)).hexdigest()[:16]
+
+
+def _fingerprint_of(before: str, path: Path) -> str:
+    return hashlib.sha256(before.encode() + path.read_bytes()).hexdigest()[:16]
 
 
 def _ragged(rows: Iterable[Sequence[float]]) -> Ragged:

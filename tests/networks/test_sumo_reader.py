@@ -18,7 +18,7 @@ from networks import graph
 from networks.city import load_network, read_city
 from networks.errors import NetworkError
 from networks.graph import Network
-from networks.readers.sumo import read_sumo
+from networks.readers.sumo import read_sumo, with_plan
 from networks.validate import find_defects
 
 DrawNet = Callable[..., Path]
@@ -232,3 +232,45 @@ def test_damaged_gzip_is_refused(crossroads: DrawNet, tmp_path: Path) -> None:
             read_sumo(broken)
     with pytest.raises(NetworkError, match="gone"):
         read_sumo(tmp_path / "gone.net.xml")
+
+
+def test_a_plan_in_force_leaves_what_a_signal_may_do(crossroads: DrawNet, tmp_path: Path) -> None:
+    """Links wait for each other in interstages of ours: they hold neither stages nor clearances."""
+    net, plan = crossroads("traffic_light"), tmp_path / "plan.add.xml"
+    (before,) = read_sumo(net).signals
+    first, closed = before.programme.phases[0].state, "r" * len(before.programme.phases[0].state)
+    some = first.replace("G", "r", 1)
+    seconds = [(first, 20), (re.sub("[Gg]", "y", first), 4), (closed, 6), (some, 1), (first, 1)]
+    phases = "".join(f'<phase duration="{s}" state="{state}"/>' for state, s in seconds)
+    plan.write_text(
+        f'<additional><tlLogic id="c" type="static" programID="ours" offset="0">{phases}</tlLogic></additional>'
+    )
+    network = with_plan(read_sumo(net), plan)
+    (after,) = network.signals
+    assert [p.id for p in after.programmes] == ["ours", *(p.id for p in before.programmes)]
+    assert after.stages == before.stages
+    assert after.yellow_s == before.yellow_s
+    np.testing.assert_array_equal(after.intergreen_s, before.intergreen_s)
+    np.testing.assert_array_equal(after.conflicts, before.conflicts)
+    assert network.fingerprint != read_sumo(net).fingerprint
+
+
+ONE_LAMP = (
+    '<additional><tlLogic id="ID" programID="p" type="static"><phase duration="9" state="G"/></tlLogic></additional>'
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "defect"),
+    [
+        (ONE_LAMP.replace("ID", "x"), "signal 'x' is not in the network"),
+        (ONE_LAMP.replace("ID", "c"), "'c' has .* links but a phase with 1 lamps"),
+        ("<additional>", "not readable as SUMO XML"),
+    ],
+)
+def test_a_plan_that_does_not_fit_is_refused(crossroads: DrawNet, tmp_path: Path, text: str, defect: str) -> None:
+    plan = tmp_path / "plan.add.xml"
+    plan.write_text(text)
+    with pytest.raises(NetworkError, match=defect) as caught:
+        with_plan(read_sumo(crossroads("traffic_light")), plan)
+    assert "plan.add.xml" in str(caught.value)
