@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from forecasting.series import Float32s
 from networks.state import QUANTILES
@@ -18,6 +19,7 @@ CHAIN = ("model", "ridge", "profile", "last value")
 _MIDDLE = QUANTILES.index(0.5)
 _LEAST_GAIN = 1.0  # times the error of profile and ridge
 _BANDS = ((0.8, 0.75, 0.85), (0.9, 0.87, 0.93))  # nominal, least, most
+_BLOCKS = 12  # stretches of the held-out windows, taken to err apart
 _STALE_STEPS = 6
 _STALE_SHARE = 0.02  # of the places reported in the last steps: less is a silent feed
 _STUCK_SHARE = 0.8  # of the reporting places repeat one value over the whole window: a stuck feed
@@ -61,11 +63,20 @@ def judge(candidate: Float32s, rivals: dict[str, Float32s], truth: Float32s) -> 
         low, high = (
             int(np.argmin(np.abs(np.array(QUANTILES) - level))) for level in ((1 - nominal) / 2, (1 + nominal) / 2)
         )
-        inside = float(((seen >= candidate[known][:, low]) & (seen <= candidate[known][:, high])).mean())
+        held = (truth >= candidate[..., low]) & (truth <= candidate[..., high])
+        inside = float(held[known].mean())
         coverage[f"{nominal:g}"] = inside
-        if not least <= inside <= most:
+        chance = _chance(held, known)
+        if not least - chance <= inside <= most + chance:
             reasons.append(f"its {nominal:.0%} band holds {inside:.1%}, not {least:.0%} to {most:.0%}")
     return Verdict({"model": own, **mae}, coverage, len(truth), tuple(reasons))
+
+
+def _chance(held: NDArray[np.bool_], known: NDArray[np.bool_]) -> float:
+    """Standard error of the share held (S, 12, N): places and neighbouring windows err together, stretches do not."""
+    blocks = np.array_split(np.arange(len(held)), min(_BLOCKS, len(held)))
+    shares = [float(held[b][known[b]].mean()) for b in blocks if known[b].any()]
+    return float(np.std(shares, ddof=1) / np.sqrt(len(shares))) if len(shares) > 2 else 0.0
 
 
 def feed_defect(deviation: Float32s, known: np.ndarray, values: Float32s) -> str:

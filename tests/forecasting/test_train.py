@@ -202,3 +202,16 @@ def test_the_gate_wants_less_error_and_honest_bands() -> None:
     broken[0, 0, 0, 0] = np.nan
     assert not judge(broken, {"ridge": off, "profile": off}, truth).passes
     assert not judge(right, {"ridge": off}, np.full_like(truth, np.nan)).passes
+
+
+@pytest.mark.parametrize(("wild", "passes"), [(np.arange(240) % 40 < 12, True), (np.ones(240, np.bool_), False)])
+def test_the_gate_allows_bands_what_chance_explains(wild: np.ndarray, passes: bool) -> None:
+    """A few wild hours say little of the days to come; bands that are always too narrow say it all."""
+    rng = np.random.default_rng(1)
+    spread = torch.special.ndtri(torch.tensor(QUANTILES)).numpy() * 10.0
+    wider = np.where(wild, 1.42 if passes else 1.14, 1.0)[:, None, None]  # both hold about 86 % in 90 % bands
+    truth = (100.0 + rng.normal(0.0, 10.0, (240, 12, 20)) * wider).astype(np.float32)
+    band = np.broadcast_to(100.0 + spread, (*truth.shape, 7)).astype(np.float32)
+    verdict = judge(band, {"ridge": band + 9.0}, truth)
+    assert 0.85 < verdict.coverage["0.9"] < 0.87
+    assert verdict.passes is passes
