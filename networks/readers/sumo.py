@@ -93,7 +93,7 @@ def with_plan(network: Network, plan: Path) -> Network:
         raise NetworkError(f"{plan}: not readable as SUMO XML: {defect}") from defect
     missing = set(loaded) - {signal.id for signal in network.signals}
     if missing:
-        raise NetworkError(f"{plan}: signal {min(missing)!r} is not in the network")
+        raise NetworkError(f"{plan}: tlLogic {min(missing)!r}: the network has no such signal")
     signals = tuple(_in_force(plan, s, loaded[s.id]) if s.id in loaded else s for s in network.signals)
     return replace(network, signals=signals, fingerprint=_fingerprint_of(network.fingerprint, plan))
 

@@ -263,7 +263,7 @@ ONE_LAMP = (
 @pytest.mark.parametrize(
     ("text", "defect"),
     [
-        (ONE_LAMP.replace("ID", "x"), "signal 'x' is not in the network"),
+        (ONE_LAMP.replace("ID", "x"), "tlLogic 'x': the network has no such signal"),
         (ONE_LAMP.replace("ID", "c"), "'c' has .* links but a phase with 1 lamps"),
         ("<additional>", "not readable as SUMO XML"),
     ],
