@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from forecasting.city_context import place_quantiles
 from forecasting.conformal import Record, adapt
 from forecasting.congestion import cumulative
 from forecasting.features import window_features
@@ -35,7 +36,8 @@ _TIE = 1.02  # times the error of a simpler forecast
 _HARM = 1.01  # times the error without the online correction
 _TELLING_DAYS = 7.0  # of held-out windows tell whether it does harm: it is there for days unlike the ones before
 _FEWEST_JUDGED = 40  # held-out windows; with fewer nobody is refused
-_CONGESTED_BELOW = 0.6  # of the free-flow speed, the 85th percentile of the training part
+_CONGESTED_BELOW = 0.6  # of the free-flow speed
+_FREE_FLOW_SHARE = 0.85  # of the training part's speeds are below it
 _STATE_BORDERS = (-0.5, 0.5)  # standard deviations around a place's mean: quiet, usual, busy
 
 
@@ -195,9 +197,7 @@ def _on_grid(city: FittedCity, windows: WindowSet) -> Rows:
 
 def congestion(city: FittedCity, quantiles: Float32s, training_rows: int) -> Float32s:
     """Probability (S, 12, N) that speed is below 0.6 of the place's free-flow speed."""
-    known = city.series.values[:training_rows]
-    seen = np.isfinite(known).any(axis=0)
-    free = np.where(seen, np.nanpercentile(np.where(seen, known, 0.0), 85, axis=0), np.inf)
+    free = place_quantiles(city.series.values[:training_rows], _FREE_FLOW_SHARE, np.inf)
     return cumulative(quantiles.astype(np.float64), QUANTILES, _CONGESTED_BELOW * free).astype(np.float32)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -106,7 +107,7 @@ def fit_context(series: CitySeries, training_rows: int | None = None) -> CityCon
         support=torch.from_numpy(np.log1p(usual.support) / 3.0),
         graphs=(*(to_sparse(g) for g in graphs), to_sparse(alike)),
         unrest=torch.from_numpy(_unrest(deviation, known, grid, training)),
-        reach=torch.from_numpy(_reach(values[:training], mean)),
+        reach=torch.from_numpy(place_quantiles(values[:training], _REACH, mean).astype(np.float32)),
         structure=torch.from_numpy(_structure(graphs)),
         statistics=torch.from_numpy(_statistics(deviation[:training], known[:training], mean, spread, scale, graphs)),
         reliability=usual.reliability,
@@ -134,10 +135,10 @@ def _moments(train: Float32s) -> tuple[Float32s, Float32s]:
     return np.where(seen, mean, overall).astype(np.float32), spread.astype(np.float32)
 
 
-def _reach(train: Float32s, mean: Float32s) -> Float32s:
-    seen = np.isfinite(train).any(axis=0)
-    found = np.nanquantile(np.where(seen, train, 0.0), _REACH, axis=0)
-    return np.where(seen, found, mean).astype(np.float32)
+def place_quantiles(values: Float32s, shares: float | tuple[float, ...], otherwise: Float32s | float) -> NDArray[Any]:
+    """Quantile of the readings of each place (N,), one row a share of several; `otherwise` where it has none."""
+    seen = np.isfinite(values).any(axis=0)
+    return np.where(seen, np.nanquantile(np.where(seen, values, 0.0), shares, axis=0), otherwise)
 
 
 def _scale(off: Float32s, spread: Float32s) -> Float32s:

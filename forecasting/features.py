@@ -17,8 +17,8 @@ PAST, AHEAD = slice(12, 24), slice(24, 36)  # the profile among the linear featu
 ALIKE, CITY = slice(72, 84), slice(84, 96)  # deviations of places alike, of the whole city
 DRIFT = slice(96, 132)
 OWN = 12 + 4 + 3 + 12  # of the linear ones that a place's own correction reads
-_AHEAD = 4  # means of three steps ahead each
-EXTRA = STEPS_IN + 3 + len(GRAPHS) + 1 + STATISTICS + 12 + 5 + 3 + 3 * _AHEAD + STRUCTURE
+_PARTS_AHEAD = 4  # means of three steps ahead each
+EXTRA = STEPS_IN + 3 + len(GRAPHS) + 1 + STATISTICS + 12 + 5 + 3 + 3 * _PARTS_AHEAD + STRUCTURE
 _RATIO_WEIGHT = 2.0  # usual readings that speak for a usual day
 
 
@@ -90,10 +90,10 @@ def window_features(
 
 
 def _ways_ahead(context: CityContext, rows_out: torch.Tensor) -> list[torch.Tensor]:
-    """Unrest, and how far below and above the profile the place reaches, over scale (N, B, _AHEAD) each."""
+    """Unrest, and how far below and above the profile the place reaches, over scale (N, B, _PARTS_AHEAD) each."""
     reach = (context.reach[:, None, None] - context.usual[rows_out]) / context.scale
     ways = [context.unrest[rows_out], *reach.clamp(-8.0, 8.0)]
-    return [way.permute(2, 0, 1).unflatten(-1, (_AHEAD, -1)).mean(dim=-1) for way in ways]
+    return [way.permute(2, 0, 1).unflatten(-1, (_PARTS_AHEAD, -1)).mean(dim=-1) for way in ways]
 
 
 def own_features(linear: torch.Tensor) -> torch.Tensor:

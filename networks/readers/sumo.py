@@ -66,17 +66,14 @@ def read_sumo(path: Path, programmes: Sequence[Path] = ()) -> Network:
 
     Raises NetworkError naming the file and the element when it is not a usable SUMO network.
     """
-    try:
-        raw = parse_sumo(path)
-        for extra in programmes:
-            for signal, logics in parse_sumo(extra).programmes.items():
-                raw.programmes[signal] += logics
-    except (ET.ParseError, EOFError, gzip.BadGzipFile, zlib.error, OSError, LookupError, ValueError) as defect:
-        raise NetworkError(f"{path}: not readable as SUMO XML: {defect}") from defect
+    raw = _parsed(path)
+    for extra in programmes:
+        for signal, logics in _parsed(extra).programmes.items():
+            raw.programmes[signal] += logics
     if not any(e.is_road for e in raw.edges.values()):
         raise NetworkError(f"{path}: holds no road edge; is it a .net.xml?")
     raw.programmes = {signal: _newest_first(path, signal, loaded) for signal, loaded in raw.programmes.items()}
-    return _assemble(raw, path, _fingerprint(path, *programmes))
+    return _assemble(raw, path, _fingerprint(*(source.read_bytes() for source in (path, *programmes))))
 
 
 def with_plan(network: Network, plan: Path) -> Network:
@@ -87,26 +84,38 @@ def with_plan(network: Network, plan: Path) -> Network:
 
     Raises NetworkError naming the file and the signal that the network lacks or that has more links than lamps.
     """
-    try:
-        loaded = parse_sumo(plan).programmes
-    except (ET.ParseError, EOFError, gzip.BadGzipFile, zlib.error, OSError, LookupError, ValueError) as defect:
-        raise NetworkError(f"{plan}: not readable as SUMO XML: {defect}") from defect
-    missing = set(loaded) - {signal.id for signal in network.signals}
+    loaded = _parsed(plan).programmes
+    missing = set(loaded) - set(network.signal_index)
     if missing:
         raise NetworkError(f"{plan}: tlLogic {min(missing)!r}: the network has no such signal")
     signals = tuple(_in_force(plan, s, loaded[s.id]) if s.id in loaded else s for s in network.signals)
-    return replace(network, signals=signals, fingerprint=_fingerprint_of(network.fingerprint, plan))
+    return replace(
+        network, signals=signals, fingerprint=_fingerprint(network.fingerprint.encode(), plan.read_bytes())
+    )
 
 
 def _in_force(plan: Path, signal: Signal, loaded: Sequence[Programme]) -> Signal:
     programmes = _newest_first(plan, signal.id, loaded)
-    least = min((len(p.state) for programme in programmes for p in programme.phases), default=signal.link_count)
-    if least < signal.link_count:
-        raise NetworkError(
-            f"{plan}: signal {signal.id!r} has {signal.link_count} links but a phase with {least} lamps"
-        )
-    longest_s = max((programme.cycle_s for programme in programmes), default=0.0)
+    if not programmes:
+        return signal
+    _fewest_lamps(plan, signal.id, signal.link_count, programmes)
+    longest_s = max(programme.cycle_s for programme in programmes)
     return replace(signal, programmes=(*programmes, *signal.programmes), max_red_s=max(signal.max_red_s, longest_s))
+
+
+def _fewest_lamps(path: Path, signal: str, links: int, programmes: Sequence[Programme]) -> int:
+    """Lamps that every phase has, not fewer than there are links."""
+    fewest = min((len(p.state) for programme in programmes for p in programme.phases), default=0)
+    if fewest < links:
+        raise NetworkError(f"{path}: signal {signal!r} has {links} links but a phase with {fewest} lamps")
+    return fewest
+
+
+def _parsed(path: Path) -> RawNet:
+    try:
+        return parse_sumo(path)
+    except (ET.ParseError, EOFError, gzip.BadGzipFile, zlib.error, OSError, LookupError, ValueError) as defect:
+        raise NetworkError(f"{path}: not readable as SUMO XML: {defect}") from defect
 
 
 def _newest_first(path: Path, signal: str, loaded: Sequence[Programme]) -> list[Programme]:
@@ -118,12 +127,8 @@ def _newest_first(path: Path, signal: str, loaded: Sequence[Programme]) -> list[
     return [programme for programme in reversed(loaded) if programme.phases]
 
 
-def _fingerprint(*paths: Path) -> str:
-    return hashlib.sha256(b"".join(p.read_bytes() for p in paths)).hexdigest()[:16]
-
-
-def _fingerprint_of(before: str, path: Path) -> str:
-    return hashlib.sha256(before.encode() + path.read_bytes()).hexdigest()[:16]
+def _fingerprint(*parts: bytes) -> str:
+    return hashlib.sha256(b"".join(parts)).hexdigest()[:16]
 
 
 def _ragged(rows: Iterable[Sequence[float]]) -> Ragged:
@@ -300,13 +305,7 @@ def _signal(
     lanes: LaneTable,
 ) -> Signal:
     programmes = tuple(raw.programmes[sid])
-    widths = {len(p.state) for programme in programmes for p in programme.phases}
-    count = max(link for link, _, _ in members) + 1
-    if not widths or min(widths) < count:
-        raise NetworkError(
-            f"{path}: signal {sid!r} has {count} links but a phase with {min(widths, default=0)} lamps"
-        )
-    count = min(widths)
+    count = _fewest_lamps(path, sid, max(link for link, _, _ in members) + 1, programmes)
     foes = np.zeros((count, count), np.bool_)
     slots: dict[str, list[tuple[int, int]]] = defaultdict(list)  # node -> (link, request index)
     link_movements: list[list[int]] = [[] for _ in range(count)]

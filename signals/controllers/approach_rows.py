@@ -46,9 +46,9 @@ class LaneRoom:
     inside: Floats | None = None  # (M,) vehicles of each movement that wait inside the junction, None: not seen
     caught: Floats | None = None  # (M,) that stand anywhere on their way through the junction, None: not seen
 
-    def fits_one(self, length_m: Floats) -> Bools:
-        """(L,) one more vehicle fits on the lane."""
-        return length_m / VEHICLE_SPACE_M - self.vehicles >= 1.0
+    def fits_one(self, lanes: Ints, length_m: Floats) -> Bools:
+        """One more vehicle fits on each of the lanes; `length_m` (L,) of all."""
+        return length_m[lanes] / VEHICLE_SPACE_M - self.vehicles[lanes] >= 1.0
 
 
 def room_from_state(state: NetworkState) -> LaneRoom:

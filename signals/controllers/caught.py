@@ -23,7 +23,7 @@ def find_caught(network: Network, signal: int, room: LaneRoom) -> Bools:
         return answer
     moves = network.movements
     caught = np.flatnonzero((room.caught > 0.0) & (moves.signal == signal))
-    has_room = room.fits_one(network.lanes.length_m)[moves.to_lane[caught]]
+    has_room = room.fits_one(moves.to_lane[caught], network.lanes.length_m)
     answer[moves.link[caught[has_room]]] = True
     return answer
 

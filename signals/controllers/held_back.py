@@ -43,8 +43,7 @@ def find_stalled(
 def _waits_for_gap(movement: int, room: LaneRoom, lamps: Sequence[LampRecord | None], network: Network) -> bool:
     """Has whoever stands at a green room beyond, and somebody to give way to whose lamp is green as well?"""
     moves = network.movements
-    out = moves.to_lane[movement]
-    if not room.fits_one(network.lanes.length_m)[out]:
+    if not room.fits_one(moves.to_lane[movement], network.lanes.length_m):
         return False
     foes = moves.gives_way_to[movement] if len(moves.gives_way_to) else ()
     for foe in foes:
@@ -68,7 +67,7 @@ def without_held_back(rows: ApproachRows, room: LaneRoom, network: Network, line
     np.minimum.at(first_m, gap_lane[before], rows.distance_m[before])
     first = before[rows.distance_m[before] == first_m[gap_lane[before]]]
     beyond = lines.gap_beyond[gap_lane[first]]
-    has_room = room.fits_one(network.lanes.length_m)[beyond]
+    has_room = room.fits_one(beyond, network.lanes.length_m)
     at_line = rows.distance_m[first] - lines.ahead_m[gap_lane[first]] < GAP_WITHIN_M
     held = np.zeros(count + 1, np.bool_)  # the last: of no lane
     held[gap_lane[first[rows.stopped[first] & at_line & has_room]]] = True

@@ -6,9 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from networks.graph import Bools, Floats, Ints, Network
+from networks.graph import Bools, Floats, Int64s, Ints, Network
 from signals.controllers.coupled_signals import (
     ROOM_GUESSED_VEH,
     ROOM_KNOWN_VEH,
@@ -28,11 +27,11 @@ class Unit:
 
     signals: tuple[int, ...]
     model: JunctionModel
-    twin_of: NDArray[np.int64]  # (K,) see `unsure_turns`
-    stream_of: NDArray[np.int64]  # (M,) of each movement of these signals
+    twin_of: Int64s  # (K,) see `unsure_turns`
+    stream_of: Int64s  # (M,) of each movement of these signals
     knots: Knots | None
 
-    def streams(self, movement: Ints, sure: Bools | None) -> NDArray[np.int64]:
+    def streams(self, movement: Ints, sure: Bools | None) -> Int64s:
         """Stream of vehicles that take these movements, its twin where that is not `sure`; None: it is of all."""
         stream = self.stream_of[movement]
         return stream if sure is None else np.where(sure, stream, self.twin_of[stream])

@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from networks.graph import Bools, Floats, Ints, Network
+from networks.graph import Bools, Floats, Int64s, Ints, Network
 from signals.controllers.approach_rows import ApproachRows, join
 from signals.controllers.approaches import StopLineMap
 
@@ -32,7 +31,7 @@ class RelayedRows:
 
 def relay(
     rows: ApproachRows,
-    crossings: Sequence[tuple[NDArray[np.int64], Floats]],
+    crossings: Sequence[tuple[Int64s, Floats]],
     network: Network,
     lines: StopLineMap,
     valid_from_s: float,

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 
-from networks.graph import Bools, Floats, Network, Signal
+from networks.graph import Bools, Floats, Int64s, Network, Signal
 from networks.state import Forecast, NetworkState
 from signals.controllers import junction_choice_kernels as kernels
 from signals.controllers.approach_rows import (
@@ -124,7 +123,7 @@ class RollingHorizon:
         stalled = find_stalled(rows, room, lamps, self.network, valid_from_s)
         arrivals = order_arrivals(rows, room, stalled, self.network, self.tuning)
         proposals: list[Proposal] = []
-        crossings: list[tuple[NDArray[np.int64], Floats]] = []  # of each unit its rows that leave it, and when
+        crossings: list[tuple[Int64s, Floats]] = []  # of each unit its rows that leave it, and when
         for unit, records in self._units.seen(lamps):
             caught = [find_caught(self.network, i, room) for i in unit.signals]
             record = records[0] if len(records) == 1 else join_records(records)
@@ -179,7 +178,7 @@ class RollingHorizon:
         both: Bools = serving if sound is None else serving & sound
         return both if both.any() else serving
 
-    def _before(self, standing: _Standing) -> tuple[NDArray[np.int64], Floats] | None:
+    def _before(self, standing: _Standing) -> tuple[Int64s, Floats] | None:
         """What is left of the sequence chosen last: its present stage for the time that remains, then the rest."""
         unit = standing.unit
         if unit.signals not in self._chosen:

@@ -67,8 +67,8 @@ def read_request(
     network = network_of(scenario, fallback)
     if not network.signals:
         raise InputError(f"{scenario.network}: holds no signal to control")
-    if fallback is not None:
-        _check_plan(fallback, network)
+    if fallback is not None and not book_from_sumo(fallback).programmes:
+        raise InputError(f"--plan: {fallback}: holds no programme (tlLogic)")
     terms = read_policy(policy) if policy is not None else None
     if terms is not None:
         try:
@@ -85,15 +85,6 @@ def read_request(
         plan=fallback,
         beside=_sides(beside, fallback),
     )
-
-
-def _check_plan(plan: Path, network: Network) -> None:
-    named = book_from_sumo(plan).programmes
-    if not named:
-        raise InputError(f"--plan: {plan}: holds no programme (tlLogic)")
-    for one in named:
-        if one.signal_id not in network.signal_index:
-            raise InputError(f"--plan: {plan}: tlLogic {one.signal_id!r}: the network has no such signal")
 
 
 def _seeds(text: str) -> tuple[int, ...]:
