@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from networks.graph import Signal
 from networks.readers.sumo import read_sumo
 from signals.executor import Head
-from signals.fixed import fixed_plan
+from signals.fixed import own_programmes
 from signals.lamps import LampRecord
 from signals.plan import LampStep, SignalPlan
 from signals.safety import approve, find_change_violations
@@ -95,7 +95,7 @@ def _heads_us(signals: list[Signal], rounds: int) -> float:
 
     def run() -> None:
         for signal in signals:
-            head = Head(signal, fixed_plan(signal, epoch_of_zero_s=FROM_S), FROM_S)
+            head = Head(signal, own_programmes(signal, epoch_of_zero_s=FROM_S), FROM_S)
             watch = LampWatch([signal])
             for second in range(seconds):
                 watch.look(FROM_S + second, 0, head.step(FROM_S + second), shipped=True)

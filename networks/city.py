@@ -8,6 +8,8 @@
     routes = ["vtypes.rou.xml", "cars.rou.xml.gz"]   # demand, in loading order
     additional = ["bus_stops.add.xml"]               # SUMO additional files without signal programmes
     programmes = ["tls.add.xml"]                     # shipped signal programmes; empty: those in the network
+    plan = "retimed.add.xml"                         # programmes in force in their place, say of `signals retime`;
+                                                     # what signals may do stays as shipped
     begin_s = 0.0                                    # demand second at which a run starts
     end_s = 3600.0
     epoch = "2026-03-02T07:00:00+08:00"              # wall time of begin_s
@@ -32,10 +34,10 @@ from typing import Any
 from networks.city_guess import guess_files
 from networks.errors import CityError
 from networks.graph import Network
-from networks.readers.sumo import read_sumo
+from networks.readers.sumo import read_sumo, with_plan
 
 DEFAULT_EPOCH = datetime(2026, 3, 2, 8, tzinfo=UTC)  # a Monday morning; no school or public holiday in most calendars
-_FIELDS = {"name", "network", "routes", "additional", "programmes", "begin_s", "end_s", "epoch"}
+_FIELDS = {"name", "network", "routes", "additional", "programmes", "plan", "begin_s", "end_s", "epoch"}
 _COVERAGE = ("loops", "roadside", "equipped")
 
 
@@ -73,6 +75,17 @@ class CityFolder:
     epoch_s: float  # UTC epoch of begin_s
     coverage: Coverage
     findings: tuple[str, ...] = ()  # what had to be guessed
+    plan: Path | None = None  # programmes in force instead of the shipped ones
+
+    @property
+    def additions(self) -> tuple[Path, ...]:
+        """All SUMO additional files, in loading order."""
+        return (*self.additional, *self.programmes, *(() if self.plan is None else (self.plan,)))
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Everything that SUMO reads of it."""
+        return (self.network, *self.routes, *self.additions)
 
 
 def read_city(folder: Path) -> CityFolder:
@@ -113,6 +126,7 @@ def write_city(city: CityFolder, folder: Path) -> Path:
         f"routes = {several(city.routes)}",
         f"additional = {several(city.additional)}",
         f"programmes = {several(city.programmes)}",
+        *(() if city.plan is None else (f"plan = {json.dumps(shown(city.plan), ensure_ascii=False)}",)),
         f"begin_s = {float(city.begin_s)!r}",
         f"end_s = {float(city.end_s)!r}",
         f'epoch = "{epoch}"',
@@ -126,8 +140,9 @@ def write_city(city: CityFolder, folder: Path) -> Path:
 
 
 def load_network(city: CityFolder) -> Network:
-    """The city's network, under the city's name, with its shipped programmes as the active ones."""
-    return replace(read_sumo(city.network, city.programmes), name=city.name)
+    """The city's network, under the city's name; its plan is in force, else its shipped programmes."""
+    network = read_sumo(city.network, city.programmes)
+    return replace(network if city.plan is None else with_plan(network, city.plan), name=city.name)
 
 
 def _read_described(path: Path) -> CityFolder:
@@ -147,9 +162,11 @@ def _read_described(path: Path) -> CityFolder:
     begin_s, end_s = _number(path, table, "begin_s", 0.0), _number(path, table, "end_s", 3600.0)
     if not 0.0 <= begin_s < end_s:
         raise CityError(f"{path}: city.begin_s {begin_s} and city.end_s {end_s} must satisfy 0 <= begin < end")
-    network = table.get("network")
+    network, plan = table.get("network"), table.get("plan")
     if not isinstance(network, str):
         raise CityError(f"{path}: city.network must name the .net.xml file")
+    if plan is not None and not isinstance(plan, str):
+        raise CityError(f"{path}: city.plan must name one SUMO additional file")
     return CityFolder(
         name=str(table.get("name", path.parent.name)),
         folder=path.parent,
@@ -161,6 +178,7 @@ def _read_described(path: Path) -> CityFolder:
         end_s=end_s,
         epoch_s=_epoch(path, table.get("epoch", DEFAULT_EPOCH)),
         coverage=_coverage(path, document.get("coverage", {})),
+        plan=None if plan is None else _existing(path, "plan", plan),
     )
 
 

@@ -42,10 +42,9 @@ def export_sumo(city: CityFolder, folder: Path) -> tuple[Path, ...]:
 
     Raises InputError when two of its files share a name or `folder` is the city itself.
     """
-    sources = [city.network, *city.routes, *city.additional, *city.programmes]
     folder = folder.resolve()
     copies: dict[Path, Path] = {}
-    for source in dict.fromkeys(sources):
+    for source in dict.fromkeys(city.files):
         target = folder / source.name
         if target in copies.values():
             raise InputError(f"{source}: another file of the city has the same name")
@@ -62,5 +61,6 @@ def export_sumo(city: CityFolder, folder: Path) -> tuple[Path, ...]:
         routes=tuple(copies[p] for p in city.routes),
         additional=tuple(copies[p] for p in city.additional),
         programmes=tuple(copies[p] for p in city.programmes),
+        plan=None if city.plan is None else copies[city.plan],
     )
     return (*copies.values(), write_city(moved, folder))

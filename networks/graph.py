@@ -7,6 +7,7 @@ one lane-to-lane connection across a node; a signal is one traffic-light control
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 
@@ -138,6 +139,37 @@ class Programme:
         return sum(p.duration_s for p in self.phases)
 
 
+OFF = -1  # in a `Schedule`: no programme, the signal is switched off
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Which of a signal's programmes is in force at which second of the simulation (SUMO: WAUT).
+
+    Before the first change it is the one that comes first. Where a period is given the changes repeat with it.
+    """
+
+    changes: tuple[tuple[float, int], ...]  # second, index of the programme or OFF; ascending
+    period_s: float = 0.0  # 0: they happen once
+
+    def programme_at(self, second: float) -> int:
+        """Index of the programme in force, or OFF."""
+        first_s, last = self.changes[0][0], self.changes[-1][1]
+        if second < first_s:
+            return 0
+        past_s = first_s + (second - first_s) % self.period_s if self.period_s else second
+        return next((index for at_s, index in reversed(self.changes) if at_s <= past_s), last)
+
+    def next_change_s(self, second: float) -> float:
+        """The first change after this second, inf where there is none."""
+        first_s = self.changes[0][0]
+        lap_s = 0.0
+        if self.period_s and second >= first_s:
+            lap_s = (second - first_s) // self.period_s * self.period_s
+        laps = (lap_s, lap_s + self.period_s) if self.period_s else (0.0,)
+        return next((at_s + lap for lap in laps for at_s, _ in self.changes if at_s + lap > second), math.inf)
+
+
 @dataclass(frozen=True, slots=True)
 class Stage:
     """A set of greens that may stand for as long as one likes: no yellow in it.
@@ -174,6 +206,7 @@ class Signal:
     max_red_s: float
     pedestrian: Bools  # (K,) link is a crossing and no vehicle movement shares its lamp
     pedestrian_clearance_s: Floats  # (K,) length / walking speed, 0 for vehicle links
+    schedule: Schedule | None = None  # None: the active programme is always in force
 
     @property
     def programme(self) -> Programme:

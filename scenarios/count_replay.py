@@ -67,7 +67,7 @@ def replay(
         spec = RunSpec(
             network=city.network,
             routes=tuple(routes),
-            additional=(*city.additional, *city.programmes, *plans, meter),
+            additional=(*city.additions, *plans, meter),
             begin_s=begin_s,
             seed=seed,
             mesoscopic=mesoscopic,

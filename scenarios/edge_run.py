@@ -51,7 +51,7 @@ def simulate_edges(
     spec = RunSpec(
         network=city.network,
         routes=tuple(routes) or city.routes,
-        additional=city.additional + city.programmes,
+        additional=city.additions,
         begin_s=city.begin_s,
         seed=seed,
         mesoscopic=True,

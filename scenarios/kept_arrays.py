@@ -21,7 +21,7 @@ def key_of(city: CityFolder, network: Network, *facts: object) -> str:
     """A name for what follows from exactly these files, this SUMO and these facts."""
     digest = hashlib.sha256()
     digest.update(repr((version("libsumo"), network.fingerprint, city.begin_s, city.end_s, *facts)).encode())
-    for path in (city.network, *city.routes, *city.additional, *city.programmes):
+    for path in city.files:
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()[:24]
 

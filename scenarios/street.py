@@ -19,11 +19,10 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Self
 
-from networks.city import CityFolder
+from networks.city import CityFolder, load_network
 from networks.errors import MessageError
 from networks.graph import Network
 from networks.messages import Frame, GuidanceOrder, PlanReceipt, unpack_order
-from networks.readers.sumo import read_sumo
 from networks.sensors import find_detectors
 from scenarios.demand import read_schedule
 from scenarios.measures import Trip, TripSummary, read_tripinfo, summarise
@@ -37,7 +36,7 @@ from scenarios.street_works import Works
 from scenarios.waiting import Calls
 from scenarios.weather import RainyDriving
 from signals.executor import Head
-from signals.fixed import fixed_plan
+from signals.fixed import own_programmes
 from signals.loop_calls import LoopCalls
 from signals.watch import LampWatch
 
@@ -67,7 +66,7 @@ def run_spec(city: CityFolder, demand: Sequence[Path], seed: int, folder: Path, 
     return RunSpec(
         network=city.network,
         routes=tuple(demand),
-        additional=(*city.additional, *city.programmes),
+        additional=city.additions,
         begin_s=city.begin_s,
         seed=seed,
         tripinfo=folder / f"tripinfo_{life}.xml",
@@ -105,7 +104,7 @@ class Street:
         self._exit = ExitStack()
 
     def __enter__(self) -> Self:
-        self._network: Network = read_sumo(self._city.network, self._city.programmes)
+        self._network: Network = load_network(self._city)
         loops = self._folder / "loops.add.xml"
         write_loops(find_detectors(self._network, self._options.coverage), self._network, loops)
         spec = run_spec(self._city, self._demand, self._options.seed, self._folder, self._life)
@@ -130,7 +129,7 @@ class Street:
         self._foretold: set[RainSpell] = set()
         zero_s, now_s = self._city.epoch_s - self._city.begin_s, self.now_s
         self._heads = [
-            Head(s, fixed_plan(s, index=i, epoch_of_zero_s=zero_s), now_s)
+            Head(s, own_programmes(s, index=i, epoch_of_zero_s=zero_s), now_s)
             for i, s in enumerate(self._network.signals)
         ]
         self._shown = [""] * len(self._heads)

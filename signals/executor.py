@@ -4,6 +4,7 @@ It trusts nobody. An order is refused when it does not fit the junction or canno
 stand. A plan in force is dropped at the last second before a change that would break yellow, minimum green,
 intergreen or a conflict. When the plan runs out, or when nothing has been heard for `SILENCE_S`, the signal returns
 to its shipped programme through a safe interstage and is in step with it again from the stage that it joined on.
+Where a timetable puts another programme in force, it goes on in that one if it safely can, and else returns to it.
 
 What else may go wrong has a declared answer:
 
@@ -29,13 +30,14 @@ import numpy as np
 from networks.graph import Bools, Signal
 from networks.messages import PlanOrder
 from signals import safety_kernels as kernels
+from signals.fixed import OwnProgrammes, flash_state
 from signals.lamps import LampRecord
 from signals.pace import Pace
 from signals.plan import LampStep, SignalPlan
 from signals.rules import ILLEGAL, encode, encode_letters, rules_of
 from signals.safety import LATEST_START_S, MOST_STEPS, find_change_violations
 from signals.transitions import is_stage, length_s, settle
-from signals.way_home import flash_state, next_change_s, plan_return
+from signals.way_home import may_join, next_change_s, plan_return
 
 SILENCE_S = 10.0
 EARLIEST_S = 600.0  # or begin this long after
@@ -92,10 +94,12 @@ class Head:
     "start"-up sequence, or "failed".
     """
 
-    def __init__(self, signal: Signal, fixed: SignalPlan, now_s: float, *, start_up: StartUp | None = None) -> None:
+    def __init__(self, signal: Signal, own: OwnProgrammes, now_s: float, *, start_up: StartUp | None = None) -> None:
         """`start_up`: the power has just come on. None: it was on, and the own programme is running."""
         self._signal = signal
-        self._fixed = fixed
+        self._own = own
+        self._fixed = fixed = own.at(now_s)  # of the own programmes the one in force
+        self._fixed_until_s = own.next_change_s(now_s)
         self._start_up = start_up or StartUp()
         self._plan = fixed  # whose lamps are shown now
         self._taken_s = now_s  # when it took over
@@ -235,20 +239,26 @@ class Head:
 
     def _foresee(self, pending: Sequence[_Accepted], until_s: float) -> LampRecord:
         """The record just before `until_s` if nothing else is ordered and the street stays in touch."""
-        record, plan, mode = self._record, self._plan, self.mode
+        record, plan, mode, fixed, fixed_until_s = (
+            self._record, self._plan, self.mode, self._fixed, self._fixed_until_s,
+        )  # fmt: skip
         waiting = list(pending)
         time_s = max(record.at_s, self._taken_s)
         while True:
             handover_s = max(time_s, waiting[0].plan.valid_from_s) if waiting else math.inf
             end_s = math.inf if mode == "own" else plan.valid_until_s
-            event_s = min(next_change_s(plan, time_s), end_s, handover_s)
+            event_s = min(next_change_s(plan, time_s), end_s, handover_s, max(time_s, fixed_until_s))
             if event_s >= until_s:
                 return record
+            if fixed_until_s <= event_s:
+                fixed, fixed_until_s = self._own.at(event_s), self._own.next_change_s(event_s)
+                if handover_s > event_s and mode in ("own", "return"):
+                    plan, mode = self._towards(fixed, record, mode, event_s)
             if handover_s <= event_s:
                 plan, mode = waiting.pop(0).plan, "plan"
             elif end_s <= event_s:
                 back = mode == "return"
-                plan = self._fixed if back else plan_return(self._signal, self._fixed, record, event_s)
+                plan = fixed if back else plan_return(self._signal, fixed, record, event_s)
                 mode = "own" if back else "return"
             record = record.then(plan.state_at(event_s), event_s)
             time_s = event_s
@@ -267,6 +277,10 @@ class Head:
             accepted = self._pending.pop(0)
             self._follow(accepted.plan, "plan", now_s)
             self._in_force = accepted.version
+        if now_s >= self._fixed_until_s:
+            self._look_at_timetable(now_s)
+            if self.mode in ("own", "return"):
+                self._follow(*self._towards(self._fixed, self._record, self.mode, now_s), now_s)
         if self.mode == "plan":
             if now_s >= self._heard_s + SILENCE_S:
                 self._newest = -1  # whoever speaks next may count anew
@@ -291,8 +305,17 @@ class Head:
         self._wake_s = self._next_event_s(now_s)
         return state
 
+    def _look_at_timetable(self, now_s: float) -> None:
+        self._fixed, self._fixed_until_s = self._own.at(now_s), self._own.next_change_s(now_s)
+
+    def _towards(self, fixed: SignalPlan, record: LampRecord, mode: Mode, now_s: float) -> tuple[SignalPlan, Mode]:
+        """How to go on when this own programme comes into force, while the one before runs or is returned to."""
+        if mode == "own" and may_join(self._signal, fixed, record, now_s):
+            return fixed, "own"
+        return plan_return(self._signal, fixed, record, now_s), "return"
+
     def _next_event_s(self, now_s: float) -> float:
-        event_s = next_change_s(self._plan, now_s)
+        event_s = min(next_change_s(self._plan, now_s), self._fixed_until_s)
         if self.mode != "own":
             event_s = min(event_s, self._plan.valid_until_s)
         if self.mode == "plan":
@@ -333,6 +356,7 @@ class Head:
 
     def _mistrust(self, now_s: float, reason: str) -> None:
         """No age can be relied on: everything may have begun or ended just now."""
+        self._look_at_timetable(now_s)
         state, seen_s = self._record.state, self._record.since_s
         record = LampRecord.doubtful(state, now_s)
         if len(seen_s) == len(state):  # but whoever waits at red has waited as long as was counted so far

@@ -1,4 +1,4 @@
-"""From any lamps back into a signal's own programme, in step with it; and the lamps of a signal out of order."""
+"""From any lamps back into a signal's own programme, in step with it."""
 
 from __future__ import annotations
 
@@ -50,6 +50,14 @@ def plan_return(signal: Signal, fixed: SignalPlan, record: LampRecord, now_s: fl
     )
 
 
+def may_join(signal: Signal, fixed: SignalPlan, record: LampRecord, now_s: float) -> bool:
+    """Whether the programme can simply go on from these lamps at `now_s`, as if it had run before."""
+    state = fixed.state_at(now_s)
+    if state != record.state and find_change_violations(signal, record, state, now_s):
+        return False
+    return not _clashes(signal, fixed, record.then(state, now_s) if state != record.state else record, now_s)
+
+
 def _walk(record: LampRecord, steps: tuple[LampStep, ...], state: str, now_s: float) -> LampRecord:
     for step in steps:
         record, now_s = record.then(step.state, now_s), now_s + step.duration_s
@@ -96,8 +104,3 @@ def next_change_s(plan: SignalPlan, after_s: float) -> float:
         if begin_s > after_s:
             return begin_s if plan.repeats or n < last else math.inf
     return math.inf
-
-
-def flash_state(signal: Signal) -> str:
-    """Yellow flash for vehicles, dark for people on foot."""
-    return "".join("O" if walkers else "o" for walkers in signal.pedestrian)

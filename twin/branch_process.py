@@ -23,7 +23,7 @@ from networks.messages import NoticeReport
 from scenarios.edge_run import MESOSCOPIC_OPTIONS
 from scenarios.simulation import RunSpec, Simulation, guard
 from scenarios.street_works import Works
-from signals.fixed import fixed_plan
+from signals.fixed import OwnProgrammes, own_programmes
 from signals.lamps import LampRecord
 from signals.plan import SignalPlan
 from signals.way_home import plan_return
@@ -107,7 +107,7 @@ def _mesoscopic(spec: BranchSpec, words: Path, scratch: Path) -> RunSpec:
     return RunSpec(
         network=city.network,
         routes=(*city.routes, spec.roster),  # last: its vehicles are of types that the others define
-        additional=(*city.additional, *city.programmes, words),
+        additional=(*city.additions, words),
         begin_s=spec.snapshot.at_s,
         seed=spec.seed,
         mesoscopic=True,
@@ -161,21 +161,21 @@ class Lamps:
     def __init__(self, sumo: Any, network: Network, snapshot: Snapshot, plans: tuple[SignalPlan, ...]) -> None:
         self._sumo = sumo
         own = {plan.signal: plan for plan in plans}
-        self._followed: list[tuple[str, SignalPlan, SignalPlan]] = []  # signal, the way to the plan, the plan
+        self._followed: list[tuple[str, SignalPlan, OwnProgrammes]] = []  # signal, the way to the plan, what follows
         self._shown: dict[str, str] = {}
         for k, signal in enumerate(network.signals):
             held = snapshot.lamps[k]
             if held is None and k not in own:
                 continue
             now = held or sumo.trafficlight.getRedYellowGreenState(signal.id)[: signal.link_count]
-            plan = own.get(k) or fixed_plan(signal, index=k, epoch_of_zero_s=0.0)
-            way = plan_return(signal, plan, LampRecord.start(now, snapshot.at_s), snapshot.at_s)
-            self._followed.append((signal.id, way, plan))
+            after = OwnProgrammes((own[k],)) if k in own else own_programmes(signal, index=k, epoch_of_zero_s=0.0)
+            way = plan_return(signal, after.at(snapshot.at_s), LampRecord.start(now, snapshot.at_s), snapshot.at_s)
+            self._followed.append((signal.id, way, after))
 
     def show(self, now_s: float) -> None:
         """Set the lamps of the second that begins now."""
-        for name, way, plan in self._followed:
-            state = (way if now_s < way.valid_until_s else plan).state_at(now_s)
+        for name, way, after in self._followed:
+            state = (way if now_s < way.valid_until_s else after.at(now_s)).state_at(now_s)
             if state != self._shown.get(name):
                 self._sumo.trafficlight.setRedYellowGreenState(name, state)
                 self._shown[name] = state

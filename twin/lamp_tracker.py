@@ -9,6 +9,7 @@ import numpy as np
 
 from networks.batches import Batches, SignalStateBatch
 from networks.graph import Bools, Network
+from signals.fixed import OwnProgrammes
 from signals.lamps import GREEN, RED, LampRecord
 from signals.loop_calls import LoopCalls
 from signals.plan import ApprovedPlan, SignalPlan
@@ -28,12 +29,12 @@ class LampTracker:
     """
 
     def __init__(
-        self, network: Network, fixed: Sequence[SignalPlan], red_since_s: Mapping[int, Sequence[float]] | None = None
+        self, network: Network, own: Sequence[OwnProgrammes], red_since_s: Mapping[int, Sequence[float]] | None = None
     ) -> None:
         """`red_since_s`: what is remembered of an earlier life, see `lamp_memory`; None: nothing."""
         self._remembered = dict(red_since_s or {})
         count = len(network.signals)
-        self._fixed = tuple(fixed)
+        self._own = tuple(own)
         self._records: list[LampRecord | None] = [None] * count
         self._reported_s = [-math.inf] * count
         self._version = [-1] * count
@@ -49,10 +50,12 @@ class LampTracker:
             record = self._records[index]
             gap = at_s - self._reported_s[index] > LOST_AFTER_S
             if record is None or gap or len(record.state) != len(state):
-                self._records[index] = first_sight(state, at_s, self._fixed[index], self._remembered.pop(index, ()))
+                self._records[index] = first_sight(
+                    state, at_s, self._own[index].at(at_s), self._remembered.pop(index, ())
+                )
             else:
                 self._records[index] = record.then(state, at_s)
-            version, in_step = int(batch.plan_version[row]), state == self._fixed[index].state_at(math.floor(at_s))
+            version, in_step = int(batch.plan_version[row]), state == self._own_state(index, math.floor(at_s))
             dropped = self._version[index] >= 0 or self._returning[index]
             self._returning[index] = version < 0 and dropped and not (in_step and is_stage(state))
             self._reported_s[index], self._version[index] = at_s, version
@@ -93,7 +96,7 @@ class LampTracker:
         record, reported_s = self._records[index], self._reported_s[index]
         if record is None or until_s - reported_s > LOST_AFTER_S:
             return None
-        in_step = record.state == self._fixed[index].state_at(math.floor(reported_s)) and not self._returning[index]
+        in_step = record.state == self._own_state(index, math.floor(reported_s)) and not self._returning[index]
         second = math.floor(reported_s) + 1
         while second < until_s:
             plan = self._plan_at(index, second, reported_s, in_step)
@@ -113,7 +116,10 @@ class LampTracker:
             believed = approved.version == in_force or approved.plan.valid_from_s > reported_s
             if begun and believed:
                 return approved.plan
-        return self._fixed[index] if in_force < 0 and in_step else None
+        return self._own[index].at(second) if in_force < 0 and in_step else None
+
+    def _own_state(self, index: int, second: int) -> str:
+        return self._own[index].at(second).state_at(second)
 
 
 def first_sight(state: str, at_s: float, fixed: SignalPlan, red_since_s: Sequence[float] = ()) -> LampRecord:

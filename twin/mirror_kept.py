@@ -126,8 +126,9 @@ def _city(fields: dict[str, Any]) -> CityFolder:
         end_s=float(fields["end_s"]),
         epoch_s=float(fields["epoch_s"]),
         coverage=_coverage(**fields["coverage"]),
+        plan=None if fields["plan"] is None else Path(fields["plan"]),
     )
-    for path in (city.network, *city.routes, *city.additional, *city.programmes):
+    for path in city.files:
         if not path.is_file():
             raise InputError(f"city {city.name}: {path} is not there any more")
     return city

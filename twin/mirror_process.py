@@ -56,7 +56,7 @@ def begun_run(
     return RunSpec(
         network=city.network,
         routes=city.routes,
-        additional=(*city.additional, *city.programmes, *words),
+        additional=(*city.additions, *words),
         begin_s=city.begin_s,
         seed=seed,
         extra=(*SNAPSHOT_OPTIONS, *options),

@@ -33,7 +33,7 @@ from signals.controllers.rolling_horizon import RollingHorizon
 from signals.controllers.unsure_turns import LEAST_OPEN_FRAC
 from signals.executor import Head
 from signals.fallback import LEAST_SEEN_FRAC, Chain, Level
-from signals.fixed import fixed_plan
+from signals.fixed import own_programmes
 from signals.formats import to_order
 from signals.loop_calls import LoopCalls
 from signals.priority import Policy, expect_walkers, read_policy
@@ -89,8 +89,10 @@ class SensedStreet:
         self._sensors = Sensors(handle, network, options, self._frames.append, first_counter=0, loops=self._loops)
         self.watcher = Watcher(handle, network, self._sensors, [])
         self.watcher.open_window(now_s)
-        fixed = [fixed_plan(s, index=i, epoch_of_zero_s=MIDNIGHT_S) for i, s in enumerate(network.signals)]
-        self.heads = [Head(s, f, now_s) for s, f in zip(network.signals, fixed, strict=True)]
+        self.heads = [
+            Head(s, own_programmes(s, index=i, epoch_of_zero_s=MIDNIGHT_S), now_s)
+            for i, s in enumerate(network.signals)
+        ]
         self._shown = [""] * len(self.heads)
         self._calls = Calls(libsumo, network)
         self._loop_calls = LoopCalls(network, self._sensors.detectors)
@@ -148,8 +150,8 @@ class Twin:
         self._loop_calls = LoopCalls(network, detectors) if loop_calls else None
         self.inbox = Inbox(network, detectors, pseudonyms=pseudonyms)
         self.fusion = Fusion(network, detectors, instrumented_signals(network, coverage), prior)
-        fixed = [fixed_plan(s, index=i, epoch_of_zero_s=MIDNIGHT_S) for i, s in enumerate(network.signals)]
-        self.lamps = LampTracker(network, fixed)
+        own = [own_programmes(s, index=i, epoch_of_zero_s=MIDNIGHT_S) for i, s in enumerate(network.signals)]
+        self.lamps = LampTracker(network, own)
         self._versions = 0
         self.state: NetworkState | None = None
         self.refused = 0

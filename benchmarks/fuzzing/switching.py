@@ -20,7 +20,7 @@ from networks.graph import Signal
 from networks.messages import LampStepOrder, PlanOrder, pack_order, unpack_order
 from signals.arbiter import decide
 from signals.executor import Head, StartUp
-from signals.fixed import fixed_plan
+from signals.fixed import OwnProgrammes, fixed_plan
 from signals.formats import to_order
 from signals.lamps import LampRecord
 from signals.plan import LampStep, Proposal, SignalPlan
@@ -102,7 +102,7 @@ class _Post:
     def __init__(self, index: int, signal: Signal, *, judge_own: bool) -> None:
         self.index, self.signal = index, signal
         self.fixed = fixed_plan(signal, index=index, epoch_of_zero_s=ZERO_S)
-        self.head = Head(signal, self.fixed, ZERO_S)
+        self.head = Head(signal, OwnProgrammes((self.fixed,)), ZERO_S)
         self.inbox: list[tuple[float, int, bytes]] = []
         self.clock_error_s = 0.0
         self.mended_s = math.inf
@@ -158,7 +158,7 @@ class _Post:
         elif chance < 0.9:
             self.forget(tally, "power cut")
             self.clock_error_s = 0.0
-            self.head = Head(self.signal, self.fixed, now_s, start_up=StartUp())
+            self.head = Head(self.signal, OwnProgrammes((self.fixed,)), now_s, start_up=StartUp())
         elif chance < 1.0:
             self.forget(tally, "lamps")
             self.head.check_lamps("?" * self.signal.link_count)

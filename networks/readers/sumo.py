@@ -20,6 +20,7 @@ import numpy as np
 from networks import graph
 from networks.errors import NetworkError
 from networks.graph import (
+    OFF,
     Bools,
     Crossing,
     EdgeTable,
@@ -28,6 +29,7 @@ from networks.graph import (
     Network,
     Programme,
     Ragged,
+    Schedule,
     Signal,
 )
 from networks.intergreen import (
@@ -56,20 +58,25 @@ _TURNS = {
     "R": graph.RIGHT,
     "t": graph.U_TURN,
 }
+_OFF = "off"  # SUMO's own programme of every signal
 MOTOR = graph.PASSENGER | graph.BUS | graph.TRUCK | graph.EMERGENCY
 
 
 def read_sumo(path: Path, programmes: Sequence[Path] = ()) -> Network:
     """Read a SUMO network; `programmes` are additional files whose tlLogic come before the net's own.
 
-    As in SUMO, the programme loaded last is the active one, and comes first in `Signal.programmes`.
+    As in SUMO, the programme loaded last is the active one, and comes first in `Signal.programmes`; where a timetable
+    (WAUT) rules, the one that it starts with.
 
     Raises NetworkError naming the file and the element when it is not a usable SUMO network.
     """
     raw = _parsed(path)
     for extra in programmes:
-        for signal, logics in _parsed(extra).programmes.items():
+        more = _parsed(extra)
+        for signal, logics in more.programmes.items():
             raw.programmes[signal] += logics
+        raw.timetables |= more.timetables
+        raw.followers |= more.followers
     if not any(e.is_road for e in raw.edges.values()):
         raise NetworkError(f"{path}: holds no road edge; is it a .net.xml?")
     raw.programmes = {signal: _newest_first(path, signal, loaded) for signal, loaded in raw.programmes.items()}
@@ -84,23 +91,50 @@ def with_plan(network: Network, plan: Path) -> Network:
 
     Raises NetworkError naming the file and the signal that the network lacks or that has more links than lamps.
     """
-    loaded = _parsed(plan).programmes
-    missing = set(loaded) - set(network.signal_index)
-    if missing:
-        raise NetworkError(f"{plan}: tlLogic {min(missing)!r}: the network has no such signal")
-    signals = tuple(_in_force(plan, s, loaded[s.id]) if s.id in loaded else s for s in network.signals)
+    raw = _parsed(plan)
+    for tag, named in (("tlLogic", raw.programmes), ("wautJunction", raw.followers)):
+        missing = named.keys() - network.signal_index.keys()
+        if missing:
+            raise NetworkError(f"{plan}: {tag} {min(missing)!r}: the network has no such signal")
+    signals = tuple(_in_force(plan, raw, s) for s in network.signals)
     return replace(
         network, signals=signals, fingerprint=_fingerprint(network.fingerprint.encode(), plan.read_bytes())
     )
 
 
-def _in_force(plan: Path, signal: Signal, loaded: Sequence[Programme]) -> Signal:
-    programmes = _newest_first(plan, signal.id, loaded)
-    if not programmes:
+def _in_force(plan: Path, raw: RawNet, signal: Signal) -> Signal:
+    loaded = _newest_first(plan, signal.id, raw.programmes.get(signal.id, ()))
+    if not loaded and signal.id not in raw.followers:
         return signal
-    _fewest_lamps(plan, signal.id, signal.link_count, programmes)
-    longest_s = max(programme.cycle_s for programme in programmes)
-    return replace(signal, programmes=(*programmes, *signal.programmes), max_red_s=max(signal.max_red_s, longest_s))
+    if loaded:
+        _fewest_lamps(plan, signal.id, signal.link_count, loaded)
+    programmes, schedule = _scheduled(plan, raw, signal.id, [*loaded, *signal.programmes])
+    longest_s = max((programme.cycle_s for programme in loaded), default=0.0)
+    max_red_s = max(signal.max_red_s, longest_s)
+    return replace(signal, programmes=programmes, schedule=schedule, max_red_s=max_red_s)
+
+
+def _scheduled(
+    path: Path, raw: RawNet, signal: str, programmes: Sequence[Programme]
+) -> tuple[tuple[Programme, ...], Schedule | None]:
+    """The programmes, the one that a timetable starts with first, and when others are in force."""
+    if signal not in raw.followers:
+        return tuple(programmes), None
+    name = raw.followers[signal]
+    if name not in raw.timetables:
+        raise NetworkError(f"{path}: wautJunction {signal!r}: there is no WAUT {name!r}")
+    timetable = raw.timetables[name]
+    ids = [programme.id for programme in programmes]
+    wanted = [timetable.start, *(to for _, to in timetable.changes if to != _OFF)]
+    unknown = [programme for programme in wanted if programme not in ids]
+    if unknown:
+        raise NetworkError(f"{path}: WAUT {name!r}: signal {signal!r} has no programme {unknown[0]!r}")
+    first = ids.index(timetable.start)
+    order = [first, *(n for n in range(len(ids)) if n != first)]
+    place = {ids[n]: k for k, n in reversed(list(enumerate(order)))} | {_OFF: OFF}
+    changes = tuple((at_s, place[to]) for at_s, to in timetable.changes)
+    schedule = Schedule(changes, timetable.period_s) if changes else None
+    return tuple(programmes[n] for n in order), schedule
 
 
 def _fewest_lamps(path: Path, signal: str, links: int, programmes: Sequence[Programme]) -> int:
@@ -304,7 +338,7 @@ def _signal(
     edge_index: dict[str, int],
     lanes: LaneTable,
 ) -> Signal:
-    programmes = tuple(raw.programmes[sid])
+    programmes, schedule = _scheduled(path, raw, sid, raw.programmes[sid])
     count = _fewest_lamps(path, sid, max(link for link, _, _ in members) + 1, programmes)
     foes = np.zeros((count, count), np.bool_)
     slots: dict[str, list[tuple[int, int]]] = defaultdict(list)  # node -> (link, request index)
@@ -373,6 +407,7 @@ def _signal(
         max_red_s=max(MAX_RED_S, max((p.cycle_s for p in programmes), default=0.0)),
         pedestrian=pedestrian,
         pedestrian_clearance_s=clearance_s,
+        schedule=schedule,
     )
 
 

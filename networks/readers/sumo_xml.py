@@ -81,12 +81,21 @@ class RawLink:
 
 
 @dataclass(slots=True)
+class RawTimetable:
+    start: str  # programme
+    changes: list[tuple[float, str]]  # second of the simulation, programme
+    period_s: float  # 0: the changes happen once
+
+
+@dataclass(slots=True)
 class RawNet:
     edges: dict[str, RawEdge] = field(default_factory=dict)
     nodes: dict[str, RawNode] = field(default_factory=dict)
     links: list[RawLink] = field(default_factory=list)
     lanes: dict[str, RawLane] = field(default_factory=dict)
     programmes: dict[str, list[Programme]] = field(default_factory=lambda: defaultdict(list))  # as loaded
+    timetables: dict[str, RawTimetable] = field(default_factory=dict)
+    followers: dict[str, str] = field(default_factory=dict)  # signal -> timetable
     projection: str = "!"
     offset: tuple[float, float] = (0.0, 0.0)
     bounds: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
@@ -162,6 +171,10 @@ def _take(raw: RawNet, element: ET.Element) -> None:
         case "tlLogic":
             raw.programmes[get["id"]].append(_programme(element))
             element.clear()
+        case "WAUT":
+            raw.timetables[get["id"]] = _timetable(element)
+        case "wautJunction":
+            raw.followers[get["junctionID"]] = get["wautID"]
         case _:
             pass
 
@@ -227,6 +240,22 @@ def _programme(element: ET.Element) -> Programme:
         offset_s,
         tuple(phases[n] for n in order),
     )
+
+
+def _timetable(element: ET.Element) -> RawTimetable:
+    reference_s = _moment(element.attrib.get("refTime", "0"))
+    changes = [(reference_s + _moment(s.attrib["time"]), s.attrib["to"]) for s in element.findall("wautSwitch")]
+    period_s = _moment(element.attrib.get("period", "0"))
+    if period_s > 0.0:
+        changes = [(at_s % period_s, to) for at_s, to in changes]
+    return RawTimetable(element.attrib["startProg"], sorted(changes), max(period_s, 0.0))
+
+
+def _moment(text: str) -> float:
+    seconds = read_seconds(text)
+    if seconds is None:
+        raise ValueError(f"no moment: {text!r}")
+    return seconds
 
 
 def read_clock(text: str) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ import sumolib
 
 from networks.city import Coverage, load_network, read_city, write_city
 from networks.errors import CityError
+from networks.export import export_sumo
+from networks.readers.sumo import read_sumo
 
 NET = '<net version="1.20"/>'
 
@@ -22,9 +25,8 @@ def run_sumo(city_folder: Path, seconds: float = 5.0) -> subprocess.CompletedPro
     command += ["-b", str(city.begin_s), "-e", str(city.begin_s + seconds)]
     if city.routes:
         command += ["-r", ",".join(map(str, city.routes))]
-    extras = [*city.additional, *city.programmes]
-    if extras:
-        command += ["-a", ",".join(map(str, extras))]
+    if city.additions:
+        command += ["-a", ",".join(map(str, city.additions))]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
@@ -92,6 +94,28 @@ def test_lists_of_a_citys_own_sensors_are_read_and_written(tmp_path: Path) -> No
     assert read_city(tmp_path).coverage == city.coverage
 
 
+def test_a_citys_plan_is_in_force_and_teaches_nothing(crossroads: Callable[..., Path], tmp_path: Path) -> None:
+    """As with `with_plan`: programmes of ours change what runs, not what a signal may do."""
+    net = crossroads("traffic_light")
+    (before,) = read_sumo(net).signals
+    phases = "".join(f'<phase duration="7" state="{p.state}"/>' for p in before.programme.phases)
+    (tmp_path / "retimed.add.xml").write_text(
+        f'<additional><tlLogic id="c" type="static" programID="ours" offset="0">{phases}</tlLogic></additional>'
+    )
+    (tmp_path / "city.toml").write_text(f'[city]\nnetwork = "{net.as_posix()}"\nplan = "retimed.add.xml"\n')
+    city = read_city(tmp_path)
+    assert city.additions == (tmp_path / "retimed.add.xml",)
+    (after,) = load_network(city).signals
+    assert after.programme.id == "ours"
+    assert after.stages == before.stages
+    write_city(city, tmp_path)
+    assert read_city(tmp_path) == city
+    done = run_sumo(tmp_path)
+    assert done.returncode == 0, done.stderr
+    copy = read_city(export_sumo(city, tmp_path / "copy")[-1])
+    assert copy.plan == tmp_path / "copy" / "retimed.add.xml"
+
+
 @pytest.mark.parametrize(
     ("text", "named"),
     [
@@ -108,6 +132,8 @@ def test_lists_of_a_citys_own_sensors_are_read_and_written(tmp_path: Path) -> No
         ('[city]\nnetwork = "a.net.xml"\n[coverage]\nloops = "gone.csv"', "coverage.loops"),
         ('[city]\nnetwork = "a.net.xml"\n[coverage]\nroadside = [1]', "coverage.roadside"),
         ('[city]\nnetwork = "a.net.xml"\n[coverage]\ncameras = 1', "coverage.cameras"),
+        ('[city]\nnetwork = "a.net.xml"\nplan = ["a.net.xml"]', "city.plan"),
+        ('[city]\nnetwork = "a.net.xml"\nplan = "gone.add.xml"', "gone.add.xml"),
         ("[city", "not valid TOML"),
     ],
 )

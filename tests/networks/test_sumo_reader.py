@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from networks import graph
 from networks.city import load_network, read_city
 from networks.errors import NetworkError
-from networks.graph import Network
+from networks.graph import OFF, Network, Schedule
 from networks.readers.sumo import read_sumo, with_plan
 from networks.validate import find_defects
 
@@ -253,6 +253,68 @@ def test_a_plan_in_force_leaves_what_a_signal_may_do(crossroads: DrawNet, tmp_pa
     np.testing.assert_array_equal(after.intergreen_s, before.intergreen_s)
     np.testing.assert_array_equal(after.conflicts, before.conflicts)
     assert network.fingerprint != read_sumo(net).fingerprint
+
+
+def two_programmes(net: Path, waut: str) -> str:
+    """Programmes "a" and "b" of the signal, of 20 and 30 s, "b" loaded last, and what tells when they run."""
+    state = read_sumo(net).signals[0].programme.phases[0].state
+    logics = "".join(
+        f'<tlLogic id="c" type="static" programID="{name}" offset="0"><phase duration="{seconds}" state="{state}"/>'
+        "</tlLogic>"
+        for name, seconds in (("a", 20), ("b", 30))
+    )
+    return f"<additional>{logics}{waut}</additional>"
+
+
+FOLLOWS = '<wautJunction wautID="w" junctionID="c"/>'
+DAY = (
+    '<WAUT id="w" refTime="100" startProg="a"><wautSwitch time="0:10:0" to="b"/>'
+    f'<wautSwitch time="50" to="0"/><wautSwitch time="1000" to="off"/></WAUT>{FOLLOWS}'
+)
+
+
+def test_a_timetable_says_which_programme_is_in_force(crossroads: DrawNet, tmp_path: Path) -> None:
+    net, extra = crossroads("traffic_light"), tmp_path / "day.add.xml"
+    extra.write_text(two_programmes(net, DAY))
+    for network in (read_sumo(net, [extra]), with_plan(read_sumo(net), extra)):
+        (signal,) = network.signals
+        assert [p.id for p in signal.programmes] == ["a", "b", "0"]
+        assert signal.schedule is not None
+        names = {k: p.id for k, p in enumerate(signal.programmes)} | {OFF: "off"}
+        at = {s: names[signal.schedule.programme_at(s)] for s in (0, 149, 150, 699, 700, 1099, 1100, 99_999)}
+        assert list(at.values()) == ["a", "a", "0", "0", "b", "b", "off", "off"]
+        assert [signal.schedule.next_change_s(s) for s in (0.0, 150.0, 1100.0)] == [150.0, 700.0, np.inf]
+    assert read_sumo(net).signals[0].schedule is None
+
+
+@given(st.floats(0.0, 400_000.0))
+def test_a_timetable_of_a_day_repeats(second: float) -> None:
+    schedule = Schedule(((25_000.0, 1), (60_000.0, 2)), 86_400.0)
+    hour = second % 86_400.0
+    night = 0 if second < 25_000.0 else 2
+    assert schedule.programme_at(second) == (1 if 25_000.0 <= hour < 60_000.0 else 2 if hour >= 60_000.0 else night)
+    change_s = schedule.next_change_s(second)
+    assert second < change_s <= second + 86_400.0
+    assert change_s % 86_400.0 in (25_000.0, 60_000.0)
+
+
+@pytest.mark.parametrize(
+    ("waut", "defect"),
+    [
+        (FOLLOWS, "wautJunction 'c': there is no WAUT 'w'"),
+        (DAY.replace('to="b"', 'to="x"'), "WAUT 'w': signal 'c' has no programme 'x'"),
+        (DAY.replace('"50"', '"soon"'), "<WAUT> 'w' is wrong: no moment: 'soon'"),
+        (DAY.replace('to="b"', ""), "<WAUT> 'w' lacks the attribute 'to'"),
+        (DAY.replace('junctionID="c"', 'junctionID="d"'), "wautJunction 'd': the network has no such signal"),
+    ],
+)
+def test_a_timetable_that_does_not_fit_is_refused(
+    crossroads: DrawNet, tmp_path: Path, waut: str, defect: str
+) -> None:
+    net, plan = crossroads("traffic_light"), tmp_path / "plan.add.xml"
+    plan.write_text(two_programmes(net, waut))
+    with pytest.raises(NetworkError, match=defect):
+        with_plan(read_sumo(net), plan)
 
 
 ONE_LAMP = (

@@ -10,10 +10,13 @@ import pytest
 from networks.city import CityFolder
 from networks.errors import InputError
 from networks.graph import Network
+from networks.readers.sumo import with_plan
 from scenarios.retime import Hours, Order, read_scene
 from scenarios.retime_check import PROGRAMME
 from scenarios.retime_day import breaks_of, retime_day
 from scenarios.simulation import RunSpec, run_in_process
+from signals.executor import Head
+from signals.fixed import own_programmes
 from signals.formats.sumo import book_to_sumo
 from signals.lamps import GREEN, LampRecord
 from signals.retime_day import day_book
@@ -70,6 +73,9 @@ def test_sumo_changes_plans_at_the_proven_moment(
             into_s -= phase.duration_s
         assert lamps[int(at_s) + 20] == phase.state
         assert any(lamp in GREEN for lamp in "".join(lamps))
+    for n, signal in enumerate(with_plan(tiny_network, path).signals):  # our own controllers show the same
+        head = Head(signal, own_programmes(signal, index=n, epoch_of_zero_s=0.0), 0.0)
+        assert [head.step(float(s)) for s in range(400)] == [row[signal.id] for row in shown]
 
 
 def test_a_day_is_retimed_part_by_part(order: Order) -> None:

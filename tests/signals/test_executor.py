@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from networks.graph import OFF, Schedule
 from networks.messages import LampStepOrder, PlanOrder
 from networks.readers.sumo import read_sumo
 from signals.executor import PLANS_AT_ONCE, SILENCE_S, Head, StartUp
-from signals.fixed import fixed_plan
+from signals.fixed import OwnProgrammes, fixed_plan, own_programmes
 from signals.lamps import LampRecord
 from signals.plan import LampStep
 from signals.rules import rules_of
@@ -39,6 +40,7 @@ def three_ways():
 
 SIGNAL = three_ways()
 FIXED = fixed_plan(SIGNAL, epoch_of_zero_s=T0)
+OWN = OwnProgrammes((FIXED,))
 
 
 def order(version, valid_from_s, *steps, length_s=60.0, **changes):
@@ -64,7 +66,7 @@ def run(head, from_s, seconds, hear=lambda second: None):
 
 
 def test_unheard_of_it_shows_exactly_the_shipped_programme():
-    head = Head(SIGNAL, FIXED, T0 + 7)
+    head = Head(SIGNAL, OWN, T0 + 7)
     assert run(head, T0 + 7, 150) == [FIXED.state_at(T0 + 7 + s) for s in range(150)]
     assert head.plan_version == -1
 
@@ -72,11 +74,11 @@ def test_unheard_of_it_shows_exactly_the_shipped_programme():
 def test_a_shipped_programme_that_breaks_our_rules_is_shown_as_it_is():
     signal = make_signal(["Grr", "rGr", "rrG"], FOES)  # no yellow at all
     fixed = fixed_plan(signal, epoch_of_zero_s=T0)
-    assert run(Head(signal, fixed, T0), T0, 120) == [fixed.state_at(T0 + s) for s in range(120)]
+    assert run(Head(signal, OwnProgrammes((fixed,)), T0), T0, 120) == [fixed.state_at(T0 + s) for s in range(120)]
 
 
 def test_a_plan_takes_over_at_its_moment_and_is_followed_to_the_second():
-    head = Head(SIGNAL, FIXED, T0)
+    head = Head(SIGNAL, OWN, T0)
     plan = order(1, T0 + 10, ("Grr", 2), ("yrr", 3), ("rrr", 2), ("rrG", 20))
     shown = run(head, T0, 30, lambda s: plan if s == 6 else order(2, T0 + 90, ("rrG", 9)) if s in (15, 22) else None)
     assert shown == ["Grr"] * 12 + ["yrr"] * 3 + ["rrr"] * 2 + ["rrG"] * 13
@@ -85,7 +87,7 @@ def test_a_plan_takes_over_at_its_moment_and_is_followed_to_the_second():
 
 
 def test_a_later_order_replaces_what_has_not_begun_but_not_what_comes_before_it():
-    head = Head(SIGNAL, FIXED, T0)
+    head = Head(SIGNAL, OWN, T0)
     run(head, T0, 6)
     assert head.receive(order(1, T0 + 8, ("yrr", 3), ("rrr", 2), ("rGr", 30)), T0 + 6).accepted
     assert head.receive(order(2, T0 + 12, ("rrr", 1), ("rrG", 30)), T0 + 6).accepted
@@ -111,7 +113,7 @@ def test_a_later_order_replaces_what_has_not_begun_but_not_what_comes_before_it(
     ],
 )
 def test_orders_that_do_not_fit_are_refused_and_change_nothing(message, reason):
-    head = Head(SIGNAL, FIXED, T0)
+    head = Head(SIGNAL, OWN, T0)
     run(head, T0, 6)
     assert head.receive(order(4, T0 + 200, ("Grr", 9)), T0 + 5).accepted
     answer = head.receive(message, T0 + 6)
@@ -120,7 +122,7 @@ def test_orders_that_do_not_fit_are_refused_and_change_nothing(message, reason):
 
 
 def test_the_same_version_again_is_a_sign_of_life():
-    head = Head(SIGNAL, FIXED, T0)
+    head = Head(SIGNAL, OWN, T0)
     plan = order(1, T0 + 2, ("Grr", 5), length_s=100.0)
     shown = run(head, T0, 80, lambda s: plan if s % 8 == 0 else None)
     assert shown == ["Grr"] * 80
@@ -128,7 +130,7 @@ def test_the_same_version_again_is_a_sign_of_life():
 
 
 def test_silence_brings_the_own_programme_back_safely_and_in_step():
-    head, watch = Head(SIGNAL, FIXED, T0), LampWatch([SIGNAL])
+    head, watch = Head(SIGNAL, OWN, T0), LampWatch([SIGNAL])
     head.receive(order(1, T0 + 2, ("Grr", 5), length_s=300.0), T0)
     shown = run(head, T0, 200)
     assert shown[: int(SILENCE_S)] == ["Grr"] * int(SILENCE_S)
@@ -141,7 +143,7 @@ def test_silence_brings_the_own_programme_back_safely_and_in_step():
 
 
 def test_a_plan_that_runs_out_ends_in_the_own_programme():
-    head = Head(SIGNAL, FIXED, T0)
+    head = Head(SIGNAL, OWN, T0)
     plan = order(1, T0 + 2, ("Grr", 5), length_s=30.0)
     run(head, T0, 40, lambda s: plan if s % 5 == 0 else None)
     assert [(f.reason, f.at_s) for f in head.falls] == [("plan ran out", T0 + 32)]
@@ -150,7 +152,7 @@ def test_a_plan_that_runs_out_ends_in_the_own_programme():
 
 
 def test_after_silence_versions_may_count_anew():
-    head = Head(SIGNAL, FIXED, T0)
+    head = Head(SIGNAL, OWN, T0)
     head.receive(order(900, T0 + 2, ("Grr", 5)), T0)
     run(head, T0, 61)
     assert head.mode == "own"
@@ -167,7 +169,7 @@ def test_after_silence_versions_may_count_anew():
     ],
 )
 def test_the_monitor_drops_an_unsafe_plan_at_the_last_second(steps):
-    head, watch = Head(SIGNAL, FIXED, T0 - 30), LampWatch([SIGNAL])
+    head, watch = Head(SIGNAL, OWN, T0 - 30), LampWatch([SIGNAL])
     run(head, T0 - 30, 30)
     assert head.receive(order(1, T0 + 1, *steps), T0).accepted
     for second, state in enumerate(run(head, T0, 120)):
@@ -181,7 +183,7 @@ def test_the_monitor_drops_an_unsafe_plan_at_the_last_second(steps):
 @given(st.data())
 def test_whatever_it_hears_the_lamps_stay_safe(data):
     """Orders honest, late, unsafe and random, with gaps of any length, over a programme that is safe itself."""
-    head, watch = Head(SIGNAL, FIXED, T0), LampWatch([SIGNAL])
+    head, watch = Head(SIGNAL, OWN, T0), LampWatch([SIGNAL])
     second = 0
     for version in range(data.draw(st.integers(1, 12))):
         ahead = data.draw(st.integers(-3, 12))
@@ -267,7 +269,7 @@ def watched(head, seconds, *, from_s=T0, hear=lambda second: None, clock=lambda 
 
 
 def test_power_on_shows_flash_then_red_then_the_own_programme():
-    head = Head(SIGNAL, FIXED, T0, start_up=StartUp(flash_s=10.0, all_red_s=6.0))
+    head = Head(SIGNAL, OWN, T0, start_up=StartUp(flash_s=10.0, all_red_s=6.0))
     shown, watch = watched(head, 150, hear=lambda s: order(1, T0 + s, ("Grr", 9)) if s == 5 else None)
     assert shown[:16] == ["ooo"] * 10 + ["rrr"] * 6
     assert head.mode == "own"
@@ -278,12 +280,12 @@ def test_power_on_shows_flash_then_red_then_the_own_programme():
 
 def test_all_red_at_power_on_lasts_as_long_as_anything_needs_to_clear():
     slow = replace(SIGNAL, intergreen_s=np.where(FOES, 12.0, 0.0))
-    head = Head(slow, FIXED, T0, start_up=StartUp(flash_s=10.0, all_red_s=5.0))
+    head = Head(slow, OWN, T0, start_up=StartUp(flash_s=10.0, all_red_s=5.0))
     assert run(head, T0, 23)[10:22] == ["rrr"] * 12
 
 
 def test_orders_are_refused_until_the_start_is_over():
-    head = Head(SIGNAL, FIXED, T0, start_up=StartUp())
+    head = Head(SIGNAL, OWN, T0, start_up=StartUp())
     run(head, T0, 5)
     assert head.receive(order(1, T0 + 5, ("ooo", 9)), T0 + 5).reason == "start"
 
@@ -291,13 +293,13 @@ def test_orders_are_refused_until_the_start_is_over():
 def test_people_on_foot_see_no_flash():
     signal = make_signal(["GrG", "rGr"], FOES & False, pedestrian={2})
     fixed = fixed_plan(signal, epoch_of_zero_s=T0)
-    assert Head(signal, fixed, T0, start_up=StartUp()).step(T0) == "ooO"
+    assert Head(signal, OwnProgrammes((fixed,)), T0, start_up=StartUp()).step(T0) == "ooO"
 
 
 @pytest.mark.parametrize("jump_s", [-3600, -40, -2, 2, 7, 100, 86_400])
 def test_a_clock_that_jumps_leads_home_as_if_everything_had_just_begun(jump_s):
     for moment in (3, 9, 12, 14, 30):
-        head = Head(SIGNAL, FIXED, T0)
+        head = Head(SIGNAL, OWN, T0)
         hear = {2: order(1, T0 + 3, ("Grr", 7), ("yrr", 3), ("rrr", 2), ("rGr", 40))}.get
         shown, watch = watched(head, 200, hear=hear, clock=lambda s, m=moment: s + (jump_s if s >= m else 0))
         assert not watch.counts, (moment, watch.examples)
@@ -306,14 +308,14 @@ def test_a_clock_that_jumps_leads_home_as_if_everything_had_just_begun(jump_s):
 
 
 def test_a_clock_that_says_nothing_is_replaced_by_counting():
-    head = Head(SIGNAL, FIXED, T0)
+    head = Head(SIGNAL, OWN, T0)
     shown, _ = watched(head, 120, clock=lambda s: math.nan if 10 <= s < 70 else s)
     assert shown == [FIXED.state_at(T0 + s) for s in range(120)]
     assert head.receive(order(1, T0 + 130, ("Grr", 9)), math.nan).reason == "clock"
 
 
 def test_whoever_waits_has_waited_before_the_clock_jumped_too():
-    head = Head(SIGNAL, FIXED, T0)
+    head = Head(SIGNAL, OWN, T0)
     run(head, T0, 40)
     before_s = T0 + 39 - head.record.since_s[2]
     head.step(T0 + 540)
@@ -321,7 +323,7 @@ def test_whoever_waits_has_waited_before_the_clock_jumped_too():
 
 
 def test_a_failure_closes_the_greens_in_order_and_flashes_until_it_is_mended():
-    head, watch = Head(SIGNAL, FIXED, T0), Bystander(SIGNAL)
+    head, watch = Head(SIGNAL, OWN, T0), Bystander(SIGNAL)
     shown = []
     for second in range(200):
         if second == 5:
@@ -338,7 +340,7 @@ def test_a_failure_closes_the_greens_in_order_and_flashes_until_it_is_mended():
 
 
 def test_a_failure_mended_on_the_way_still_ends_the_yellow():
-    head, watch = Head(SIGNAL, FIXED, T0), Bystander(SIGNAL)
+    head, watch = Head(SIGNAL, OWN, T0), Bystander(SIGNAL)
     for second in range(120):
         if second == 5:
             head.fail("drill")
@@ -350,7 +352,7 @@ def test_a_failure_mended_on_the_way_still_ends_the_yellow():
 
 
 def test_lamps_that_show_something_else_flash_at_once():
-    head = Head(SIGNAL, FIXED, T0)
+    head = Head(SIGNAL, OWN, T0)
     run(head, T0, 5)
     head.check_lamps("Grr")
     assert head.mode == "own"
@@ -363,7 +365,7 @@ def test_lamps_that_show_something_else_flash_at_once():
 @pytest.mark.parametrize("name", ["since_s", "green_from_s", "green_until_s"])
 @pytest.mark.parametrize("value", [math.nan, T0 + 1e6])
 def test_a_damaged_record_is_replaced_by_the_least_favourable_past(name, value):
-    head = Head(SIGNAL, FIXED, T0)
+    head = Head(SIGNAL, OWN, T0)
     hear = {2: order(1, T0 + 3, ("Grr", 4), ("yrr", 3), ("rrr", 2), ("rGr", 40))}.get
     watch = Bystander(SIGNAL)
     for second in range(150):
@@ -377,7 +379,7 @@ def test_a_damaged_record_is_replaced_by_the_least_favourable_past(name, value):
 
 
 def test_a_flood_of_plans_is_refused():
-    head = Head(SIGNAL, FIXED, T0)
+    head = Head(SIGNAL, OWN, T0)
     run(head, T0, 3)
     answers = [head.receive(order(v, T0 + 4, ("Grr", 9)), T0 + 3) for v in range(40)]
     assert sum(a.accepted for a in answers) == PLANS_AT_ONCE
@@ -388,7 +390,7 @@ def test_a_flood_of_plans_is_refused():
 
 
 def test_plans_that_change_their_mind_all_the_time_are_refused():
-    head = Head(SIGNAL, FIXED, T0)
+    head = Head(SIGNAL, OWN, T0)
     run(head, T0, 3)
     refused = 0
     for second in range(3, 40):
@@ -402,7 +404,7 @@ def test_plans_that_change_their_mind_all_the_time_are_refused():
 
 
 def test_plans_may_not_starve_a_link_for_ever():
-    head, watch = Head(SIGNAL, FIXED, T0), Bystander(SIGNAL)
+    head, watch = Head(SIGNAL, OWN, T0), Bystander(SIGNAL)
     answers = set()
     for second in range(600):
         if second >= 2:
@@ -417,7 +419,7 @@ def test_plans_may_not_starve_a_link_for_ever():
 
 
 def test_a_red_that_its_own_detectors_see_nobody_at_starves_nobody():
-    head = Head(SIGNAL, FIXED, T0)
+    head = Head(SIGNAL, OWN, T0)
     nobody, rules = np.array([False, True, True]), rules_of(SIGNAL)
     long_s = int(2 * (rules.max_red_s + rules.shortest_wait_s))
 
@@ -433,3 +435,92 @@ def test_a_red_that_its_own_detectors_see_nobody_at_starves_nobody():
     assert head.lamps == "Grr"
     assert "max red" in stay(long_s, 2 * long_s, np.array([False, True, False])), "somebody waits at the third"
     assert any(fall.reason == "max red" for fall in head.falls)
+
+
+EVENING_SECONDS = [9, 3, 2, 25, 3, 2, 11, 3, 2]
+
+
+def by_the_clock(*changes, offset_s=0.0, period_s=0.0):
+    """The three ways with a second programme, numbered 1, that a timetable puts in force."""
+    phases = tuple(
+        replace(p, duration_s=float(d)) for p, d in zip(SIGNAL.programme.phases, EVENING_SECONDS, strict=True)
+    )
+    evening = replace(SIGNAL.programme, id="evening", offset_s=float(offset_s), phases=phases)
+    return replace(SIGNAL, programmes=(SIGNAL.programme, evening), schedule=Schedule(tuple(changes), float(period_s)))
+
+
+def judged(signal, head, from_s, seconds, hear=lambda second: None):
+    """Lamps, with what an outsider finds wrong with them. Each programme by itself is sound."""
+    watch = Bystander(signal)
+    shown = run(head, from_s, seconds, hear)
+    for second, state in enumerate(shown):
+        watch.look(from_s + second, state)
+    return shown, dict(watch.counts)
+
+
+@given(st.integers(60, 200), st.integers(0, 59), st.integers(0, 40))
+def test_the_timetable_changes_programmes_safely_at_any_second(change_s, offset_s, period):
+    """From one into the other at once where that is safe, else through an interstage; then in step."""
+    period_s = 400.0 if period > 20 else 0.0
+    signal = by_the_clock((float(change_s), 1), (float(change_s + 150), 0), offset_s=offset_s, period_s=period_s)
+    own = own_programmes(signal, epoch_of_zero_s=T0)
+    head = Head(signal, own, T0)
+    shown, violations = judged(signal, head, T0, 700)
+    assert not violations
+    assert shown[:change_s] == [own.plans[0].state_at(T0 + s) for s in range(change_s)]
+    assert shown[change_s + 149] == own.plans[1].state_at(T0 + change_s + 149)
+    assert not head.falls
+    last = 1 if period_s and change_s <= 699 - 400 < change_s + 150 else 0
+    if min(abs(699 - change_s - lap) for lap in (0, 150, 400, 550)) > 120:
+        assert shown[699] == own.plans[last].state_at(T0 + 699)
+
+
+@given(st.integers(0, 59))
+def test_a_change_that_is_safe_at_once_is_made_at_once(second):
+    """Into itself, a programme goes on as if nothing had been."""
+    signal = replace(
+        SIGNAL, programmes=(SIGNAL.programme, SIGNAL.programme), schedule=Schedule(((120.0 + second, 1),))
+    )
+    shown, _ = judged(signal, Head(signal, own_programmes(signal, epoch_of_zero_s=T0), T0), T0, 300)
+    assert shown == [FIXED.state_at(T0 + s) for s in range(300)]
+
+
+@given(st.integers(20, 100), st.integers(0, 59))
+def test_whoever_falls_silent_after_the_change_comes_home_to_the_new_programme(change_s, offset_s):
+    signal = by_the_clock((float(change_s), 1), offset_s=offset_s)
+    own = own_programmes(signal, epoch_of_zero_s=T0)
+    plan = order(1, T0 + 2, ("Grr", 5), length_s=60.0)
+    shown, violations = judged(signal, Head(signal, own, T0), T0, 300, lambda s: plan if s % 8 == 0 else None)
+    assert not violations
+    assert shown[200:] == [own.plans[1].state_at(T0 + s) for s in range(200, 300)]
+
+
+def test_a_signal_is_switched_off_for_the_night_and_on_again():
+    signal = by_the_clock((100.0, OFF), (200.0, 0))
+    own = own_programmes(signal, epoch_of_zero_s=T0)
+    shown, violations = judged(signal, Head(signal, own, T0), T0, 400)
+    assert not violations
+    assert set(shown[150:200]) == {"ooo"}
+    assert shown[300:] == [own.plans[0].state_at(T0 + s) for s in range(300, 400)]
+
+
+def test_a_clock_that_jumps_over_a_change_finds_the_right_programme():
+    signal = by_the_clock((1000.0, 1))
+    own = own_programmes(signal, epoch_of_zero_s=T0)
+    head = Head(signal, own, T0)
+    run(head, T0, 50)
+    run(head, T0 + 2000, 150)
+    assert run(head, T0 + 2150, 100) == [own.plans[1].state_at(T0 + 2150 + s) for s in range(100)]
+    run(head, T0 + 300, 150)
+    assert run(head, T0 + 450, 100) == [own.plans[0].state_at(T0 + 450 + s) for s in range(100)]
+
+
+def test_an_order_is_judged_by_the_programme_that_will_be_in_force():
+    """At 125 s the evening's programme has been in force for long enough to show its own stage."""
+    signal = by_the_clock((60.0, 1))
+    own = own_programmes(signal, epoch_of_zero_s=T0)
+    head = Head(signal, own, T0)
+    run(head, T0, 20)
+    state = own.at(T0 + 140).state_at(T0 + 139)
+    assert state != own.plans[0].state_at(T0 + 139)
+    assert head.receive(order(1, T0 + 140, (state, 9)), T0 + 20).accepted

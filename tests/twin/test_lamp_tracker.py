@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from networks.batches import SignalStateBatch
+from networks.graph import Schedule
 from signals.executor import Head
-from signals.fixed import fixed_plan
+from signals.fixed import OwnProgrammes, fixed_plan
 from signals.formats import to_order
 from signals.lamps import LampRecord
 from signals.plan import LampStep, SignalPlan
@@ -22,6 +25,7 @@ from twin.lamp_tracker import LOST_AFTER_S, LampTracker
 NETWORK, T0_S = small_city.small_network(), small_city.T0_S
 SIGNAL = NETWORK.signals[0]
 FIXED = fixed_plan(SIGNAL, epoch_of_zero_s=T0_S)  # Gr 0-30, yr 30-33, rG 33-63, ry 63-66
+PROGRAMMES = OwnProgrammes((FIXED,))
 OWN = -1
 
 
@@ -38,7 +42,7 @@ def reports(*rows: tuple[float, str, int]) -> SignalStateBatch:
 
 @pytest.fixture
 def tracker() -> LampTracker:
-    return LampTracker(NETWORK, [FIXED])
+    return LampTracker(NETWORK, [PROGRAMMES])
 
 
 def plan(valid_from_s: float, *steps: tuple[str, float]) -> SignalPlan:
@@ -142,10 +146,10 @@ def test_a_red_seen_first_is_as_old_as_the_own_programme_has_it(tracker, into_s,
 
 def test_reds_outlive_the_process(tmp_path):
     """Kept in one life, read in the next: a red that may never have ended counts from then, a green ended it."""
-    path, tracker = tmp_path / "lamps.json", LampTracker(NETWORK, [FIXED])
+    path, tracker = tmp_path / "lamps.json", LampTracker(NETWORK, [PROGRAMMES])
     tracker.note_reports(reports((0.0, "Gr", OWN), (5.0, "yr", OWN), (8.0, "rr", OWN), (9.0, "rG", OWN)))
     keep_reds(path, NETWORK, tracker.records, T0_S + 50.0)
-    after = LampTracker(NETWORK, [FIXED], read_reds(path, NETWORK, T0_S + 100.0))
+    after = LampTracker(NETWORK, [PROGRAMMES], read_reds(path, NETWORK, T0_S + 100.0))
     after.note_reports(reports((100.0, "rG", OWN)))
     assert after.records[0].since_s.tolist() == [T0_S + 8.0, T0_S + 100.0]
     assert read_reds(path, NETWORK, T0_S + 2000.0) == {}
@@ -173,7 +177,7 @@ def test_tracker_and_controller_agree_whatever_orders_get_lost_or_refused(data):
     At some time nothing is reported for a quarter of a minute, and the controller goes back to its own programme. A
     plan that got lost is believed until a report denies it; apart from that the tracker is right.
     """
-    tracker, head = LampTracker(NETWORK, [FIXED]), Head(SIGNAL, FIXED, T0_S)
+    tracker, head = LampTracker(NETWORK, [PROGRAMMES]), Head(SIGNAL, PROGRAMMES, T0_S)
     cycle_s, version, lost_from_s, heard_s = data.draw(st.sampled_from([1, 2, 5]), "cycle"), 0, -1, -1
     fates = st.sampled_from(["arrives", "arrives", "arrives", "lost", "refused", "none"])
     silent_s = data.draw(st.integers(0, 60), "silence")
@@ -219,3 +223,11 @@ def test_a_red_that_nobody_waited_at_counts_from_then_on(tracker):
     (record,) = tracker.foresee(T0_S + 9.0)
     assert record is not None
     assert record.since_s.tolist() == [T0_S, T0_S + 5.0]
+
+
+def test_the_programme_of_the_hour_is_foreseen() -> None:
+    """From second 30 on another programme is in force, in which the first green lasts for ten seconds more."""
+    longer = replace(FIXED, steps=(replace(FIXED.steps[0], duration_s=40.0), *FIXED.steps[1:]))
+    tracker = LampTracker(NETWORK, [OwnProgrammes((FIXED, longer), Schedule(((30.0, 1),)), T0_S)])
+    tracker.note_reports(reports((25.0, "Gr", OWN)))
+    assert foreseen(tracker, 34.0) == "Gr"

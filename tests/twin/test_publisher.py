@@ -9,7 +9,7 @@ import pytest
 from networks.errors import UnsafePlanError
 from networks.messages import GuidanceOrder, PlanOrder, RouteAdvice, unpack_order
 from signals.executor import Head
-from signals.fixed import fixed_plan
+from signals.fixed import own_programmes
 from signals.formats import to_order
 from signals.lamps import LampRecord
 from signals.plan import ApprovedPlan
@@ -33,7 +33,7 @@ def test_an_order_says_what_was_proven_and_a_controller_shows_it():
     order = unpack_order(payload)
     assert isinstance(order, PlanOrder)
     assert (order.plan_version, order.signature) == (7, approved.proof)
-    head = Head(cycles.SIGNAL, fixed_plan(cycles.SIGNAL, epoch_of_zero_s=small_city.T0_S), NOW_S)
+    head = Head(cycles.SIGNAL, own_programmes(cycles.SIGNAL, epoch_of_zero_s=small_city.T0_S), NOW_S)
     assert head.receive(order, NOW_S).accepted
     for second in range(31):
         lamps = head.step(NOW_S + second)

@@ -192,6 +192,7 @@ def _demand(city: CityFolder) -> dict[str, Any]:
         "routes": [str(p) for p in city.routes],
         "additional": [str(p) for p in city.additional],
         "programmes": [str(p) for p in city.programmes],
+        "plan": None if city.plan is None else str(city.plan),
         "begin_s": city.begin_s,
         "end_s": city.end_s,
         "epoch_s": city.epoch_s,
