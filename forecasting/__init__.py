@@ -2,8 +2,10 @@
 
 Two doors, one house behind them. In the live loop `serve.Forecaster`: history in, `networks.state.Forecast` out, with
 who produced it. `windows` remembers what was known when, `live_city` fits past days and cuts a window that ends now,
-`calibration` carries the bands along, `congestion` tells states relative to free flow, `arrivals` what comes to each
-stop line.
+`live_gate` lets models in and tells broken feeds, `oddness` how unlike the past the day is, `producers` holds what
+each says, `shares` what each counts for, `spread` how far apart the quantiles are (`calibration` carries their bands
+along), `waiting` the forecasts whose truth is to come; `congestion` tells states relative to free flow, `arrivals`
+what comes to each stop line.
 
 For recorded series of whole cities `backcast.forecast_windows`, the graph model. In the order of the data: `reading`
 (of `series_folder`, `timed_csv`, `sumo_output`; `recording` holds all channels, `street_graph` joins edges), `series`

@@ -15,14 +15,18 @@ import torch
 from forecasting.features import WindowFeatures, window_features
 from forecasting.forecasters import FittedCity, WindowForecaster, fit_city
 from forecasting.grid import Grid
-from forecasting.series import DAY_S, STEPS_IN, WINDOW, CitySeries, Float32s, Rows, weekday
+from forecasting.series import DAY_S, STEPS_IN, STEPS_OUT, WINDOW, CitySeries, Float32s, Rows, weekday
 from forecasting.street_graph import Links
 from networks.graph import Bools, Floats
 from networks.state import History, TimeGrid
 
+QUANTITIES = ("flow", "speed")
+FLOW, SPEED = 0, 1
+STEP_S = 300.0  # of readings and forecasts
+HORIZON_S = STEP_S * np.arange(1, STEPS_OUT + 1, dtype=np.float64)  # (H,)
+VPH = 3600.0  # veh/s as veh/h
 FARTHEST = 12.0  # scales from the profile: readings beyond are limited
 AHEAD = slice(STEPS_IN, WINDOW)
-_VPH = 3600.0
 _LEAST_KEPT = 0.3
 
 
@@ -36,7 +40,7 @@ class ExpectedChange:
 
     def at(self, quantity: str, start_s: Floats) -> Floats:
         """Changes (K, E), in the unit of `LiveCity`, of the steps that begin at these epoch seconds."""
-        table = self.flow_change_vps * _VPH if quantity == "flow" else self.speed_change_mps
+        table = self.flow_change_vps * VPH if quantity == "flow" else self.speed_change_mps
         where = (start_s - self.grid.start_s) / self.grid.step_s
         low = np.floor(where).astype(np.int64)
         share = (where - low)[:, None]
@@ -204,7 +208,7 @@ def _series(
     steps = np.concatenate([past, live - STEPS_IN + np.arange(DAY_S // step_s)])
     values = np.full((len(steps), edges), np.nan, np.float32)
     for day, (first, count) in zip(days, spans, strict=True):
-        source = day.flow_vps * _VPH if quantity == "flow" else day.speed_mps
+        source = day.flow_vps * VPH if quantity == "flow" else day.speed_mps
         at = np.searchsorted(steps[: len(past)], first + np.arange(count))
         inside = (first + np.arange(count)) < live - STEPS_IN
         values[at[inside]] = np.where(day.valid, source, np.nan)[inside]

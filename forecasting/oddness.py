@@ -11,15 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from forecasting.live_city import LiveCity, LiveWindow
+from forecasting.live_city import FLOW, LiveCity, LiveWindow
 from forecasting.series import STEPS_OUT
 from networks.graph import Bools, Floats
 
 _FOR_S, _LEAST_S = 180.0, 120.0  # as odd as it was all this time, when so much of it was seen
 _ODDEST = 4.0  # times the deviation of past days is the oddest that a day can be
 _CHANCE = 3.5  # scales: a deviation beyond is an incident in so far as it is beyond
-_FLOW = 0
-_VPH = 3600.0
 _FEW_VPH = 12.0  # what an empty edge counts for
 _PLACES = 2_000  # drawn ones speak for a large city
 _LEAST_PAIRS = 100
@@ -49,7 +47,7 @@ class Oddness:
             for o, c, weight, past in zip(off, compared, self._weight, self.past, strict=True)
         ]
         seen = [entry for entry in self._seen if now_s - _FOR_S <= entry[0] < now_s]
-        self._seen = [*seen, (now_s, np.clip(odd, 1.0, _ODDEST), off[_FLOW])]
+        self._seen = [*seen, (now_s, np.clip(odd, 1.0, _ODDEST), off[FLOW])]
         if now_s - self._seen[0][0] >= _LEAST_S:
             self.day = np.min([entry[1] for entry in self._seen], axis=0)
 
@@ -107,5 +105,5 @@ def _weights(cities: Sequence[LiveCity]) -> tuple[Floats, ...]:
     """What an edge (E,) counts for: of flow all alike, of speed by its vehicles: few make a speed of chance."""
     if not cities:
         return ()
-    usual_vph = cities[_FLOW].city.context.mean.numpy()
+    usual_vph = cities[FLOW].city.context.mean.numpy()
     return np.ones(len(usual_vph)), np.maximum(usual_vph, 0.0) + _FEW_VPH

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from forecasting.forecasters import Graph
-from forecasting.live_city import LiveCity, fit_live_city
+from forecasting.live_city import QUANTITIES, LiveCity, fit_live_city
+from forecasting.live_gate import LiveModel, admit
 from forecasting.registry import Registry
-from forecasting.serve import QUANTITIES, Forecaster, LiveModel, admit
+from forecasting.serve import Forecaster
 from forecasting.street_graph import links_of
 from forecasting.windows import HistoryBuffer
 from networks.city import CityFolder, Detector, load_network

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from forecasting.gate import Verdict
-from forecasting.serve import Forecaster, ForecastScore, LiveModel
+from forecasting.live_gate import LiveModel
+from forecasting.serve import Forecaster, ForecastScore
 from networks.errors import InputError
 from networks.graph import Floats
 

@@ -15,7 +15,9 @@ from forecasting.features import WindowFeatures
 from forecasting.forecasters import FittedCity, Ridge
 from forecasting.gate import Verdict
 from forecasting.live_city import ExpectedChange, LiveCity, fit_live_city
-from forecasting.serve import SIMPLE, Forecaster, LiveModel, admit
+from forecasting.live_gate import LiveModel, admit
+from forecasting.producers import SIMPLE
+from forecasting.serve import Forecaster
 from forecasting.street_graph import Links
 from networks.graph import Floats
 from networks.state import QUANTILES, History, TimeGrid

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from websockets.sync.client import connect
 
-from forecasting.serve import SIMPLE
+from forecasting.producers import SIMPLE
 from networks.errors import InputError
 from networks.messages import FEEDS, FORMATS
 from networks.state import Estimate, LampView, NetworkState, VehicleTable
