@@ -19,7 +19,7 @@ from networks.state import Estimate, NetworkState, VehicleTable
 from scenarios.travellers import Travellers
 from scenarios.waiting import Calls
 from signals.arbiter import decide
-from signals.controllers.approach_rows import ApproachRows, LaneRoom
+from signals.controllers.approach_rows import NOWHERE, ApproachRows, LaneRoom
 from signals.controllers.approaches import StopLineMap
 from signals.controllers.junction_choice import Tuning, driven_speed_mps, travel_time_s
 from signals.controllers.preemption import Preemption
@@ -178,7 +178,7 @@ class FullDetection:
             if index is None or distance > SIGHT_M or lane_of[offset[index] + link] < 0:
                 continue
             limit = float(limits[lane_of[offset[index] + link]])
-            onward = (-1, -1, 0.0)
+            onward = (NOWHERE, -1, 0.0)
             if len(ahead) > 1 and ahead[1][0] in ids:
                 onward = (ids[ahead[1][0]], ahead[1][1], ahead[1][2] - distance)
             speed, waits = vehicle.getSpeed(name), vehicle.getWaitingTime(name)

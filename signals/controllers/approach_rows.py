@@ -14,6 +14,8 @@ from signals.controllers.approaches import StopLineMap
 from signals.controllers.junction_choice import driven_speed_mps, travel_time_s
 from signals.lamps import LampRecord
 
+UNKNOWN, NOWHERE = -1, -2  # in place of the signal after this one: by the shares of the lanes; there is none
+
 
 @dataclass(frozen=True, slots=True)
 class ApproachRows:
@@ -27,7 +29,7 @@ class ApproachRows:
     wait_s: Floats  # (R,) how long it has stood
     weight: Floats  # (R,) persons, or the certainty that it exists
     stopped: Bools  # (R,)
-    onward_signal: Ints  # (R,) signal after this one on its way, -1 unknown: by the shares of the lane it comes to
+    onward_signal: Ints  # (R,) signal after this one on its way, UNKNOWN or NOWHERE
     onward_link: Ints  # (R,) link it will use there
     onward_m: Floats  # (R,) from this stop line to that one
     sure: Bools | None = None  # (R,) False: link and movement are guesses; None: known of all
@@ -78,7 +80,7 @@ def rows_from_state(
     red_s = _red_for_s(lamps, lines, valid_from_s)
     ahead_s = max(0.0, valid_from_s - state.now_s)
     own_wait_s = red_s[lines.link_offset[signal] + link] if table.wait_s is None else table.wait_s
-    unknown = np.full(len(signal), -1, np.int32)
+    unknown = np.full(len(signal), UNKNOWN, np.int32)
     sure = lines.known_movements(table) >= 0
     if table.movement_sure is not None:
         sure &= table.movement_sure

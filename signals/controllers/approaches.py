@@ -42,24 +42,33 @@ class StopLineMap:
         By where it is known to go from there, else by its own movement and those of the shares after it: lanes part
         on the way, often a few metres before a line.
         """
-        moves, length_m = network.movements, network.lanes.length_m
-        lane, ahead_m = table.lane.astype(np.int32), np.zeros(len(table.lane))
-        leads = (table.movement >= 0) & (moves.from_lane[np.maximum(table.movement, 0)] == lane)
-        known = np.where(leads, table.movement, -1)
-        for part in range(1, PARTS_MAX + 1):
-            way = np.flatnonzero((lane >= 0) & (self.lane[lane] >= 0) & (self.lane[lane] != lane))
-            if not len(way):
-                break
-            number = np.abs(table.id[way] % 2**20).astype(np.float64) + 7919.0 * part  # at each parting anew
-            drawn = _draw(self.onward[lane[way]], self.onward_cumulative[lane[way]], number)
-            move = np.where(known[way] >= 0, known[way], drawn)
-            ahead_m[way] += moves.length_m[move] + length_m[moves.to_lane[move]]
-            lane[way] = moves.to_lane[move]
-            known = np.full(len(lane), -1, np.int32)
+        moves = network.movements
+        leads = (table.movement >= 0) & (moves.from_lane[np.maximum(table.movement, 0)] == table.lane)
+        first = np.where(leads, table.movement, -1).astype(np.int32)
+        lane, ahead_m = self.follow(table.lane.astype(np.int32), first, table.id, network)
         line = self.known_movements(table)
         lane = np.where((line >= 0) & (lane >= 0), moves.from_lane[line], lane)
         at_line = (lane >= 0) & (self.lane[lane] == lane)
         return np.where(at_line, lane, -1).astype(np.int32), ahead_m
+
+    def follow(self, lane: Ints, first: Ints, number: NDArray[np.int64], network: Network) -> tuple[Ints, Floats]:
+        """Where vehicles on these lanes (V,) come to, a stop line or away from all, and the way there (V,).
+
+        By their first movement where it is known (-1: it is not), and by the shares, drawn by their number.
+        """
+        moves, length_m = network.movements, network.lanes.length_m
+        lane, ahead_m, known = lane.copy(), np.zeros(len(lane)), first
+        for part in range(1, PARTS_MAX + 1):
+            way = np.flatnonzero((lane >= 0) & (self.lane[lane] >= 0) & (self.lane[lane] != lane))
+            if not len(way):
+                break
+            anew = np.abs(number[way] % 2**20).astype(np.float64) + 7919.0 * part
+            drawn = _draw(self.onward[lane[way]], self.onward_cumulative[lane[way]], anew)
+            move = np.where(known[way] >= 0, known[way], drawn)
+            ahead_m[way] += moves.length_m[move] + length_m[moves.to_lane[move]]
+            lane[way] = moves.to_lane[move]
+            known = np.full(len(lane), -1, np.int32)
+        return lane, ahead_m
 
     def known_movements(self, table: VehicleTable) -> Ints:
         """Movement (V,) that each vehicle is thought to take at its next stop line, -1 where nothing is known."""

@@ -93,6 +93,7 @@ class Drivers(NamedTuple):
     gap_s: float
     foe_clear_s: float
     usable_yellow_s: float
+    exact_ends: bool  # False: nobody is counted on who comes in the last part of a second of green, or later
     overflow_weight: float
     box_weight: float
     max_green_s: float
@@ -580,7 +581,7 @@ def _roll(
                     if t < desk.begin_s[k]:
                         desk.look_s[lane] = desk.begin_s[k]
                         break
-                    if t >= desk.end_s[k] + drivers.usable_yellow_s:
+                    if _is_stopped(v, lane, t, layout, moment, drivers, desk):
                         desk.look_s[lane] = NEVER
                         break
                     permissive = layout.stages[current, k] == PERMISSIVE
@@ -667,6 +668,24 @@ def _roll(
 
 
 @inlined
+def _is_stopped(v: int, lane: int, t: float, layout: Layout, moment: Moment, drivers: Drivers, desk: Desk) -> bool:
+    """Does the end of green, which is over at t, stop this driver?
+
+    He has passed if he came a part of a second before. Who drives freely, with nobody to give way to, uses a little
+    of the yellow as well: he could not stop any more.
+    """
+    k = moment.link[v]
+    over: bool = t >= desk.end_s[k]
+    if not over or not drivers.exact_ends:
+        return over
+    comes_s, free_s, last_s = moment.arrival_s[v], desk.ready_s[lane], desk.end_s[k]
+    if comes_s >= free_s and layout.yields_first[k] == layout.yields_first[k + 1]:
+        last_s += drivers.usable_yellow_s
+    late: bool = t >= last_s + 1.0 or max(comes_s, free_s) >= last_s
+    return late
+
+
+@inlined
 def _find_held(layout: Layout, desk: Desk) -> None:
     """Set `desk.held`: more wait inside than there is room for clear of their lane."""
     desk.held[:] = False
@@ -731,7 +750,7 @@ def _has_gap(k: int, t: float, layout: Layout, moment: Moment, drivers: Drivers,
     """
     for y in range(layout.yields_first[k], layout.yields_first[k + 1]):
         j = layout.yields_to[y]
-        if t < desk.begin_s[j] or t >= desk.end_s[j] + drivers.usable_yellow_s:
+        if t < desk.begin_s[j] or t >= desk.end_s[j] + drivers.usable_yellow_s * drivers.exact_ends:
             continue
         if desk.last_cross_s[j] >= t - drivers.foe_clear_s:
             return False

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from networks.graph import Bools, Floats, Int64s, Ints, Network
-from signals.controllers.approach_rows import ApproachRows, join
+from signals.controllers.approach_rows import NOWHERE, UNKNOWN, ApproachRows, join
 from signals.controllers.approaches import StopLineMap
 
 
@@ -44,16 +44,19 @@ def relay(
         return None
     row = np.concatenate([own for own, _ in crossings])
     crossing = np.concatenate([seconds for _, seconds in crossings])
-    here, moves = rows.movement[row], network.movements
-    out = moves.to_lane[here]
-    known = rows.onward_signal[row] >= 0
-    signal = np.where(known, rows.onward_signal[row], lines.signal[out])
+    moves = network.movements
+    out = moves.to_lane[rows.movement[row]]
+    lane, ahead_m = lines.follow(out, np.full(len(out), -1, np.int32), np.arange(len(out)), network)
+    guessed = np.where(lines.lane[lane] == lane, lines.signal[lane], NOWHERE)
+    signal = np.where(rows.onward_signal[row] == UNKNOWN, guessed, rows.onward_signal[row])
     kept = signal >= 0
-    row, crossing, here, out, known, signal = (x[kept] for x in (row, crossing, here, out, known, signal))
-    distance = np.where(known, rows.onward_m[row], network.lanes.length_m[out] + lines.ahead_m[out])
+    row, crossing, signal = row[kept], crossing[kept], signal[kept]
+    out, lane, ahead_m = out[kept], lane[kept], ahead_m[kept]
+    here, known = rows.movement[row], rows.onward_signal[row] >= 0
+    distance = np.where(known, rows.onward_m[row], network.lanes.length_m[out] + ahead_m)
     limit = np.maximum(network.lanes.speed_limit_mps[out], 3.0)
     inside_s = np.where(known, 0.0, moves.length_m[here] / np.maximum(moves.speed_mps[here], 3.0))
-    guess = lines.pick_by_share(lines.lane[out], np.arange(len(out)))
+    guess = lines.pick_by_share(lane, np.arange(len(out)))
     onward = np.where(known, -1, guess)
     return RelayedRows(
         signal=signal.astype(np.int32),
@@ -84,7 +87,7 @@ def with_relayed(
         wait_s=np.zeros(count),
         weight=relayed.weight[use],
         stopped=np.zeros(count, np.bool_),
-        onward_signal=np.full(count, -1, np.int32),
+        onward_signal=np.full(count, UNKNOWN, np.int32),
         onward_link=np.full(count, -1, np.int32),
         onward_m=np.zeros(count),
         sure=relayed.sure[use],

@@ -7,7 +7,7 @@ arrivals at the next junctions one cycle later (`relays`), so coordination emerg
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -87,6 +87,8 @@ class RollingHorizon:
         """
         self.network = network
         self.tuning = tuning or Tuning()
+        if guesses:
+            self.tuning = replace(self.tuning, exact_ends=False)
         self.models: list[JunctionModel] = [build_model(network, i) for i in range(len(network.signals))]
         self.stop_lines: StopLineMap = build_stop_lines(network, shares)
         self._walkers, self._guesses = walkers, guesses

@@ -17,7 +17,10 @@ from networks.graph import VEHICLE_SPACE_M, Network, Ragged
 from networks.readers.sumo import read_sumo
 from networks.state import Estimate, NetworkState, VehicleTable
 from signals.arbiter import decide
-from signals.controllers.approach_rows import ApproachRows, LaneRoom
+from signals.controllers import junction_choice
+from signals.controllers import junction_choice_kernels as kernels
+from signals.controllers.approach_rows import NOWHERE, ApproachRows, LaneRoom
+from signals.controllers.approaches import build_stop_lines
 from signals.controllers.junction_choice import (
     ApproachView,
     Choice,
@@ -27,6 +30,7 @@ from signals.controllers.junction_choice import (
     driven_speed_mps,
     travel_time_s,
 )
+from signals.controllers.relays import relay
 from signals.controllers.rolling_horizon import RollingHorizon
 from signals.lamps import LampRecord
 from signals.plan import LampStep, Proposal
@@ -100,6 +104,32 @@ def test_green_is_kept_for_a_platoon_that_arrives_in_a_few_seconds():
 def test_green_is_not_kept_for_a_platoon_that_is_far_away():
     choice = choice_from("Gr", view_of(west=[50.0, 52.0, 54.0], south=[0.0] * 3))
     assert (choice.target, choice.hold_s) == (SOUTH, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("west", "passes"),
+    [
+        ((2.9,), True),  # before the end of green at second 3
+        ((3.4,), True),  # too near to stop when the yellow comes
+        ((3.6,), False),
+        ((1.2, 1.2), False),  # a fifth of a second late, but behind another: slow enough to stop
+    ],
+)
+def test_the_last_one_over_the_line_is_too_near_to_stop(monkeypatch, west, passes):
+    """Green in the west ends after three seconds."""
+    asked = []
+    search = kernels.search
+    monkeypatch.setattr(
+        junction_choice.kernels, "search", lambda *question: asked.append(question) or search(*question)
+    )
+    choice_from("Gr", view_of(west=west, south=[0.0] * 8))
+    layout, moment, drivers, allowed, *_, targets_max = asked[0]
+    desk = kernels.make_desk(layout, moment, drivers, 3)
+    useful = kernels._find_useful(layout, moment, allowed, desk, drivers, targets_max)
+    kernels._begin(layout, moment, desk)
+    sequence = np.array([WEST, SOUTH]), np.array([3.0, 50.0])
+    kernels._roll(layout, moment, drivers, desk, useful, *sequence, 2, False, np.inf, 0, drivers.horizon_s, 1)
+    assert (desk.crossing_s[len(west) - 1] <= 4.0) == passes
 
 
 def test_a_queue_before_a_full_street_is_not_served():
@@ -403,6 +433,46 @@ def test_what_one_junction_lets_go_is_expected_at_the_next(pair):
     assert 1 <= coming(second, ahead) <= 3
     much_later = controller.plan(rows_of(), room_in(pair), lamps, valid_from_s=NOW_S + 120)
     assert coming(much_later, ahead) == 0
+
+
+def test_who_comes_to_no_other_signal_is_not_expected_there(pair):
+    signal, link = link_between(pair, "left0A0", "A0B0")
+    open_here = next(s.state for s in pair.signals[signal].stages if s.state[link] == "G")
+    lamps = [
+        LampRecord.start(open_here if i == signal else s.stages[0].state, NOW_S - 60)
+        for i, s in enumerate(pair.signals)
+    ]
+    controller = RollingHorizon(pair)
+    queue = replace(rows_of([signal] * 3, [link] * 3, [2.0, 9.5, 17.0]), onward_signal=np.full(3, NOWHERE, np.int32))
+    controller.plan(queue, room_in(pair), lamps, valid_from_s=NOW_S)
+    assert coming(controller.plan(rows_of(), room_in(pair), lamps, valid_from_s=NOW_S + 1), 1 - signal) == 0
+
+
+@pytest.mark.parametrize(("straight", "expected"), [(0.0, 0), (0.5, 10), (1.0, 20)])
+def test_where_a_street_parts_those_are_expected_whom_the_shares_send(tmp_path, straight, expected):
+    """Signals at both ends of a street, and a node between where the others turn off for good."""
+    path = tmp_path / "net.net.xml"
+    subprocess.run(
+        [
+            *(sumolib.checkBinary("netgenerate"), "--grid", "--grid.x-number", "3", "--grid.y-number", "1"),
+            *("--grid.length", "100", "--grid.attach-length", "150", "--default.lanenumber", "1"),
+            *("--tls.set", "A0,C0", "--no-turnarounds", "--no-warnings", "-o", str(path)),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    network = read_sumo(path)
+    moves, edge = network.movements, network.lanes.edge
+    signal, link = link_between(network, "left0A0", "A0B0")
+    begin, end = (network.edges.ids.index(name) for name in ("A0B0", "B0C0"))
+    out = edge[moves.from_lane] == begin
+    shares = np.where(out, np.where(edge[moves.to_lane] == end, straight, (1.0 - straight) / (out.sum() - 1)), 1.0)
+    (here,) = network.signals[signal].link_movements[link]
+    rows = replace(rows_of([signal] * 20, [link] * 20, [2.0] * 20), movement=np.full(20, here, np.int32))
+    relayed = relay(rows, [(np.arange(20), np.arange(20.0))], network, build_stop_lines(network, shares), NOW_S)
+    assert relayed is not None
+    assert abs(len(relayed.signal) - expected) <= 1
+    assert set(relayed.signal) <= {1 - signal}
 
 
 def test_a_turn_that_gives_way_waits_for_its_gap(pair):
