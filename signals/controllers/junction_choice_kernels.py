@@ -27,6 +27,7 @@ ONWARD_USE = 0.5  # what a vehicle at the stop line before counts when stages ar
 INSIDE_S = 5.0  # that one who waits inside the junction comes later to the next stop line
 FINE_S = 20  # the base policy looks every second until then, and every other second after
 FAR_S = 8.0  # behind a longer hold the base policy alone picks the next stage, unless signals are planned as one
+LATE_ROOM_VEH = 4.0  # vehicles' room beyond, from which on one is counted on at the last moment
 COUNTERS, NUMBERS = 5, 7  # of a roll-out that is kept
 
 _F = NDArray[np.float64]
@@ -676,7 +677,7 @@ def _is_stopped(v: int, lane: int, t: float, layout: Layout, moment: Moment, dri
     """
     k = moment.link[v]
     over: bool = t >= desk.end_s[k]
-    if not over or not drivers.exact_ends:
+    if not over or not drivers.exact_ends or desk.space[layout.link_out[k]] < LATE_ROOM_VEH:
         return over
     comes_s, free_s, last_s = moment.arrival_s[v], desk.ready_s[lane], desk.end_s[k]
     if comes_s >= free_s and layout.yields_first[k] == layout.yields_first[k + 1]:
