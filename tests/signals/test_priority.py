@@ -171,7 +171,7 @@ def test_a_platoon_is_not_split_when_that_costs_little():
     last_over = int((5.0 + 32.0 * 4) / 13.0)
     together = [green_for_platoon(3, waiting) for waiting in range(1, 16, 3)]
     apart = [green_for_platoon(-1, waiting) for waiting in range(1, 16, 3)]
-    assert together[0] >= last_over
+    assert together[0] >= last_over - 1, "the last one, 16 m before the line by then, is too near to stop"
     assert all(t >= a for t, a in zip(together, apart, strict=True))
     assert any(t > a for t, a in zip(together, apart, strict=True)), "nothing to hold together"
 
