@@ -36,7 +36,7 @@ from scenarios.street_works import Works
 from scenarios.waiting import Calls
 from scenarios.weather import RainyDriving
 from signals.executor import Head
-from signals.fixed import own_programmes
+from signals.fixed import programmes_of
 from signals.loop_calls import LoopCalls
 from signals.watch import LampWatch
 
@@ -128,10 +128,8 @@ class Street:
         self._announced: set[str] = set()
         self._foretold: set[RainSpell] = set()
         zero_s, now_s = self._city.epoch_s - self._city.begin_s, self.now_s
-        self._heads = [
-            Head(s, own_programmes(s, index=i, epoch_of_zero_s=zero_s), now_s)
-            for i, s in enumerate(self._network.signals)
-        ]
+        own = programmes_of(self._network, epoch_of_zero_s=zero_s)
+        self._heads = [Head(s, o, now_s) for s, o in zip(self._network.signals, own, strict=True)]
         self._shown = [""] * len(self._heads)
         self._calls = Calls(sumo, self._network)
         self._loop_calls = LoopCalls(self._network, self._sensors.detectors)

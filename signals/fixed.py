@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from networks.graph import OFF, Programme, Schedule, Signal
+from networks.graph import OFF, Network, Programme, Schedule, Signal
 from signals.plan import LampStep, SignalPlan
 
 
@@ -43,6 +43,11 @@ def own_programmes(signal: Signal, *, index: int = 0, epoch_of_zero_s: float) ->
     if any(programme == OFF for _, programme in signal.schedule.changes):
         plans.append(_switched_off(signal, index))
     return OwnProgrammes(tuple(plans), signal.schedule, epoch_of_zero_s)
+
+
+def programmes_of(network: Network, *, epoch_of_zero_s: float) -> list[OwnProgrammes]:
+    """`own_programmes` of every signal."""
+    return [own_programmes(s, index=i, epoch_of_zero_s=epoch_of_zero_s) for i, s in enumerate(network.signals)]
 
 
 def fixed_plan(signal: Signal, *, index: int = 0, epoch_of_zero_s: float) -> SignalPlan:

@@ -55,7 +55,7 @@ def may_join(signal: Signal, fixed: SignalPlan, record: LampRecord, now_s: float
     state = fixed.state_at(now_s)
     if state != record.state and find_change_violations(signal, record, state, now_s):
         return False
-    return not _clashes(signal, fixed, record.then(state, now_s) if state != record.state else record, now_s)
+    return not _clashes(signal, fixed, record.then(state, now_s), now_s)
 
 
 def _walk(record: LampRecord, steps: tuple[LampStep, ...], state: str, now_s: float) -> LampRecord:

@@ -29,7 +29,7 @@ from signals.controllers.max_pressure import MaxPressure
 from signals.controllers.preemption import Preemption
 from signals.controllers.rolling_horizon import RollingHorizon
 from signals.fallback import Chain
-from signals.fixed import own_programmes
+from signals.fixed import programmes_of
 from signals.guidance import RouteGuide
 from signals.loop_calls import LoopCalls
 from signals.priority import Policy, expect_walkers, read_policy
@@ -115,7 +115,6 @@ def build_city(
     folder, network = model.folder, model.network
     zero_s = folder.epoch_s - folder.begin_s
     begun_s = folder.epoch_s if from_s is None else from_s
-    own = [own_programmes(s, index=i, epoch_of_zero_s=zero_s) for i, s in enumerate(network.signals)]
     mirror = start_mirror(model, begun_s, store) if mirrored else None
     crossings = CrossingSight(network, model.instrumented, expect_walkers(model.policy, network))
     horizon = RollingHorizon(network, shares=model.prior.movement_share, walkers=crossings, guesses=True)
@@ -137,7 +136,9 @@ def build_city(
         controllers=(_live_controller(model, horizon), MaxPressure(network)),
         guide=RouteGuide(network) if guided else None,
         closures=Closures(network),
-        lamps=LampTracker(network, own, _remembered(network, store, begun_s)),
+        lamps=LampTracker(
+            network, programmes_of(network, epoch_of_zero_s=zero_s), _remembered(network, store, begun_s)
+        ),
         publisher=OrderPublisher() if publisher is None else publisher,
         store=Store(store) if store is not None else None,
         pace=pace,

@@ -33,7 +33,7 @@ from signals.controllers.rolling_horizon import RollingHorizon
 from signals.controllers.unsure_turns import LEAST_OPEN_FRAC
 from signals.executor import Head
 from signals.fallback import LEAST_SEEN_FRAC, Chain, Level
-from signals.fixed import own_programmes
+from signals.fixed import programmes_of
 from signals.formats import to_order
 from signals.loop_calls import LoopCalls
 from signals.priority import Policy, expect_walkers, read_policy
@@ -89,10 +89,8 @@ class SensedStreet:
         self._sensors = Sensors(handle, network, options, self._frames.append, first_counter=0, loops=self._loops)
         self.watcher = Watcher(handle, network, self._sensors, [])
         self.watcher.open_window(now_s)
-        self.heads = [
-            Head(s, own_programmes(s, index=i, epoch_of_zero_s=MIDNIGHT_S), now_s)
-            for i, s in enumerate(network.signals)
-        ]
+        own = programmes_of(network, epoch_of_zero_s=MIDNIGHT_S)
+        self.heads = [Head(s, o, now_s) for s, o in zip(network.signals, own, strict=True)]
         self._shown = [""] * len(self.heads)
         self._calls = Calls(libsumo, network)
         self._loop_calls = LoopCalls(network, self._sensors.detectors)
@@ -150,8 +148,7 @@ class Twin:
         self._loop_calls = LoopCalls(network, detectors) if loop_calls else None
         self.inbox = Inbox(network, detectors, pseudonyms=pseudonyms)
         self.fusion = Fusion(network, detectors, instrumented_signals(network, coverage), prior)
-        own = [own_programmes(s, index=i, epoch_of_zero_s=MIDNIGHT_S) for i, s in enumerate(network.signals)]
-        self.lamps = LampTracker(network, own)
+        self.lamps = LampTracker(network, programmes_of(network, epoch_of_zero_s=MIDNIGHT_S))
         self._versions = 0
         self.state: NetworkState | None = None
         self.refused = 0

@@ -119,7 +119,7 @@ def view_of(unit: Unit, arrivals: Arrivals, refill_vps: Floats, walkers: tuple[F
 def with_places(seen: UnitView, unit: Unit, rows: ApproachRows, network: Network, lines: StopLineMap) -> UnitView:
     """The same with an empty place on its next lane for each vehicle that stays in the unit."""
     model, view = unit.model, seen.view
-    if not (model.layout.lane_out >= 0).any():
+    if not model.coupled:
         return seen
     onward = _onward(unit, rows, seen.span, network, lines)
     between_m = network.lanes.length_m[network.movements.to_lane[rows.movement[seen.span]]]

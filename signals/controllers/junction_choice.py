@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +57,7 @@ class Tuning:
 
     def drivers(self, *, coupled: bool = False) -> kernels.Drivers:
         """`coupled`: of signals planned as one; there one counted on at the last moment might be in the way."""
+        exact = bool(self.exact_ends) and not coupled
         return kernels.Drivers(
             headway_s=self.headway_s,
             startup_s=self.startup_s,
@@ -63,8 +65,8 @@ class Tuning:
             terminal_s=self.terminal_s,
             gap_s=self.gap_s,
             foe_clear_s=self.foe_clear_s,
-            usable_yellow_s=self.usable_yellow_s,
-            exact_ends=self.exact_ends and not coupled,
+            usable_yellow_s=self.usable_yellow_s if exact else 0.0,
+            exact_ends=exact,
             overflow_weight=self.overflow_weight,
             box_weight=self.box_weight,
             max_green_s=self.max_green_s,
@@ -88,6 +90,11 @@ class JunctionModel:
     lane_length_m: Floats  # (L,)
     lane_open: Bools  # (S, L) some stream of the lane is open
     stage_of: dict[str, int] = field(repr=False)
+
+    @cached_property
+    def coupled(self) -> bool:
+        """Several signals are planned as one: a lane leads from one to the other."""
+        return bool((self.layout.lane_out >= 0).any())
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,7 +313,7 @@ def choose(
     sequence, holds, cost, next_best, served, crossing = kernels.search(
         model.layout,
         moment,
-        tuning.drivers(coupled=bool((model.layout.lane_out >= 0).any())),
+        tuning.drivers(coupled=model.coupled),
         np.ones(count, np.bool_) if allowed is None else allowed,
         np.array(sorted(tuning.holds_s)),
         before_stage,

@@ -751,7 +751,7 @@ def _has_gap(k: int, t: float, layout: Layout, moment: Moment, drivers: Drivers,
     """
     for y in range(layout.yields_first[k], layout.yields_first[k + 1]):
         j = layout.yields_to[y]
-        if t < desk.begin_s[j] or t >= desk.end_s[j] + drivers.usable_yellow_s * drivers.exact_ends:
+        if t < desk.begin_s[j] or t >= desk.end_s[j] + drivers.usable_yellow_s:
             continue
         if desk.last_cross_s[j] >= t - drivers.foe_clear_s:
             return False

@@ -46,9 +46,11 @@ def relay(
     crossing = np.concatenate([seconds for _, seconds in crossings])
     moves = network.movements
     out = moves.to_lane[rows.movement[row]]
-    lane, ahead_m = lines.follow(out, np.full(len(out), -1, np.int32), np.arange(len(out)), network)
+    unknown = rows.onward_signal[row] == UNKNOWN
+    begin = np.where(unknown, out, -1).astype(np.int32)  # of others the way is told, and nothing followed
+    lane, ahead_m = lines.follow(begin, np.full(len(out), -1, np.int32), np.arange(len(out)), network)
     guessed = np.where(lines.lane[lane] == lane, lines.signal[lane], NOWHERE)
-    signal = np.where(rows.onward_signal[row] == UNKNOWN, guessed, rows.onward_signal[row])
+    signal = np.where(unknown, guessed, rows.onward_signal[row])
     kept = signal >= 0
     row, crossing, signal = row[kept], crossing[kept], signal[kept]
     out, lane, ahead_m = out[kept], lane[kept], ahead_m[kept]
